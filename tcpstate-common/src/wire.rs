@@ -1,0 +1,242 @@
+//! The structs that cross from the kernel to user space. Padding is explicit, no field is a Rust enum, a
+//! bool or an Option: whatever the bytes are, they are a value, and the user side validates them.
+
+use crate::state::STATE_SLOTS;
+
+/// Bytes of a process name, with the terminating zero (`TASK_COMM_LEN`).
+pub const COMM_LEN: usize = 16;
+
+/// `AF_INET`.
+pub const AF_INET: u8 = 2;
+/// `AF_INET6`.
+pub const AF_INET6: u8 = 10;
+
+/// What an [`Event`] tells. Also the index of its loss counter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum EventKind {
+    /// A socket changed its state.
+    Transition = 0,
+    /// The kernel sent a RST.
+    ResetSent = 1,
+    /// The kernel ran `tcp_reset` on a socket: a RST came in, or the kernel made it up itself.
+    ResetReceived = 2,
+}
+
+impl EventKind {
+    /// Every kind, in the order of the numbers.
+    pub const ALL: [Self; 3] = [Self::Transition, Self::ResetSent, Self::ResetReceived];
+
+    /// The kind's name in metrics and in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Transition => "transition",
+            Self::ResetSent => "reset_sent",
+            Self::ResetReceived => "reset_received",
+        }
+    }
+}
+
+impl TryFrom<u8> for EventKind {
+    type Error = u8;
+
+    fn try_from(number: u8) -> Result<Self, u8> {
+        match number {
+            0 => Ok(Self::Transition),
+            1 => Ok(Self::ResetSent),
+            2 => Ok(Self::ResetReceived),
+            other => Err(other),
+        }
+    }
+}
+
+/// Bits of [`Event::flags`].
+pub mod flags {
+    /// `new_state` is inferred: the kernel said `CLOSE`, the socket's flags say `TIME_WAIT` or that a
+    /// `FIN_WAIT2` mini-socket took over.
+    pub const INFERRED: u32 = 1;
+    /// `pid` and `comm` are of the process that closed the socket earlier, not of one that acts now.
+    pub const PID_CARRIED: u32 = 1 << 1;
+    /// `reason` is set.
+    pub const HAS_REASON: u32 = 1 << 2;
+}
+
+/// One record of the ring.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Event {
+    /// `CLOCK_MONOTONIC`, ns.
+    pub time_ns: u64,
+    /// The socket's cookie; 0 when there is no socket, or none was ever asked for.
+    pub cookie: u64,
+    /// When `old_state` was entered, `CLOCK_MONOTONIC` ns; 0 when not known.
+    pub entered_ns: u64,
+    /// Inode number of the network namespace; 0 when not known.
+    pub netns: u32,
+    /// The process (thread group) that owns the socket and acts on it; 0 when nobody can be named.
+    pub pid: u32,
+    /// That process's name.
+    pub comm: [u8; COMM_LEN],
+    /// Local address in network order; IPv4 takes the first four bytes, the rest is zero.
+    pub saddr: [u8; 16],
+    /// Remote address, likewise.
+    pub daddr: [u8; 16],
+    /// Local port, host order.
+    pub sport: u16,
+    /// Remote port, host order.
+    pub dport: u16,
+    /// An [`EventKind`].
+    pub kind: u8,
+    /// [`AF_INET`] or [`AF_INET6`]: the socket's family, so a v4-mapped peer is IPv6.
+    pub family: u8,
+    /// The state before; for resets the state in which the reset met the socket, 0 without socket.
+    pub old_state: u8,
+    /// The state after; 0 for resets.
+    pub new_state: u8,
+    /// `enum sk_rst_reason`, if [`flags::HAS_REASON`].
+    pub reason: u32,
+    /// `sk_err` at that moment: a positive errno, or 0.
+    pub error: u32,
+    /// Bits of [`flags`].
+    pub flags: u32,
+    /// Always zero.
+    pub pad: u32,
+}
+
+/// What the kernel side remembers of a socket that sits in a state that parks, keyed by its cookie.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C)]
+pub struct Parked {
+    /// When the socket entered `state`, `CLOCK_MONOTONIC` ns.
+    pub entered_ns: u64,
+    /// The process that last acted on the socket (connect, shutdown, close); 0 when nobody can be named.
+    pub pid: u32,
+    /// The state it sits in.
+    pub state: u8,
+    /// Always zero.
+    pub pad: [u8; 3],
+    /// The name of `pid`.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// Upper bounds of the dwell-time buckets, ns. The last bucket, above all of them, has no bound.
+pub const DWELL_BOUNDS_NS: [u64; 11] = [
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+    10_000_000_000,
+    60_000_000_000,
+    300_000_000_000,
+    900_000_000_000,
+    3_600_000_000_000,
+    86_400_000_000_000,
+];
+
+/// Time spent in one state, counted when it is left.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Dwell {
+    /// One count a bucket, each not containing the ones below; see [`DWELL_BOUNDS_NS`].
+    pub buckets: [u64; DWELL_BOUNDS_NS.len() + 1],
+    /// Sum of all the times, ns.
+    pub sum_ns: u64,
+}
+
+/// Slots for reset reasons. 6.12 to 7.2 know 25; the last slot takes whatever is beyond.
+pub const REASON_SLOTS: usize = 64;
+/// Slots for errno values. Linux's highest is 133; the last slot takes whatever is beyond.
+pub const ERRNO_SLOTS: usize = 256;
+
+/// All counters, one copy for each CPU. Lossless, whatever happens to the ring.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Counters {
+    /// Transitions by family (0 = IPv4, 1 = IPv6), old state and new state. `FIN_WAIT2` to `TIME_WAIT`
+    /// and `CLOSING` to `TIME_WAIT` are inferred; `FIN_WAIT2` to `FIN_WAIT2` is the inferred hand-over
+    /// of a closed socket to a mini-socket in the same state.
+    pub transitions: [[[u64; STATE_SLOTS]; STATE_SLOTS]; 2],
+    /// RSTs sent, by reason; slot 0 when the kernel gives none.
+    pub resets_sent: [u64; REASON_SLOTS],
+    /// Runs of `tcp_reset`, by the state it met.
+    pub resets_met: [u64; STATE_SLOTS],
+    /// Those of them that the kernel made itself because data came in after the application had closed.
+    pub resets_self_made: [u64; STATE_SLOTS],
+    /// `SYN_SENT` to `CLOSE`, by `sk_err`. Slot 0: the application gave up. `EADDRNOTAVAIL` is inferred
+    /// from a connect that never got a local port.
+    pub connect_failures: [u64; ERRNO_SLOTS],
+    /// Records put into the ring, by [`EventKind`].
+    pub emitted: [u64; 4],
+    /// Records for which the ring had no room, by [`EventKind`].
+    pub lost: [u64; 4],
+    /// Parked sockets for which the map had no room.
+    pub parked_lost: u64,
+    /// States outside the known range, which were not counted anywhere else.
+    pub unknown_states: u64,
+    /// Events that the program at `inet_sock_set_state` missed and the nested one took.
+    pub rescued: u64,
+    /// Dwell times by state.
+    pub dwell: [Dwell; STATE_SLOTS],
+}
+
+/// One open file that is a TCP socket, as the file iterator writes it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Holder {
+    /// The socket's cookie; 0 when none was ever asked for.
+    pub cookie: u64,
+    /// The socket file's inode number.
+    pub inode: u64,
+    /// The holding process started this long after boot, ns (`CLOCK_BOOTTIME`).
+    pub start_boottime_ns: u64,
+    /// The holding process (thread group).
+    pub pid: u32,
+    /// The descriptor's number.
+    pub fd: u32,
+    /// The process's name.
+    pub comm: [u8; COMM_LEN],
+}
+
+const _: () = {
+    assert!(size_of::<Event>() == 104);
+    assert!(size_of::<Parked>() == 32);
+    assert!(size_of::<Holder>() == 48);
+    assert!(size_of::<Dwell>() == 13 * 8);
+    // A per-CPU map's value may not be larger than PCPU_MIN_UNIT_SIZE (include/linux/percpu.h).
+    assert!(size_of::<Counters>() <= 32 << 10);
+    assert!(size_of::<Counters>().is_multiple_of(8));
+};
+
+impl Counters {
+    /// Counters that have counted nothing yet.
+    pub const ZERO: Self = Self {
+        transitions: [[[0; STATE_SLOTS]; STATE_SLOTS]; 2],
+        resets_sent: [0; REASON_SLOTS],
+        resets_met: [0; STATE_SLOTS],
+        resets_self_made: [0; STATE_SLOTS],
+        connect_failures: [0; ERRNO_SLOTS],
+        emitted: [0; 4],
+        lost: [0; 4],
+        parked_lost: 0,
+        unknown_states: 0,
+        rescued: 0,
+        dwell: [Dwell { buckets: [0; DWELL_BOUNDS_NS.len() + 1], sum_ns: 0 }; STATE_SLOTS],
+    };
+}
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::{Counters, Event, Holder, Parked};
+
+    // SAFETY: repr(C), no padding (every byte belongs to a field, see the asserts above), and every bit
+    // pattern is a value.
+    unsafe impl aya::Pod for Counters {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Event {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Parked {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Holder {}
+}
