@@ -1,0 +1,29 @@
+//! The kernel side of tcpstate: counts every TCP state transition, remembers sockets that park, and tells
+//! user space about resets, `TIME_WAIT` and failed connects. Decides nothing: no thresholds, no policy.
+#![no_std]
+#![no_main]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the kernel hands small numbers over in 64 bits; BPF has 64-bit registers only"
+)]
+#![expect(clippy::inline_always, reason = "a call that is not inlined hides bounds from the verifier")]
+#![expect(clippy::needless_pass_by_value, reason = "the attribute macros hand contexts over by value")]
+
+mod emit;
+mod globals;
+mod maps;
+mod packet;
+mod probes;
+mod sock;
+mod task;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses a program in which this can be reached.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

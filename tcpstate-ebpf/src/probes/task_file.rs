@@ -1,0 +1,64 @@
+//! Iterator `task_file` (`kernel/bpf/task_iter.c`, since 5.8): every open file of every process. Writes a
+//! [`Holder`] for each that is a TCP socket.
+//!
+//! `struct bpf_iter__task_file { struct bpf_iter_meta *meta; struct task_struct *task; u32 fd;
+//! struct file *file; }`, each pointer eight bytes; `struct bpf_iter_meta` begins with its `seq_file`.
+
+use aya_ebpf::helpers::generated::{bpf_seq_write, bpf_sock_from_file};
+use tcpstate_common::Holder;
+
+use crate::{
+    globals,
+    sock::{Sock, address, field},
+    task,
+};
+
+#[repr(C)]
+struct Context {
+    meta: *const *mut core::ffi::c_void,
+    task: *const u8,
+    fd: u32,
+    pad: u32,
+    file: *mut u8,
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+extern "C" fn task_file(ctx: *mut core::ffi::c_void) -> i32 {
+    // SAFETY: the kernel passes this context to this kind of program.
+    match try_task_file(unsafe { &*ctx.cast::<Context>() }) {
+        Ok(()) | Err(()) => 0,
+    }
+}
+
+fn try_task_file(ctx: &Context) -> Result<(), ()> {
+    if ctx.task.is_null() || ctx.file.is_null() {
+        return Err(());
+    }
+    // SAFETY: a trusted pointer to a file, checked for null.
+    let socket = unsafe { bpf_sock_from_file(ctx.file.cast()) };
+    if socket.is_null() {
+        return Ok(());
+    }
+    let sk = Sock::new(address(socket as *const u8, &globals::SOCKET_SK)).ok_or(())?;
+    // AF_INET and AF_INET6; other families use protocol 6 for their own purposes.
+    if !matches!(sk.family(), 2 | 10) || !sk.is_tcp() {
+        return Ok(());
+    }
+    let mut holder = Holder {
+        cookie: sk.known_cookie(),
+        inode: field(address(ctx.file, &globals::FILE_INODE), &globals::INODE_INO),
+        start_boottime_ns: field(
+            address(ctx.task, &globals::TASK_GROUP_LEADER),
+            &globals::TASK_START_BOOTTIME,
+        ),
+        pid: field(ctx.task, &globals::TASK_TGID),
+        fd: ctx.fd,
+        comm: task::comm(ctx.task),
+    };
+    // SAFETY: meta is never null; its first field is the file that user space reads.
+    unsafe {
+        bpf_seq_write((*ctx.meta).cast(), (&raw mut holder).cast(), size_of::<Holder>() as u32);
+    }
+    Ok(())
+}
