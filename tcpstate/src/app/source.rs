@@ -1,0 +1,67 @@
+//! The choice of the source: the best tier that this kernel and these privileges allow, or the one that the
+//! user wants.
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use tracing::{info, warn};
+
+use crate::{
+    observe::kernel::{Kernel, Sizes},
+    track::Tier,
+};
+
+/// Which source the user wants.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Wanted {
+    /// eBPF if it may be loaded, socket dumps otherwise.
+    Auto,
+    /// eBPF, or nothing.
+    Ebpf,
+    /// Socket dumps and /proc alone.
+    Sockdiag,
+}
+
+/// The source in use.
+pub struct Source {
+    pub tier: Tier,
+    /// Why it is not a better one.
+    pub reason: Option<String>,
+    pub kernel: Option<Kernel>,
+}
+
+/// Opens the source.
+///
+/// # Errors
+/// If eBPF is wanted and cannot be had: one sentence why.
+pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
+    let reason = match wanted {
+        Wanted::Sockdiag => "--source sockdiag asks for it".to_owned(),
+        Wanted::Auto | Wanted::Ebpf => match Kernel::start(sizes) {
+            Ok(kernel) => {
+                // What parsing the kernel's types took is not needed any more.
+                give_memory_back();
+                info!("tier B: eBPF programs attached");
+                if let Some(error) = kernel.iterator_error() {
+                    warn!("holders of sockets are looked up in /proc, which is slower: {error}");
+                }
+                return Ok(Source { tier: Tier::B, reason: None, kernel: Some(kernel) });
+            }
+            Err(error) if wanted == Wanted::Ebpf => bail!("{error}"),
+            Err(error) => error.to_string(),
+        },
+    };
+    warn!("tier D, socket dumps and /proc alone: {reason}");
+    for blind in Tier::D.blind_spots() {
+        warn!("not seen: {blind}");
+    }
+    Ok(Source { tier: Tier::D, reason: Some(reason), kernel: None })
+}
+
+/// Gives memory that was freed back to the system; the allocator keeps it otherwise.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number, touches only the allocator's own free lists.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -1,0 +1,170 @@
+//! `tcpstate check`: what this kernel and these privileges allow, line by line.
+
+use std::{
+    fs,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use crate::{
+    observe::{
+        kernel::{Kernel, Sizes},
+        layout::{KERNEL_BTF, Layout},
+        netns,
+        privilege::{Capability, Privileges},
+        sock_diag,
+    },
+    track::Tier,
+};
+
+#[derive(Clone, Copy, Debug, ClapArgs)]
+pub struct Args {
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// One line of the answer.
+#[derive(Debug, Serialize)]
+struct Line {
+    what: String,
+    ok: bool,
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    kernel: String,
+    checks: Vec<Line>,
+    tier: &'static str,
+    /// Why it is not a better tier.
+    tier_reason: Option<String>,
+    not_seen: &'static [&'static str],
+}
+
+/// Tries everything and prints what came of it. Attaches the programs for a moment, and leaves nothing.
+///
+/// # Errors
+/// If the output cannot be written.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let report = examine();
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &report)?;
+        writeln!(out)?;
+    } else {
+        print(&report, &mut out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn examine() -> Report {
+    let mut checks = Vec::new();
+    let mut line = |what: &str, result: Result<String, String>| {
+        let ok = result.is_ok();
+        let detail = result.unwrap_or_else(|error| error);
+        checks.push(Line { what: what.to_owned(), ok, detail });
+    };
+    let privileges = Privileges::current();
+    for capability in Capability::ALL {
+        let purpose = format!("needed {}", capability.purpose());
+        line(&capability.to_string(), if privileges.has(capability) { Ok(purpose) } else { Err(purpose) });
+    }
+    line("kernel types (BTF)", layout());
+    let kernel = Kernel::start(Sizes { ring_bytes: 4096, parked: 16 });
+    match &kernel {
+        Ok(kernel) => {
+            line("eBPF programs", Ok("loaded, attached, and detached again".to_owned()));
+            line(
+                "reset reasons",
+                match kernel.layout().reset_reasons.len() {
+                    0 => {
+                        Err("the kernel gives none before 6.10: RSTs are counted without their reason"
+                            .to_owned())
+                    }
+                    known => Ok(format!("{known} known")),
+                },
+            );
+            line(
+                "file iterator",
+                match kernel.iterator_error() {
+                    None => Ok("holders of sockets are looked up in the kernel".to_owned()),
+                    Some(error) => Err(format!("holders are looked up in /proc, which is slower: {error}")),
+                },
+            );
+        }
+        Err(error) => line("eBPF programs", Err(error.to_string())),
+    }
+    line("socket dump", sockets());
+    line("network namespaces", namespaces());
+    line("lockdown", Ok(lockdown()));
+    line("tracefs, bpffs", Ok("not needed".to_owned()));
+    let tier = if kernel.is_ok() { Tier::B } else { Tier::D };
+    Report {
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        checks,
+        tier: tier.name(),
+        tier_reason: kernel.err().map(|error| error.to_string()),
+        not_seen: tier.blind_spots(),
+    }
+}
+
+fn layout() -> Result<String, String> {
+    let layout = Layout::of_running_kernel().map_err(|error| error.to_string())?;
+    Ok(format!("{} offsets found in {KERNEL_BTF}", layout.offsets.len()))
+}
+
+fn sockets() -> Result<String, String> {
+    let own = netns::own().map_err(|error| error.to_string())?;
+    let mut count = 0_u64;
+    sock_diag::dump(own, |_| count += 1).map_err(|error| error.to_string())?;
+    Ok(format!("{count} TCP sockets in this network namespace"))
+}
+
+fn namespaces() -> Result<String, String> {
+    let found = netns::find();
+    let count = found.namespaces.len();
+    let own = netns::own().map_err(|error| error.to_string())?;
+    let refused = found
+        .namespaces
+        .iter()
+        .filter(|(inum, _)| **inum != own)
+        .find_map(|(inum, path)| netns::inside(*inum, path, || Ok(())).err());
+    if let Some(error) = refused {
+        return Err(format!("{count} found, but others than this one cannot be entered: {error}"));
+    }
+    if found.hidden_processes > 0 {
+        return Err(format!(
+            "{count} found; those of {} processes of other users cannot be seen",
+            found.hidden_processes
+        ));
+    }
+    Ok(format!("{count} found, all can be visited"))
+}
+
+/// The bracketed word of /sys/kernel/security/lockdown is the one in force.
+fn lockdown() -> String {
+    fs::read_to_string("/sys/kernel/security/lockdown")
+        .ok()
+        .and_then(|text| Some(text.split_once('[')?.1.split_once(']')?.0.to_owned()))
+        .unwrap_or_else(|| "not known (securityfs is not mounted)".to_owned())
+}
+
+fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "kernel {}", report.kernel)?;
+    for line in &report.checks {
+        writeln!(out, "  {:3} {:20} {}", if line.ok { "yes" } else { "NO" }, line.what, line.detail)?;
+    }
+    match &report.tier_reason {
+        None => writeln!(out, "tier {}", report.tier)?,
+        Some(reason) => writeln!(out, "tier {}: {reason}", report.tier)?,
+    }
+    for blind in report.not_seen {
+        writeln!(out, "  not seen: {blind}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! `tcpstate daemon`.
+
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+
+use anyhow::Result;
+use clap::{Args as ClapArgs, ValueEnum};
+
+use crate::{
+    app::{self, Config, source::Wanted},
+    serve::{ask::Limits, params::duration},
+};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+#[command(args_override_self = true)]
+pub struct Args {
+    /// Where to serve metrics and the API; may be given several times. Anything but loopback lets others
+    /// read everything tcpstate knows
+    #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:19293")]
+    listen: Vec<SocketAddr>,
+    /// Where to learn of sockets. `auto` takes eBPF if this kernel and these privileges allow it, and socket
+    /// dumps otherwise; `tcpstate check` says which
+    #[arg(long, value_enum, default_value = "auto")]
+    source: Wanted,
+    /// Sockets to keep in memory at most; what finds no room is counted
+    #[arg(long, value_name = "NUMBER", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    max_sockets: u32,
+    /// Bytes of the ring buffer from the kernel: a power of two from 4096 to 1 GiB
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = ring_bytes)]
+    ring_size: u32,
+    /// Owners of parked sockets that get metrics of their own, for each state; the rest is one series
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    top_owners: u32,
+    /// The shortest time between two censuses of all sockets (like 5s or 500ms). Where a census takes long,
+    /// tcpstate waits longer by itself
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = interval)]
+    reconcile_interval: Duration,
+    /// The least important lines to log: error, warn, info, debug or trace
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    log_level: tracing::Level,
+    /// How log lines look
+    #[arg(long = "log.format", value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// One sentence: which address, which privilege, or which part of the kernel stands in the way.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    start_logging(args);
+    app::run(&Config {
+        listen: args.listen.clone(),
+        source: args.source,
+        limits: Limits {
+            max_sockets: args.max_sockets as usize,
+            max_resets: 10_000,
+            ring_bytes: args.ring_size,
+            top_owners: args.top_owners as usize,
+        },
+        census_interval: args.reconcile_interval,
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_logging(args: &Args) {
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(args.log_level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false);
+    match args.log_format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}
+
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    text.parse::<u32>()
+        .ok()
+        .filter(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(bytes))
+        .ok_or_else(|| "not a power of two from 4096 to 1073741824".to_owned())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = Duration::from_millis(duration::parse_ms(text)?);
+    if interval < Duration::from_millis(100) { Err("less than 100ms".to_owned()) } else { Ok(interval) }
+}

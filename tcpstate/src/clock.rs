@@ -1,0 +1,40 @@
+//! The only place that asks what time it is. Everywhere else time is an argument.
+
+use std::time::{Duration, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
+
+fn read(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// `CLOCK_MONOTONIC`, ns: the clock of the kernel's events.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    read(ClockId::Monotonic)
+}
+
+/// CPU time of the calling thread, ns.
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    read(ClockId::ThreadCPUTime)
+}
+
+/// The wall-clock time that belongs to a monotonic one, as the two clocks stand to each other now.
+#[must_use]
+pub fn wall(at_ns: u64) -> SystemTime {
+    let (now_ns, now) = (monotonic_ns(), SystemTime::now());
+    if at_ns <= now_ns {
+        now - Duration::from_nanos(now_ns - at_ns)
+    } else {
+        now + Duration::from_nanos(at_ns - now_ns)
+    }
+}
+
+/// The present for tokio's timers.
+#[must_use]
+pub fn instant() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}

@@ -1,0 +1,7 @@
+//! The `tcpstate` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tcpstate::cli::main()
+}

@@ -1,0 +1,172 @@
+//! Bytes from the kernel side into the tracker's events. Every byte is checked: a record that makes no
+//! sense is refused, never guessed at.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tcpstate_common::{
+    Event as Wire, EventKind, Holder as WireHolder, TcpState,
+    wire::{AF_INET, AF_INET6, flags},
+};
+
+use crate::track::{
+    Actor, Comm, Event, Family, Process, ResetReceived, ResetSent, Transition, Tuple, parked::Holder,
+};
+
+/// Why a record was refused.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("a record of {got} bytes where {want} were due")]
+    Length { got: usize, want: usize },
+    #[error("unknown {what} {number}")]
+    Unknown { what: &'static str, number: u8 },
+}
+
+/// Reads a struct of plain numbers.
+fn read<T: aya::Pod>(bytes: &[u8]) -> Result<T, DecodeError> {
+    if bytes.len() != size_of::<T>() {
+        return Err(DecodeError::Length { got: bytes.len(), want: size_of::<T>() });
+    }
+    // SAFETY: the length is right, T is Pod so that any bytes are a value, and the read needs no alignment.
+    Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// Decodes one record of the ring.
+///
+/// # Errors
+/// If the length, the kind, the family or a state is none that there is.
+pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let wire: Wire = read(bytes)?;
+    let kind =
+        EventKind::try_from(wire.kind).map_err(|number| DecodeError::Unknown { what: "kind", number })?;
+    let tuple = tuple(&wire)?;
+    let cookie = (wire.cookie != 0).then_some(wire.cookie);
+    let process = (wire.pid != 0).then_some(Process { pid: wire.pid, comm: Comm(wire.comm) });
+    Ok(match kind {
+        EventKind::Transition => Event::Transition(Transition {
+            at_ns: wire.time_ns,
+            cookie,
+            netns: wire.netns,
+            tuple,
+            from: state(wire.old_state)?,
+            to: state(wire.new_state)?,
+            entered_ns: (wire.entered_ns != 0).then_some(wire.entered_ns),
+            actor: process.map(|process| Actor { process, carried: wire.flags & flags::PID_CARRIED != 0 }),
+            error: wire.error,
+            inferred: wire.flags & flags::INFERRED != 0,
+        }),
+        EventKind::ResetSent => Event::ResetSent(ResetSent {
+            at_ns: wire.time_ns,
+            cookie,
+            netns: wire.netns,
+            tuple,
+            state: if wire.old_state == 0 { None } else { Some(state(wire.old_state)?) },
+            reason: (wire.flags & flags::HAS_REASON != 0).then_some(wire.reason),
+            process,
+        }),
+        EventKind::ResetReceived => Event::ResetReceived(ResetReceived {
+            at_ns: wire.time_ns,
+            cookie,
+            netns: wire.netns,
+            tuple,
+            state: state(wire.old_state)?,
+        }),
+    })
+}
+
+/// Decodes what the file iterator wrote: as many holders as there are whole records, each with its
+/// socket's cookie (if it has one) and its file's inode.
+///
+/// # Errors
+/// If the bytes end inside a record.
+pub fn holders(bytes: &[u8]) -> Result<Vec<(Option<u64>, u32, Holder)>, DecodeError> {
+    bytes
+        .chunks(size_of::<WireHolder>())
+        .map(|chunk| {
+            let wire: WireHolder = read(chunk)?;
+            let holder = Holder {
+                pid: wire.pid,
+                fd: wire.fd,
+                comm: Comm(wire.comm),
+                start_boottime_ns: wire.start_boottime_ns,
+            };
+            // Socket inodes are numbered with 32 bits (get_next_ino in fs/inode.c).
+            let inode = u32::try_from(wire.inode).unwrap_or(0);
+            Ok(((wire.cookie != 0).then_some(wire.cookie), inode, holder))
+        })
+        .collect()
+}
+
+fn state(number: u8) -> Result<TcpState, DecodeError> {
+    TcpState::try_from(number).map_err(|number| DecodeError::Unknown { what: "state", number })
+}
+
+fn tuple(wire: &Wire) -> Result<Tuple, DecodeError> {
+    let family = match wire.family {
+        AF_INET => Family::V4,
+        AF_INET6 => Family::V6,
+        number => return Err(DecodeError::Unknown { what: "family", number }),
+    };
+    Ok(Tuple {
+        family,
+        local: SocketAddr::new(address(family, wire.saddr), wire.sport),
+        remote: SocketAddr::new(address(family, wire.daddr), wire.dport),
+    })
+}
+
+/// An address in network order; IPv4 takes the first four bytes.
+pub(super) fn address(family: Family, bytes: [u8; 16]) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(),
+        Family::V6 => Ipv6Addr::from(bytes).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{DecodeError, Wire, event, holders};
+    use crate::track::Event;
+
+    const LEN: usize = size_of::<Wire>();
+
+    fn blank() -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        bytes[LEN - 19] = 2;
+        bytes[LEN - 18] = 7;
+        bytes[LEN - 17] = 2;
+        bytes
+    }
+
+    #[test]
+    fn record_of_another_length_is_refused() {
+        assert_eq!(event(&[0; 7]).unwrap_err(), DecodeError::Length { got: 7, want: LEN });
+        assert!(holders(&[0; 50]).is_err());
+    }
+
+    #[test]
+    fn unknown_numbers_are_refused_and_named() {
+        assert!(matches!(event(&blank()), Ok(Event::Transition(_))));
+        for (at, what) in [(LEN - 20, "kind"), (LEN - 19, "family"), (LEN - 18, "state"), (LEN - 17, "state")]
+        {
+            let mut bytes = blank();
+            bytes[at] = 200;
+            assert_eq!(event(&bytes).unwrap_err(), DecodeError::Unknown { what, number: 200 });
+        }
+    }
+
+    #[test]
+    fn zero_means_not_known() {
+        let Ok(Event::Transition(transition)) = event(&blank()) else { panic!("a transition") };
+        assert_eq!((transition.cookie, transition.entered_ns, transition.actor), (None, None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), LEN), any in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = event(&bytes);
+            let _ = event(&any);
+            let _ = holders(&any);
+        }
+    }
+}

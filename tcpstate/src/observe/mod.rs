@@ -1,0 +1,13 @@
+//! The sources: the kernel's events and counters, socket dumps, and /proc. Turns what they say into the
+//! tracker's words. Knows no rules and serves nobody.
+
+pub mod census;
+pub mod cgroup;
+pub mod decode;
+pub mod holders;
+pub mod kernel;
+pub mod layout;
+pub mod netns;
+pub mod privilege;
+pub mod procfs;
+pub mod sock_diag;

@@ -1,0 +1,209 @@
+//! Socket dumps over netlink (`net/ipv4/inet_diag.c`). The request and the framing are the library's; the
+//! answer's fixed part is read here, because the library drops the time a `TIME_WAIT` has left and
+//! allocates for each socket.
+
+use std::{io, net::SocketAddr};
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_sock_diag::{
+    SockDiagMessage,
+    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
+};
+use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
+use tcpstate_common::{
+    TcpState,
+    wire::{AF_INET, AF_INET6},
+};
+
+use super::decode::address;
+use crate::track::{Family, Row, Timer, Tuple};
+
+const NETLINK_SOCK_DIAG: isize = 4;
+const IPPROTO_TCP: u8 = 6;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// Length of `struct inet_diag_msg` (`include/uapi/linux/inet_diag.h`).
+const INET_DIAG_MSG_LEN: usize = 72;
+/// Large enough for whatever the kernel puts into one answer (32 KiB since 5.19).
+const BUFFER_LEN: usize = 1 << 17;
+
+/// Asks the kernel for every TCP socket of the calling thread's network namespace, in all visible states,
+/// and calls `each` with every one.
+///
+/// # Errors
+/// What the kernel said.
+pub fn dump(netns: u32, mut each: impl FnMut(Row)) -> io::Result<()> {
+    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.connect(&NetlinkAddr::new(0, 0))?;
+    let mut buffer = Vec::with_capacity(BUFFER_LEN);
+    for family in [AF_INET, AF_INET6] {
+        socket.send(&request(family), 0)?;
+        loop {
+            buffer.clear();
+            socket.recv(&mut buffer, 0)?;
+            if !messages(&buffer, |payload| {
+                if let Some(row) = row(payload, netns) {
+                    each(row);
+                }
+            })? {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn request(family: u8) -> Vec<u8> {
+    let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let states = TcpState::VISIBLE.iter().fold(0, |mask, state| mask | 1 << state.index());
+    let body = SockDiagMessage::InetRequest(InetRequest {
+        family,
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::from_bits_retain(states),
+        socket_id,
+    });
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(body));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// Calls `each` with the payload of every answer in a datagram. Returns whether more datagrams follow.
+fn messages(mut bytes: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+    while !bytes.is_empty() {
+        let malformed = |_| io::Error::new(io::ErrorKind::InvalidData, "a netlink message ends too early");
+        let message = NetlinkBuffer::new_checked(bytes).map_err(malformed)?;
+        match message.message_type() {
+            NLMSG_DONE => return Ok(false),
+            NLMSG_ERROR => {
+                let code = message.payload().first_chunk::<4>().map_or(0, |code| i32::from_ne_bytes(*code));
+                return Err(io::Error::from_raw_os_error(-code));
+            }
+            _ => each(message.payload()),
+        }
+        let length = usize::try_from(message.length()).unwrap_or(usize::MAX).next_multiple_of(4);
+        bytes = bytes.get(length..).unwrap_or_default();
+    }
+    Ok(true)
+}
+
+/// Reads `struct inet_diag_msg`. `None` for what is none of the visible states or families, and for
+/// what is too short.
+///
+/// Layout: family, state, timer, retransmits (1 byte each); ports (2 each, network order), source and
+/// destination (16 each), interface (4), cookie (8); expires, rqueue, wqueue, uid, inode (4 each).
+#[must_use]
+pub fn row(payload: &[u8], netns: u32) -> Option<Row> {
+    let bytes = payload.first_chunk::<INET_DIAG_MSG_LEN>()?;
+    let be16 = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    let ne32 = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let ip = |family, at: usize| {
+        let mut ip = [0; 16];
+        ip.copy_from_slice(&bytes[at..at + 16]);
+        address(family, ip)
+    };
+    let family = match bytes[0] {
+        AF_INET => Family::V4,
+        AF_INET6 => Family::V6,
+        _ => return None,
+    };
+    let state = TcpState::try_from(bytes[1]).ok().filter(|state| TcpState::VISIBLE.contains(state))?;
+    let timer = match bytes[2] {
+        1 => Timer::Retransmit,
+        2 => Timer::Keepalive,
+        3 => Timer::TimeWait,
+        4 => Timer::Persist,
+        _ => Timer::None,
+    };
+    let cookie = u64::from(ne32(44)) | u64::from(ne32(48)) << 32;
+    Some(Row {
+        cookie,
+        netns,
+        tuple: Tuple {
+            family,
+            local: SocketAddr::new(ip(family, 8), be16(4)),
+            remote: SocketAddr::new(ip(family, 24), be16(6)),
+        },
+        state,
+        timer,
+        retransmits: bytes[3],
+        expires_ms: ne32(52),
+        rqueue: ne32(56),
+        wqueue: ne32(60),
+        // A mini-socket has no owner; the kernel says 0, which is not root.
+        uid: (timer != Timer::TimeWait).then_some(ne32(64)),
+        inode: ne32(68),
+        entered_ns: None,
+        actor: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tcpstate_common::TcpState;
+
+    use super::{messages, row};
+    use crate::track::Timer;
+
+    /// A recorded answer: a `TIME_WAIT` from 127.0.0.1:48084 to 127.0.0.1:19293, with 59.9 s left.
+    fn time_wait() -> Vec<u8> {
+        let mut bytes = vec![2, 6, 3, 0];
+        bytes.extend(48084_u16.to_be_bytes());
+        bytes.extend(19293_u16.to_be_bytes());
+        for _ in 0..2 {
+            bytes.extend([127, 0, 0, 1]);
+            bytes.extend([0; 12]);
+        }
+        bytes.extend([0; 4]);
+        bytes.extend(0x1_0000_0007_u64.to_ne_bytes());
+        for number in [59_900_u32, 0, 0, 0, 0] {
+            bytes.extend(number.to_ne_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn mini_socket_has_no_user_and_a_time_left() {
+        let row = row(&time_wait(), 9).expect("a row");
+        assert_eq!(row.tuple.local.to_string(), "127.0.0.1:48084");
+        assert_eq!(row.tuple.remote.to_string(), "127.0.0.1:19293");
+        assert_eq!((row.state, row.timer, row.expires_ms), (TcpState::TimeWait, Timer::TimeWait, 59_900));
+        assert_eq!((row.cookie, row.netns), (0x1_0000_0007, 9));
+        assert_eq!(row.uid, None, "the kernel says 0, which is not root");
+        assert!(row.is_mini());
+    }
+
+    #[test]
+    fn user_of_a_full_socket_is_kept_even_if_it_is_root() {
+        let mut bytes = time_wait();
+        bytes[1] = 8;
+        bytes[2] = 0;
+        assert_eq!(row(&bytes, 9).expect("a row").uid, Some(0));
+    }
+
+    #[test]
+    fn error_of_the_kernel_is_an_error() {
+        let mut bytes = 36_u32.to_ne_bytes().to_vec();
+        bytes.extend(2_u16.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend((-1_i32).to_ne_bytes());
+        bytes.extend([0; 16]);
+        let error = messages(&bytes, |_| ()).expect_err("EPERM");
+        assert_eq!(error.raw_os_error(), Some(1));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = row(&bytes, 0);
+            let _ = messages(&bytes, |payload| { let _ = row(payload, 0); });
+        }
+    }
+}

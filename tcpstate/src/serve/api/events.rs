@@ -1,0 +1,225 @@
+//! `/api/v1/events`: every event as it comes, as server-sent events.
+
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    response::{
+        IntoResponse, Sse,
+        sse::{self, KeepAlive},
+    },
+};
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Ends, Process, ends,
+    feed::{Feed, Told},
+};
+use crate::{
+    serve::{errno, figures, params::NoParams, problem::Problem, shared::Shared, stamp::Stamps},
+    track::{self, Phase},
+};
+
+/// How long the stream may be silent; then a comment shows that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The `event:` names of the stream.
+pub mod names {
+    /// A [`super::Transition`].
+    pub const TRANSITION: &str = "transition";
+    /// A [`super::ResetSent`].
+    pub const RESET_SENT: &str = "reset_sent";
+    /// A [`super::ResetReceived`].
+    pub const RESET_RECEIVED: &str = "reset_received";
+    /// A [`super::Lost`].
+    pub const LOST: &str = "lost";
+}
+
+/// A socket changed its state (`event: transition`).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = TransitionEvent)]
+pub struct Transition {
+    /// When (RFC 3339).
+    pub at: String,
+    /// The socket's cookie, as a string; null where the kernel had none to give.
+    #[schema(required)]
+    pub cookie: Option<String>,
+    #[serde(flatten)]
+    pub ends: Ends,
+    #[schema(example = "ESTABLISHED")]
+    pub from: String,
+    #[schema(example = "CLOSE_WAIT")]
+    pub to: String,
+    /// Whether `to` is inferred: the kernel said `CLOSE`, and the socket's flags say that a mini-socket took
+    /// over, in `TIME_WAIT` or in `FIN_WAIT2`.
+    pub inferred: bool,
+    /// Time spent in `from`, ns; null when its beginning was not seen.
+    #[schema(required)]
+    pub in_old_state_ns: Option<u64>,
+    /// The process that acted; null when none can be named, as for what the network brings about.
+    #[schema(required)]
+    pub actor: Option<Actor>,
+    /// The socket's error, by name; null when there is none.
+    #[schema(required, example = "ECONNREFUSED")]
+    pub errno: Option<String>,
+}
+
+/// Whom a transition names.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+pub struct Actor {
+    #[serde(flatten)]
+    pub process: Process,
+    /// The process acted on the socket earlier (it closed it, for example), not now.
+    pub carried: bool,
+}
+
+/// The kernel sent a RST (`event: reset_sent`).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = ResetSentEvent)]
+pub struct ResetSent {
+    /// When (RFC 3339).
+    pub at: String,
+    /// The socket's cookie, as a string; null without socket.
+    #[schema(required)]
+    pub cookie: Option<String>,
+    #[serde(flatten)]
+    pub ends: Ends,
+    /// The socket's state; null when there was no socket.
+    #[schema(required)]
+    pub state: Option<String>,
+    /// `connect`, `accept`, `established` or `closing`; null when there was no socket.
+    #[schema(required)]
+    pub phase: Option<String>,
+    /// Why, by the kernel's own name; null on kernels before 6.10.
+    #[schema(required, example = "TCP_ABORT_ON_CLOSE")]
+    pub reason: Option<String>,
+    /// The process that caused it; null when none can be named.
+    #[schema(required)]
+    pub process: Option<Process>,
+}
+
+/// The kernel ran `tcp_reset` on a socket (`event: reset_received`): a RST came in, or the kernel made it up
+/// itself, which a `reset_sent` on the same socket then tells.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = ResetReceivedEvent)]
+pub struct ResetReceived {
+    /// When (RFC 3339).
+    pub at: String,
+    /// The socket's cookie, as a string; null where the kernel had none to give.
+    #[schema(required)]
+    pub cookie: Option<String>,
+    #[serde(flatten)]
+    pub ends: Ends,
+    /// The state in which it met the socket.
+    pub state: String,
+    /// `connect`, `accept`, `established` or `closing`.
+    pub phase: String,
+}
+
+/// The watcher was too slow (`event: lost`).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[schema(as = LostEvent)]
+pub struct Lost {
+    /// How many events are missing at this place.
+    pub count: u64,
+}
+
+impl Transition {
+    fn of(event: &track::Transition, stamps: &Stamps) -> Self {
+        Self {
+            at: stamps.micros(event.at_ns),
+            cookie: ends::cookie(event.cookie),
+            ends: Ends::of(&event.tuple, event.netns),
+            from: event.from.name().to_owned(),
+            to: event.to.name().to_owned(),
+            inferred: event.inferred,
+            in_old_state_ns: event.entered_ns.map(|entered_ns| event.at_ns.saturating_sub(entered_ns)),
+            actor: event.actor.map(|actor| Actor { process: actor.process.into(), carried: actor.carried }),
+            errno: (event.error != 0).then(|| errno::name(event.error)),
+        }
+    }
+}
+
+impl ResetSent {
+    fn of(event: &track::ResetSent, reasons: &BTreeMap<u32, String>, stamps: &Stamps) -> Self {
+        Self {
+            at: stamps.micros(event.at_ns),
+            cookie: ends::cookie(event.cookie),
+            ends: Ends::of(&event.tuple, event.netns),
+            state: event.state.map(|state| state.name().to_owned()),
+            phase: event.state.map(|state| Phase::of(state).name().to_owned()),
+            reason: event.reason.map(|number| figures::reason(number, reasons)),
+            process: event.process.map(Process::from),
+        }
+    }
+}
+
+impl ResetReceived {
+    fn of(event: &track::ResetReceived, stamps: &Stamps) -> Self {
+        Self {
+            at: stamps.micros(event.at_ns),
+            cookie: ends::cookie(event.cookie),
+            ends: Ends::of(&event.tuple, event.netns),
+            state: event.state.name().to_owned(),
+            phase: Phase::of(event.state).name().to_owned(),
+        }
+    }
+}
+
+fn encode(told: &Told, reasons: &BTreeMap<u32, String>) -> sse::Event {
+    let stamps = Stamps::now();
+    match told {
+        Told::Event(track::Event::Transition(event)) => {
+            named(names::TRANSITION, &Transition::of(event, &stamps))
+        }
+        Told::Event(track::Event::ResetSent(event)) => {
+            named(names::RESET_SENT, &ResetSent::of(event, reasons, &stamps))
+        }
+        Told::Event(track::Event::ResetReceived(event)) => {
+            named(names::RESET_RECEIVED, &ResetReceived::of(event, &stamps))
+        }
+        Told::Lost(count) => named(names::LOST, &Lost { count: *count }),
+    }
+}
+
+fn named(name: &str, data: &impl Serialize) -> sse::Event {
+    let event = sse::Event::default().event(name);
+    event.json_data(data).unwrap_or_else(|error| {
+        tracing::error!(%error, name, "an event could not be written as JSON");
+        sse::Event::default().comment("an event could not be written; the daemon's log says why")
+    })
+}
+
+/// Every event as it comes, as server-sent events.
+///
+/// `event:` is `transition`, `reset_sent`, `reset_received` or `lost`; `data:` is one JSON object:
+/// `TransitionEvent`, `ResetSentEvent`, `ResetReceivedEvent` or `LostEvent`. Comments keep a silent stream
+/// alive. The stream ends when the daemon does. In tier D it is silent.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    tag = "api",
+    responses(
+        (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
+        (status = 400, description = "This route takes no parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The daemon is ending", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in crate::serve) async fn events(
+    State(shared): State<Shared>,
+    _: NoParams,
+) -> Result<impl IntoResponse, Problem> {
+    let reasons = shared.readings().await?.reset_reasons;
+    let watching = shared.engine.watch().await?;
+    let feed = Feed::new(watching, shared.stop.clone(), Arc::clone(&shared.own));
+    let stream = stream::unfold(feed, move |mut feed| {
+        let reasons = Arc::clone(&reasons);
+        async move {
+            let told = feed.next().await?;
+            Some((Ok::<_, Infallible>(encode(&told, &reasons)), feed))
+        }
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}

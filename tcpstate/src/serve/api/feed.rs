@@ -1,0 +1,83 @@
+//! The events from one moment on, with every gap counted. The channel drops whole batches when a watcher is
+//! slow; the running numbers of the batches tell how many events were in them.
+
+use std::sync::Arc;
+
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    watch,
+};
+
+use crate::{
+    serve::{
+        ask::{Batch, Watching},
+        shared::Own,
+    },
+    track::Event,
+};
+
+/// What a watcher is told next.
+#[derive(Clone, Debug)]
+pub(in crate::serve) enum Told {
+    Event(Event),
+    /// This many events were missed here.
+    Lost(u64),
+}
+
+/// One watcher's view of the events.
+#[derive(Debug)]
+pub(in crate::serve) struct Feed {
+    batches: broadcast::Receiver<Arc<Batch>>,
+    /// The number of the next event, if none is missed.
+    expected: u64,
+    /// The batch that is being told, and how much of it has been.
+    current: Option<(Arc<Batch>, usize)>,
+    stop: watch::Receiver<bool>,
+    own: Arc<Own>,
+}
+
+impl Feed {
+    pub(in crate::serve) fn new(watching: Watching, stop: watch::Receiver<bool>, own: Arc<Own>) -> Self {
+        Self { batches: watching.batches, expected: watching.next, current: None, stop, own }
+    }
+
+    /// Waits for what comes next; `None` when the daemon ends.
+    pub(in crate::serve) async fn next(&mut self) -> Option<Told> {
+        loop {
+            if *self.stop.borrow() {
+                return None;
+            }
+            if let Some((batch, told)) = &mut self.current {
+                if let Some(event) = batch.events.get(*told) {
+                    *told += 1;
+                    return Some(Told::Event(event.clone()));
+                }
+                self.current = None;
+            }
+            let received = tokio::select! {
+                biased;
+                () = stopped(&mut self.stop) => return None,
+                received = self.batches.recv() => received,
+            };
+            match received {
+                Ok(batch) => {
+                    let lost = batch.first.saturating_sub(self.expected);
+                    self.expected = batch.first + batch.events.len() as u64;
+                    self.current = Some((batch, 0));
+                    if lost > 0 {
+                        self.own.add_watch_lost(lost);
+                        return Some(Told::Lost(lost));
+                    }
+                }
+                // It counts batches; the next batch's number says how many events they held.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+/// Waits until the daemon ends: the value becomes true, or nobody is left to set it.
+pub(in crate::serve) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

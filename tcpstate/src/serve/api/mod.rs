@@ -1,0 +1,12 @@
+//! The HTTP API, version 1: what it answers and how. The client subcommands read the same types.
+
+pub mod ends;
+pub mod events;
+pub mod feed;
+pub mod openapi;
+pub mod resets;
+pub mod sockets;
+pub mod status;
+pub mod summary;
+
+pub use ends::{Ends, Process};

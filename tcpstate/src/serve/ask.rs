@@ -1,0 +1,172 @@
+//! What the handlers may ask of the engine, and what it answers. Answers are snapshots: nobody changes them
+//! afterwards.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tcpstate_common::Counters;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::track::{Event, Filter, GivenUp, Holder, Owner, ParkedGroup, Reset, Socket, SocketCounts, Tier};
+
+/// A question, with the way back for its answer.
+#[derive(Debug)]
+pub enum Question {
+    /// Everything that is a number.
+    Readings(oneshot::Sender<Readings>),
+    /// A page of sockets, with all their holders.
+    Sockets(Filter, oneshot::Sender<SocketAnswer>),
+    /// The latest resets, the newest first; those with an id below the first argument, at most the second.
+    Resets(Option<u64>, usize, oneshot::Sender<Vec<Reset>>),
+    /// Every event from now on, for as long as the receiver lives.
+    Watch(oneshot::Sender<Watching>),
+}
+
+/// The way to the engine.
+#[derive(Clone, Debug)]
+pub struct Engine(pub mpsc::Sender<Question>);
+
+/// Events that were drained together, numbered without gaps, so that whoever misses a batch knows how many
+/// events were in it.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The running number of the first event. That of the next batch is this plus the number of events.
+    pub first: u64,
+    pub events: Vec<Event>,
+}
+
+/// The events from one moment on.
+#[derive(Debug)]
+pub struct Watching {
+    /// The number that the next event will have, so that even a loss before the first batch is counted.
+    pub next: u64,
+    pub batches: broadcast::Receiver<Arc<Batch>>,
+}
+
+/// The engine has ended, or is ending.
+#[derive(Debug, thiserror::Error)]
+#[error("the daemon is shutting down")]
+pub struct Gone;
+
+impl Engine {
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Gone> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(question(answer)).await.map_err(|_| Gone)?;
+        answered.await.map_err(|_| Gone)
+    }
+
+    /// Asks for all numbers.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn readings(&self) -> Result<Readings, Gone> {
+        self.ask(Question::Readings).await
+    }
+
+    /// Asks for a page of sockets.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn sockets(&self, filter: Filter) -> Result<SocketAnswer, Gone> {
+        self.ask(|answer| Question::Sockets(filter, answer)).await
+    }
+
+    /// Asks for the latest resets, the newest first.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn resets(&self, before: Option<u64>, limit: usize) -> Result<Vec<Reset>, Gone> {
+        self.ask(|answer| Question::Resets(before, limit, answer)).await
+    }
+
+    /// Asks for every event from now on.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn watch(&self) -> Result<Watching, Gone> {
+        self.ask(Question::Watch).await
+    }
+}
+
+/// All numbers at one moment.
+#[derive(Clone, Debug)]
+pub struct Readings {
+    /// Monotonic ns of this reading.
+    pub now_ns: u64,
+    /// Monotonic ns at which the daemon started.
+    pub started_ns: u64,
+    /// Whether the programs are attached (or tier D chosen) and the first census is done.
+    pub ready: bool,
+    pub tier: Tier,
+    /// Why it is not a better tier, if something stood in the way.
+    pub tier_reason: Option<String>,
+    pub sockets: SocketCounts,
+    /// Summed over all CPUs; `None` in tier D.
+    pub counters: Option<Arc<Counters>>,
+    /// The running kernel's names of reset reasons, without their prefix; empty before 6.10.
+    pub reset_reasons: Arc<BTreeMap<u32, String>>,
+    pub parked: Vec<ParkedGroup>,
+    /// Owned parked sockets for which no holder was found.
+    pub unattributed: u64,
+    /// Sockets in the table.
+    pub tracked: usize,
+    pub given_up: GivenUp,
+    /// Records from the kernel side that made no sense.
+    pub malformed: u64,
+    pub probes: Vec<Probe>,
+    pub census: Option<CensusReading>,
+    /// How holders are looked up: `task_file` or `procfs`.
+    pub holder_lookup: &'static str,
+    pub limits: Limits,
+}
+
+/// The limits in force.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub max_sockets: usize,
+    pub max_resets: usize,
+    pub ring_bytes: u32,
+    /// Owners named a state in the parked metrics.
+    pub top_owners: usize,
+}
+
+/// One eBPF program.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    pub name: &'static str,
+    /// `Err`: why it is not attached.
+    pub attached: Result<(), String>,
+    /// Runs and time in it (ns), while the kernel keeps such statistics (`kernel.bpf_stats_enabled`).
+    pub runs: Option<(u64, u64)>,
+    /// Events for which the kernel did not run it, because it was running on that CPU already.
+    pub missed: Option<u64>,
+}
+
+/// The last census.
+#[derive(Clone, Copy, Debug)]
+pub struct CensusReading {
+    /// Monotonic ns.
+    pub finished_ns: u64,
+    pub took_ns: u64,
+    /// Sockets that it saw.
+    pub sockets: u64,
+    /// Network namespaces that it visited, and that exist but could not be visited.
+    pub namespaces_visited: u64,
+    pub namespaces_unreachable: u64,
+    /// Processes whose namespace may not be read: there may be more namespaces than these.
+    pub processes_hidden: u64,
+    /// By how many sockets the gauges were off.
+    pub drift: u64,
+}
+
+/// A page of sockets.
+#[derive(Clone, Debug)]
+pub struct SocketAnswer {
+    /// Monotonic ns of this answer.
+    pub now_ns: u64,
+    /// Monotonic ns of the census on which it stands; `None` before the first.
+    pub census_ns: Option<u64>,
+    pub sockets: Vec<(Socket, Vec<(Holder, Owner)>)>,
+    /// All that pass the filter, on every page.
+    pub total: u64,
+    pub next: Option<u64>,
+}

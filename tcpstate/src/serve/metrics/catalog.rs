@@ -1,0 +1,148 @@
+//! Every metric's name, type, labels and meaning. The names are a promise: dashboards and alerts stand on
+//! them. `docs/metrics.md` is made from this list.
+
+use prometheus::proto::MetricType;
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::serve) struct Metric {
+    pub(super) name: &'static str,
+    pub(super) kind: MetricType,
+    /// In alphabetical order.
+    pub(super) labels: &'static [&'static str],
+    /// What it means, with its unit, and what is not exact about it.
+    pub(super) help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($id:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            pub(super) const $id: Metric = Metric {
+                name: $name,
+                kind: MetricType::$kind,
+                labels: &[$($label),*],
+                help: $help,
+            };
+        )*
+
+        /// Every metric.
+        pub(in crate::serve) const ALL: &[Metric] = &[$($id),*];
+    };
+}
+
+metrics! {
+    SOCKETS = GAUGE "tcpstate_sockets" ["family", "state"]
+        "TCP sockets by state and family, over all network namespaces that can be visited; absent before the \
+         first census. TIME_WAIT, SYN_RECV and the mini-sockets of FIN_WAIT2 are as of the last census with \
+         what was seen since; the others are exact when tcpstate_sockets_exact is 1.";
+    SOCKETS_EXACT = GAUGE "tcpstate_sockets_exact" []
+        "1 when tcpstate_sockets is exact for every state but TIME_WAIT, SYN_RECV and the mini-sockets of \
+         FIN_WAIT2; 0 when all of it is an estimate (before a census in which nothing moved, and in tier D).";
+    TRANSITIONS = COUNTER "tcpstate_transitions_total" ["from", "to"]
+        "Changes of state of TCP sockets, both families together. FIN_WAIT2 to TIME_WAIT and CLOSING to \
+         TIME_WAIT are inferred from the closing socket's flags; FIN_WAIT2 to FIN_WAIT2 is the hand-over of \
+         a closed socket to the kernel's mini-socket. Absent in tier D.";
+    STATE_DURATION = HISTOGRAM "tcpstate_state_duration_seconds" ["state"]
+        "Time that sockets spent in a state in which they park, in seconds, counted when they leave it; a \
+         socket that is still there is not in it. Absent in tier D.";
+    PARKED_SOCKETS = GAUGE "tcpstate_parked_sockets" ["comm", "container", "state", "unit"]
+        "Sockets in a state in which they park, or in TIME_WAIT, as of the last census, by who holds them or \
+         closed them. The largest groups of each state are named; the rest is \"other\" in comm, unit and \
+         container. An empty label: not known, or none.";
+    PARKED_OLDEST_AGE = GAUGE "tcpstate_parked_oldest_age_seconds" ["comm", "container", "state", "unit"]
+        "Age of the oldest socket of the group, in seconds, as of the last census; a lower bound for sockets \
+         older than the daemon.";
+    RESETS_SENT = COUNTER "tcpstate_resets_sent_total" ["reason"]
+        "RSTs that the kernel sent, by its own reason; NOT_RECORDED on kernels before 6.10, which give none \
+         and do not report those sent for a closed port. RSTs of netfilter, raw sockets and XDP are not in \
+         it. Absent in tier D.";
+    RESETS_RECEIVED = COUNTER "tcpstate_resets_received_total" ["phase"]
+        "RSTs received, by the part of its life in which they met the connection, without those that the \
+         kernel made itself. RSTs that met a listener, a TIME_WAIT socket, a request socket or a closed \
+         port are not in it. Absent in tier D.";
+    CONNECT_FAILURES = COUNTER "tcpstate_connect_failures_total" ["errno"]
+        "Connects that failed, by the error; NONE: the application gave up. EADDRNOTAVAIL is inferred from a \
+         connect that never got a local port. Absent in tier D.";
+    BUILD_INFO = GAUGE "tcpstate_build_info" ["version"]
+        "Always 1; the version of this daemon.";
+    TIER = GAUGE "tcpstate_tier" ["tier"]
+        "1 for the tier in force: how the daemon learns of sockets, from A (most) to D (socket dumps and /proc \
+         alone).";
+    PROBE_ATTACHED = GAUGE "tcpstate_probe_attached" ["probe"]
+        "1 when the eBPF program is attached.";
+    PROBE_RUNS = COUNTER "tcpstate_probe_runs_total" ["probe"]
+        "Runs of the eBPF program, while the kernel counts them (sysctl kernel.bpf_stats_enabled=1).";
+    PROBE_RUN_SECONDS = COUNTER "tcpstate_probe_run_seconds_total" ["probe"]
+        "Time spent in the eBPF program, in seconds, with about 30 ns of the measurement itself in each run, \
+         while the kernel measures it (sysctl kernel.bpf_stats_enabled=1).";
+    EVENTS = COUNTER "tcpstate_events_total" ["kind"]
+        "Events that the kernel side put into the ring. Absent in tier D.";
+    EVENTS_LOST = COUNTER "tcpstate_events_lost_total" ["kind"]
+        "What was lost. For lack of room: events in the ring (transition, reset_sent, reset_received) and parked \
+         sockets in their map (parked), sockets in the table (socket), events for watchers that read too \
+         slowly (watch). Records that made no sense (malformed). No other counter is touched by these. Events that the kernel ran no program for \
+         (missed): those are in no counter, and gauges are off by them until the next census. Only socket and \
+         watch exist in tier D.";
+    LATE_EVENTS = COUNTER "tcpstate_late_events_total" []
+        "Events about sockets that had already ended, which the table left out.";
+    UNKNOWN_STATES = COUNTER "tcpstate_unknown_states_total" []
+        "States that the eBPF programs do not know, counted nowhere else. Absent in tier D.";
+    RECONCILE_DRIFT = GAUGE "tcpstate_reconcile_drift_sockets" []
+        "By how many sockets the gauges differed from the last census. Absent before the first census and in \
+         tier D.";
+    RECONCILE_DURATION = GAUGE "tcpstate_reconcile_duration_seconds" []
+        "How long the last census took, in seconds. Absent before the first.";
+    RECONCILE_AGE = GAUGE "tcpstate_reconcile_age_seconds" []
+        "How long ago the last census ended, in seconds. Absent before the first.";
+    NAMESPACES = GAUGE "tcpstate_namespaces" ["reached"]
+        "Network namespaces at the last census, by whether it could visit them; the sockets of the others are \
+         in no gauge. Namespaces of processes that may not be looked at are in neither number. Absent before \
+         the first census.";
+    TRACKED_SOCKETS = GAUGE "tcpstate_tracked_sockets" []
+        "Sockets in the daemon's table.";
+    UNATTRIBUTED_SOCKETS = GAUGE "tcpstate_unattributed_sockets" []
+        "Parked sockets that a process must have open and for which none was found, as of the last census.";
+    SCRAPE_DURATION = GAUGE "tcpstate_scrape_duration_seconds" []
+        "How long the scrape before this one took inside the daemon, in seconds. Absent at the first.";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, fmt::Write};
+
+    use super::*;
+    use crate::serve::tests::snapshot;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let names: HashSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for metric in ALL {
+            let counter = metric.kind == MetricType::COUNTER;
+            assert!(metric.name.starts_with("tcpstate_"), "{}", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), counter, "{}", metric.name);
+            assert!(metric.labels.is_sorted(), "{}", metric.name);
+            assert!(metric.help.ends_with('.') && !metric.help.contains("  "), "{}", metric.help);
+            assert!(!metric.name.contains("seconds") || metric.help.contains("seconds"), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn the_documentation_lists_every_metric_as_it_is() {
+        let mut page = String::from(
+            "# Metrics\n\n\
+             What `/metrics` exports. The names, types and labels are a promise; a metric that cannot be known \
+             is absent and not 0, and every other series is there from the start. No label carries a pid, a \
+             descriptor or an address: those belong to the API.\n\n\
+             This page is made from the list in the source: `UPDATE_SNAPSHOTS=1 cargo test` writes it anew.\n\n\
+             | metric | type | labels | meaning |\n| --- | --- | --- | --- |\n",
+        );
+        for metric in ALL {
+            let kind = format!("{:?}", metric.kind).to_lowercase();
+            let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            let labels = if labels.is_empty() { "-".to_owned() } else { labels.join(", ") };
+            writeln!(page, "| `{}` | {kind} | {labels} | {} |", metric.name, metric.help).unwrap();
+        }
+        snapshot::check("docs/metrics.md", &page);
+    }
+}

@@ -1,0 +1,172 @@
+//! The room with a made-up engine behind it, on a real port.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    sync::{broadcast, mpsc, watch},
+    task::JoinHandle,
+};
+
+use super::scene;
+use crate::{
+    serve::{
+        ask::{Batch, Engine, Question, Readings, SocketAnswer, Watching},
+        router, run,
+    },
+    track::{Event, Tracker},
+};
+
+/// What the engine answers from.
+pub(crate) struct Fake {
+    pub(crate) readings: Readings,
+    pub(crate) tracker: Tracker,
+    /// The number of the next event.
+    next: u64,
+}
+
+/// A daemon that serves; it ends when it is dropped.
+pub(crate) struct Daemon {
+    runtime: Runtime,
+    address: String,
+    pub(crate) fake: Arc<Mutex<Fake>>,
+    batches: broadcast::Sender<Arc<Batch>>,
+    stop: watch::Sender<bool>,
+    engine: Option<JoinHandle<()>>,
+    server: JoinHandle<()>,
+}
+
+/// An answer that has been read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: ureq::http::HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Fake {
+    fn answer(&mut self, question: Question, batches: &broadcast::Sender<Arc<Batch>>) {
+        match question {
+            Question::Readings(answer) => drop(answer.send(self.readings.clone())),
+            Question::Sockets(filter, answer) => {
+                let page = self.tracker.page(&filter, scene::NOW_NS);
+                let with_holders = |socket: crate::track::Socket| {
+                    let holders = scene::holders(socket.cookie);
+                    (socket, holders)
+                };
+                drop(answer.send(SocketAnswer {
+                    now_ns: scene::NOW_NS,
+                    census_ns: self.readings.census.map(|census| census.finished_ns),
+                    sockets: page.sockets.into_iter().map(with_holders).collect(),
+                    total: page.total,
+                    next: page.next,
+                }));
+            }
+            Question::Resets(before, limit, answer) => {
+                drop(answer.send(scene::page_of_resets(self.tracker.resets(), before, limit)));
+            }
+            Question::Watch(answer) => {
+                drop(answer.send(Watching { next: self.next, batches: batches.subscribe() }));
+            }
+        }
+    }
+}
+
+impl Daemon {
+    /// A daemon on the made-up host.
+    pub(crate) fn start() -> Self {
+        Self::with(scene::readings(), scene::tracker(scene::rows()))
+    }
+
+    /// A daemon that answers from these.
+    pub(crate) fn with(readings: Readings, tracker: Tracker) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let fake = Arc::new(Mutex::new(Fake { readings, tracker, next: 100 }));
+        let (questions, mut asked) = mpsc::channel(16);
+        let (batches, _) = broadcast::channel(4);
+        let (stop, stopping) = watch::channel(false);
+        let engine = runtime.spawn({
+            let (fake, batches) = (Arc::clone(&fake), batches.clone());
+            async move {
+                while let Some(question) = asked.recv().await {
+                    fake.lock().unwrap().answer(question, &batches);
+                }
+            }
+        });
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let router = router(Engine(questions), stopping.clone());
+        let server = runtime.spawn(async move { run(listener, router, stopping).await.unwrap() });
+        Self { runtime, address, fake, batches, stop, engine: Some(engine), server }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Asks with GET.
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path)
+    }
+
+    /// Asks with any method.
+    pub(crate) fn ask(&self, method: &str, path: &str) -> Answer {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .timeout_global(Some(Duration::from_secs(20)))
+            .build()
+            .new_agent();
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url()))
+            .body(())
+            .unwrap();
+        let mut response = agent.run(request).unwrap();
+        let body = response.body_mut().read_to_string().unwrap();
+        Answer { status: response.status().as_u16(), headers: response.headers().clone(), body }
+    }
+
+    /// Tells all watchers of these events.
+    pub(crate) fn tell(&self, events: Vec<Event>) {
+        let mut fake = self.fake.lock().unwrap();
+        let first = fake.next;
+        fake.next += events.len() as u64;
+        drop(self.batches.send(Arc::new(Batch { first, events })));
+    }
+
+    /// Watchers at this moment.
+    pub(crate) fn watchers(&self) -> usize {
+        self.batches.receiver_count()
+    }
+
+    /// Ends the engine, as when the daemon is shutting down.
+    pub(crate) fn end_engine(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            engine.abort();
+            drop(self.runtime.block_on(engine));
+        }
+    }
+
+    /// Ends the daemon and waits until the server has ended too; false if it does not.
+    pub(crate) fn stop(mut self) -> bool {
+        self.stop.send_replace(true);
+        self.runtime
+            .block_on(async { tokio::time::timeout(Duration::from_secs(10), &mut self.server).await.is_ok() })
+    }
+}

@@ -1,0 +1,86 @@
+//! The page for Prometheus.
+
+use std::collections::HashSet;
+
+use tcpstate_common::TcpState;
+
+use super::{daemon::Daemon, scene, snapshot};
+
+fn page(daemon: &Daemon) -> String {
+    let answer = daemon.get("/metrics");
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    answer.body
+}
+
+/// The samples, without their values.
+fn series(page: &str) -> HashSet<&str> {
+    page.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ').unwrap().0).collect()
+}
+
+#[test]
+fn the_whole_page_is_as_agreed() {
+    let daemon = Daemon::start();
+    let page = page(&daemon).replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    snapshot::check("src/serve/tests/metrics.txt", &page);
+}
+
+#[test]
+fn a_host_that_sees_little_says_so_and_no_zeros() {
+    let daemon = Daemon::with(scene::blind_readings(), scene::tracker(Vec::new()));
+    let page = page(&daemon).replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    snapshot::check("src/serve/tests/metrics_blind.txt", &page);
+}
+
+#[test]
+fn no_series_is_exported_twice() {
+    let daemon = Daemon::start();
+    let page = page(&daemon);
+    let samples = page.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(series(&page).len(), samples);
+}
+
+#[test]
+fn every_state_of_both_families_is_there_even_at_zero() {
+    let daemon = Daemon::start();
+    let page = page(&daemon);
+    let series = series(&page);
+    for state in TcpState::VISIBLE {
+        for family in ["ipv4", "ipv6"] {
+            let name = format!("tcpstate_sockets{{family=\"{family}\",state=\"{}\"}}", state.name());
+            assert!(series.contains(name.as_str()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_second_scrape_tells_how_long_the_first_took() {
+    let daemon = Daemon::start();
+    assert!(!page(&daemon).contains("\ntcpstate_scrape_duration_seconds "));
+    let page = page(&daemon);
+    let line = page.lines().find(|line| line.starts_with("tcpstate_scrape_duration_seconds ")).unwrap();
+    let seconds: f64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
+    assert!(seconds > 0.0 && seconds < 20.0, "{line}");
+}
+
+#[test]
+fn parameters_of_a_scrape_are_ignored() {
+    assert_eq!(Daemon::start().get("/metrics?collect[]=x&collect[]=y").status, 200);
+}
+
+#[test]
+fn the_kinds_of_losses_are_those_of_the_status() {
+    for readings in [scene::readings(), scene::blind_readings()] {
+        let daemon = Daemon::with(readings, scene::tracker(Vec::new()));
+        let page = page(&daemon);
+        let prefix = "tcpstate_events_lost_total{kind=\"";
+        let lost = page.lines().filter_map(|line| line.strip_prefix(prefix)?.split_once("\"} "));
+        let status = daemon.get("/api/v1/status").json();
+        let losses = status["losses"].as_object().unwrap();
+        let from_status: HashSet<_> =
+            losses.iter().map(|(kind, count)| (kind.clone(), count.to_string())).collect();
+        let from_metrics: HashSet<_> =
+            lost.map(|(kind, count)| (kind.to_owned(), count.to_owned())).collect();
+        assert_eq!(from_metrics, from_status);
+    }
+}

@@ -1,0 +1,13 @@
+//! Tests of the whole room over real connections, with a made-up engine behind it.
+
+mod bad_input;
+pub(crate) mod daemon;
+mod events;
+mod health;
+mod metrics;
+mod openapi;
+mod paging;
+mod problems;
+pub(crate) mod scene;
+mod shapes;
+pub(crate) mod snapshot;

@@ -1,0 +1,163 @@
+//! What the sources tell, in the tracker's words.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use serde::Serialize;
+use tcpstate_common::{TcpState, wire::COMM_LEN};
+
+/// The family of a socket. A v4-mapped peer on an IPv6 socket is [`Family::V6`], as in the kernel.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Family {
+    #[serde(rename = "ipv4")]
+    V4,
+    #[serde(rename = "ipv6")]
+    V6,
+}
+
+impl Family {
+    /// Both, in the order of [`Self::index`].
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The label in metrics and in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+        }
+    }
+
+    /// The index in the counters' tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A process name as the kernel keeps it: at most 15 bytes, not necessarily UTF-8.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Comm(pub [u8; COMM_LEN]);
+
+impl Comm {
+    /// Takes the first 15 bytes of a name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut bytes = [0; COMM_LEN];
+        for (to, from) in bytes.iter_mut().take(COMM_LEN - 1).zip(name.bytes()) {
+            *to = from;
+        }
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(COMM_LEN);
+        String::from_utf8_lossy(&self.0[..end]).fmt(f)
+    }
+}
+
+impl fmt::Debug for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+/// A process: its thread group's number in the initial pid namespace, and its name.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Process {
+    pub pid: u32,
+    pub comm: Comm,
+}
+
+/// Whom an event names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Actor {
+    pub process: Process,
+    /// The process acted on the socket earlier (it closed it, for example), not at this event.
+    pub carried: bool,
+}
+
+/// Both ends of a connection, seen from this host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Tuple {
+    /// The socket's family; both addresses are of it.
+    pub family: Family,
+    pub local: SocketAddr,
+    /// Port 0 and an unspecified address for a listener.
+    pub remote: SocketAddr,
+}
+
+impl Tuple {
+    /// Whether either end has this port.
+    #[must_use]
+    pub fn has_port(&self, port: u16) -> bool {
+        self.local.port() == port || self.remote.port() == port
+    }
+
+    /// Whether the peer is this address; a v4-mapped peer is the IPv4 address that it maps.
+    #[must_use]
+    pub fn is_peer(&self, peer: IpAddr) -> bool {
+        self.remote.ip().to_canonical() == peer.to_canonical()
+    }
+}
+
+/// One event.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Transition(Transition),
+    ResetSent(ResetSent),
+    ResetReceived(ResetReceived),
+}
+
+/// A socket changed its state.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    /// Monotonic ns.
+    pub at_ns: u64,
+    /// `None` where the kernel had no cookie to give (a socket that is being born, up to 6.12).
+    pub cookie: Option<u64>,
+    /// Inode number of the network namespace; 0 when not known.
+    pub netns: u32,
+    pub tuple: Tuple,
+    pub from: TcpState,
+    pub to: TcpState,
+    /// When `from` was entered, monotonic ns.
+    pub entered_ns: Option<u64>,
+    pub actor: Option<Actor>,
+    /// `sk_err`: a positive errno, or 0.
+    pub error: u32,
+    /// `to` is inferred; see `tcpstate_common::wire::flags::INFERRED`.
+    pub inferred: bool,
+}
+
+/// The kernel sent a RST.
+#[derive(Clone, Debug)]
+pub struct ResetSent {
+    /// Monotonic ns.
+    pub at_ns: u64,
+    /// `None` when no socket sent it, or when it has no cookie.
+    pub cookie: Option<u64>,
+    pub netns: u32,
+    pub tuple: Tuple,
+    /// The socket's state; `None` when there was no socket.
+    pub state: Option<TcpState>,
+    /// `enum sk_rst_reason`; `None` before 6.10.
+    pub reason: Option<u32>,
+    pub process: Option<Process>,
+}
+
+/// The kernel ran `tcp_reset` on a socket.
+#[derive(Clone, Debug)]
+pub struct ResetReceived {
+    /// Monotonic ns.
+    pub at_ns: u64,
+    pub cookie: Option<u64>,
+    pub netns: u32,
+    pub tuple: Tuple,
+    /// The state in which the RST met the socket.
+    pub state: TcpState,
+}

@@ -1,0 +1,222 @@
+//! How many sockets are in each state now. The kernel's counters say exactly who entered and left a state
+//! since the programs were attached; a census says how many there were before. What neither sees (a
+//! mini-socket's end, a request socket) is as of the last census, and the result says so.
+
+use std::collections::VecDeque;
+
+use tcpstate_common::{Counters, TcpState, state::STATE_SLOTS};
+
+use super::{census::Census, event::Family};
+
+const LISTEN: usize = TcpState::Listen.index();
+const SYN_RECV: usize = TcpState::SynRecv.index();
+const FIN_WAIT2: usize = TcpState::FinWait2.index();
+const TIME_WAIT: usize = TcpState::TimeWait.index();
+const NS_PER_MS: u64 = 1_000_000;
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// Sockets by family and state.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SocketCounts {
+    counts: [[u64; STATE_SLOTS]; 2],
+    /// Whether every state but `TIME_WAIT`, `SYN_RECV` and mini-sockets in `FIN_WAIT2` is exact.
+    pub exact: bool,
+}
+
+impl SocketCounts {
+    /// The number for one family and state.
+    #[must_use]
+    pub fn get(&self, family: Family, state: TcpState) -> u64 {
+        self.counts[family.index()][state.index()]
+    }
+}
+
+/// Who entered and left each state, by full sockets.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Moves {
+    entered: [u64; STATE_SLOTS],
+    left: [u64; STATE_SLOTS],
+    /// Mini-sockets made, by state.
+    minis: [u64; STATE_SLOTS],
+}
+
+impl Moves {
+    fn of(counters: &Counters, family: usize) -> Self {
+        let mut moves = Self::default();
+        for (old, row) in counters.transitions[family].iter().enumerate() {
+            for (new, count) in row.iter().enumerate() {
+                let mini = new == TIME_WAIT || (old == FIN_WAIT2 && new == FIN_WAIT2);
+                if mini {
+                    moves.minis[new] += count;
+                } else {
+                    moves.entered[new] += count;
+                }
+                // LISTEN to SYN_RECV is the birth of a child; the listener stays where it is.
+                if (old, new) != (LISTEN, SYN_RECV) {
+                    moves.left[old] += count;
+                }
+            }
+        }
+        moves
+    }
+
+    fn net(&self, state: usize) -> i64 {
+        self.entered[state].cast_signed().wrapping_sub(self.left[state].cast_signed())
+    }
+}
+
+/// One family's state between two censuses.
+#[derive(Clone, Debug, Default)]
+struct Base {
+    /// Full sockets that were there before the counters began.
+    full: [i64; STATE_SLOTS],
+    /// By how much the last census was outside of what the counters allow, where that was not believed yet.
+    doubt: [i64; STATE_SLOTS],
+    /// Mini-sockets counted by the last census.
+    minis: [u64; STATE_SLOTS],
+    /// `Moves::minis` when the last census ended.
+    minis_made: [u64; STATE_SLOTS],
+    /// When the mini-sockets of the last census end: monotonic second, and how many, by state.
+    ends: VecDeque<(u64, [u64; STATE_SLOTS])>,
+    /// Request sockets counted by the last census.
+    requests: u64,
+}
+
+/// The gauges of both families.
+#[derive(Debug)]
+pub struct Gauges {
+    counted: bool,
+    families: [Base; 2],
+    /// Whether a census has been taken yet, and whether it left no doubt about what came before.
+    known: [Option<bool>; 2],
+}
+
+impl Gauges {
+    /// `counted`: whether there are counters at all.
+    #[must_use]
+    pub fn new(counted: bool) -> Self {
+        Self { counted, families: [Base::default(), Base::default()], known: [None, None] }
+    }
+
+    /// Compares the census with what the counters say, and corrects what was there before the counters
+    /// began by the least that makes both agree. Returns by how many sockets.
+    ///
+    /// A dump goes through the kernel's hash table in steps, and in the middle of traffic it can pass a
+    /// socket over or show it twice. So a census is believed at once only if nothing moved while it was
+    /// taken, and otherwise if the next one says the same.
+    pub fn reconcile(&mut self, census: &Census, counters: Option<(&Counters, &Counters)>) -> u64 {
+        let counted = census.count();
+        let mut drift = 0;
+        for family in Family::ALL {
+            let f = family.index();
+            let zero = Moves::default();
+            let (before, after) = match counters {
+                Some((before, after)) => (Moves::of(before, f), Moves::of(after, f)),
+                None => (zero, zero),
+            };
+            let base = &mut self.families[f];
+            let first = self.known[f].is_none();
+            let quiet = before == after;
+            let mut certain = true;
+            for state in TcpState::VISIBLE {
+                let s = state.index();
+                if s == TIME_WAIT || s == SYN_RECV {
+                    continue;
+                }
+                let seen = counted[f].full[s].cast_signed();
+                if !self.counted {
+                    base.full[s] = seen;
+                    continue;
+                }
+                let entered = after.entered[s].wrapping_sub(before.entered[s]).cast_signed();
+                let left = after.left[s].wrapping_sub(before.left[s]).cast_signed();
+                if first {
+                    // Where nobody moved during the census this is exact.
+                    base.full[s] = seen - after.net(s);
+                    certain &= entered == 0 && left == 0;
+                    continue;
+                }
+                // Somewhere between these two the gauge was while the census counted.
+                let start = base.full[s] + before.net(s);
+                let (low, high) = (start - left, start + entered);
+                let off = if seen < low {
+                    seen - low
+                } else if seen > high {
+                    seen - high
+                } else {
+                    0
+                };
+                let believed = if quiet { off } else { agreed(off, base.doubt[s]) };
+                base.full[s] += believed;
+                base.doubt[s] = off - believed;
+                drift += believed.unsigned_abs();
+                certain &= entered == 0 && left == 0;
+            }
+            base.minis = counted[f].mini;
+            base.minis_made = after.minis;
+            base.requests = counted[f].full[SYN_RECV];
+            base.ends = ends(census, family);
+            // Once a census has left no doubt, the counters keep it so.
+            let was = self.known[f].unwrap_or(false);
+            self.known[f] = Some(was || certain);
+        }
+        if self.counted { drift } else { 0 }
+    }
+
+    /// Takes back a mini-socket that was counted since the last census but never came to be.
+    pub fn forget_mini(&mut self, family: Family, state: TcpState) {
+        let base = &mut self.families[family.index()];
+        base.minis_made[state.index()] += 1;
+    }
+
+    /// The gauges at this moment.
+    #[must_use]
+    pub fn read(&self, counters: Option<&Counters>, now_ns: u64) -> SocketCounts {
+        let mut counts = [[0; STATE_SLOTS]; 2];
+        for family in Family::ALL {
+            let f = family.index();
+            let base = &self.families[f];
+            let moves = counters.map_or_else(Moves::default, |counters| Moves::of(counters, f));
+            for state in TcpState::VISIBLE {
+                let s = state.index();
+                let full = if s == SYN_RECV {
+                    base.requests
+                } else if s == TIME_WAIT {
+                    0
+                } else {
+                    u64::try_from(base.full[s] + moves.net(s)).unwrap_or(0)
+                };
+                let made = moves.minis[s].saturating_sub(base.minis_made[s]);
+                let ended: u64 = base
+                    .ends
+                    .iter()
+                    .take_while(|(second, _)| (second + 1) * NS_PER_S <= now_ns)
+                    .map(|(_, by_state)| by_state[s])
+                    .sum();
+                counts[f][s] = full + (base.minis[s] + made).saturating_sub(ended);
+            }
+        }
+        SocketCounts { counts, exact: self.counted && self.known == [Some(true); 2] }
+    }
+}
+
+/// What two numbers say in common: the smaller one, if both go the same way.
+fn agreed(one: i64, other: i64) -> i64 {
+    if one.signum() != other.signum() {
+        0
+    } else if one.abs() < other.abs() {
+        one
+    } else {
+        other
+    }
+}
+
+/// When the mini-sockets of a census end, by monotonic second.
+fn ends(census: &Census, family: Family) -> VecDeque<(u64, [u64; STATE_SLOTS])> {
+    let mut seconds = std::collections::BTreeMap::<u64, [u64; STATE_SLOTS]>::new();
+    for row in census.rows.iter().filter(|row| row.tuple.family == family && row.is_mini()) {
+        let at_ns = census.finished_ns + u64::from(row.expires_ms) * NS_PER_MS;
+        seconds.entry(at_ns / NS_PER_S).or_default()[row.state.index()] += 1;
+    }
+    seconds.into_iter().collect()
+}

@@ -1,0 +1,159 @@
+//! The connection table and what follows from it: events and censuses in, answers out. Pure: time is an
+//! argument, memory is bounded, and whatever is given up is counted. Knows nothing of where events come
+//! from and who asks.
+
+pub mod census;
+pub mod event;
+pub mod gauge;
+pub mod parked;
+pub mod query;
+pub mod resets;
+pub mod table;
+pub mod tier;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+
+use tcpstate_common::{Counters, TcpState};
+
+pub use census::{Census, Row, Timer};
+pub use event::{Actor, Comm, Event, Family, Process, ResetReceived, ResetSent, Transition, Tuple};
+pub use gauge::{Gauges, SocketCounts};
+pub use parked::{Holder, Holders, Owner, ParkedGroup};
+pub use query::{Filter, Page};
+pub use resets::{Direction, Phase, Reset, Resets};
+pub use table::{Since, Socket, Table};
+pub use tier::Tier;
+
+/// How much the tracker may remember.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Sockets in the table.
+    pub max_sockets: usize,
+    /// Resets in the list of the latest ones.
+    pub max_resets: usize,
+}
+
+/// What the tracker had to give up, since it began.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct GivenUp {
+    /// Sockets for which the table had no room.
+    pub sockets: u64,
+    /// Events about sockets that had already ended, told too late.
+    pub late_events: u64,
+}
+
+/// Everything known about the connections of this host.
+#[derive(Debug)]
+pub struct Tracker {
+    table: Table,
+    gauges: Gauges,
+    resets: Resets,
+    parked: Vec<ParkedGroup>,
+    unattributed: u64,
+}
+
+impl Tracker {
+    /// An empty table. In tier D (`counted` false) there are no counters, and the gauges are the censuses'.
+    #[must_use]
+    pub fn new(limits: Limits, counted: bool) -> Self {
+        Self {
+            table: Table::new(limits.max_sockets),
+            gauges: Gauges::new(counted),
+            resets: Resets::new(limits.max_resets),
+            parked: Vec::new(),
+            unattributed: 0,
+        }
+    }
+
+    /// Takes in one event.
+    pub fn ingest(&mut self, event: &Event) {
+        match event {
+            Event::Transition(transition) => self.table.transition(transition),
+            Event::ResetSent(reset) => {
+                self.resets.sent(reset);
+                // The kernel goes to CLOSE and then answers data that nobody will read: what looked like a
+                // hand-over to a mini-socket was the end (tcp_rcv_state_process in net/ipv4/tcp_input.c).
+                if reset.state == Some(TcpState::Close)
+                    && let Some(ended) = reset.cookie.and_then(|cookie| self.table.end(cookie, reset.at_ns))
+                    && ended.timer == Timer::TimeWait
+                {
+                    self.gauges.forget_mini(ended.tuple.family, ended.state);
+                }
+            }
+            Event::ResetReceived(reset) => self.resets.received(reset),
+        }
+    }
+
+    /// Takes in what really exists. `before` and `after` are the counters as they stood when the census
+    /// began and ended; without them (tier D) the census alone counts. Returns by how many sockets the census
+    /// differed from what the events had said.
+    pub fn reconcile(&mut self, census: &Census, counters: Option<(&Counters, &Counters)>) -> u64 {
+        self.table.reconcile(census);
+        self.gauges.reconcile(census, counters)
+    }
+
+    /// Takes in who holds which socket, and groups the parked sockets by it. At most `top` groups a state
+    /// are named; the rest is one group.
+    pub fn attribute(&mut self, holders: &Holders, owners: &HashMap<u32, Owner>, top: usize, now_ns: u64) {
+        let (groups, unattributed) = parked::group(self.table.sockets(), holders, owners, top, now_ns);
+        self.parked = groups;
+        self.unattributed = unattributed;
+    }
+
+    /// Sockets by state as they stand now, from the counters read at this moment.
+    #[must_use]
+    pub fn sockets(&self, counters: Option<&Counters>, now_ns: u64) -> SocketCounts {
+        self.gauges.read(counters, now_ns)
+    }
+
+    /// One page of the sockets that pass the filter.
+    #[must_use]
+    pub fn page(&self, filter: &Filter, now_ns: u64) -> Page {
+        query::page(self.table.sockets(), filter, now_ns)
+    }
+
+    /// The latest resets.
+    #[must_use]
+    pub fn resets(&self) -> &Resets {
+        &self.resets
+    }
+
+    /// Parked sockets grouped by owner, as of the last [`Self::attribute`].
+    #[must_use]
+    pub fn parked(&self) -> &[ParkedGroup] {
+        &self.parked
+    }
+
+    /// Owned parked sockets for which no holder was found, as of the last [`Self::attribute`].
+    #[must_use]
+    pub fn unattributed(&self) -> u64 {
+        self.unattributed
+    }
+
+    /// Whether a process must be looked up to say who parks sockets.
+    #[must_use]
+    pub fn has_owned_parked(&self) -> bool {
+        self.table.sockets().any(|socket| socket.state.parks() && socket.inode != 0)
+    }
+
+    /// Inodes of the socket files that processes hold.
+    #[must_use]
+    pub fn inodes(&self) -> HashSet<u32> {
+        self.table.sockets().map(|socket| socket.inode).filter(|inode| *inode != 0).collect()
+    }
+
+    /// Sockets in the table.
+    #[must_use]
+    pub fn tracked(&self) -> usize {
+        self.table.len()
+    }
+
+    /// What was given up for lack of room.
+    #[must_use]
+    pub fn given_up(&self) -> GivenUp {
+        GivenUp { sockets: self.table.refused(), late_events: self.table.late_events() }
+    }
+}

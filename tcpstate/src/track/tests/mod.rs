@@ -1,0 +1,72 @@
+//! The tracker against what TCP can do to it. Each file tests one of the room's files.
+
+mod gauge;
+mod parked;
+mod query;
+mod resets;
+mod table;
+
+use std::net::SocketAddr;
+
+use tcpstate_common::TcpState;
+
+use super::{Actor, Census, Comm, Event, Family, Limits, Process, Row, Timer, Tracker, Transition, Tuple};
+
+pub(super) const SECOND: u64 = 1_000_000_000;
+
+pub(super) fn tuple() -> Tuple {
+    let local: SocketAddr = "127.0.0.1:8000".parse().expect("an address");
+    let remote: SocketAddr = "127.0.0.2:40000".parse().expect("an address");
+    Tuple { family: Family::V4, local, remote }
+}
+
+pub(super) fn process(pid: u32, name: &str) -> Process {
+    Process { pid, comm: Comm::new(name) }
+}
+
+pub(super) fn transition(cookie: u64, at_ns: u64, from: TcpState, to: TcpState) -> Transition {
+    Transition {
+        at_ns,
+        cookie: Some(cookie),
+        netns: 1,
+        tuple: tuple(),
+        from,
+        to,
+        entered_ns: None,
+        actor: None,
+        error: 0,
+        inferred: to == TcpState::TimeWait,
+    }
+}
+
+pub(super) fn closed_by(mut event: Transition, pid: u32, name: &str) -> Event {
+    event.actor = Some(Actor { process: process(pid, name), carried: true });
+    Event::Transition(event)
+}
+
+pub(super) fn row(cookie: u64, state: TcpState) -> Row {
+    let mini = state == TcpState::TimeWait;
+    Row {
+        cookie,
+        netns: 1,
+        tuple: tuple(),
+        state,
+        timer: if mini { Timer::TimeWait } else { Timer::None },
+        expires_ms: if mini { 60_000 } else { 0 },
+        retransmits: 0,
+        rqueue: 0,
+        wqueue: 0,
+        uid: (!mini).then_some(1000),
+        inode: if mini { 0 } else { u32::try_from(cookie).expect("small") + 100 },
+        entered_ns: None,
+        actor: None,
+    }
+}
+
+pub(super) fn census(started_ns: u64, rows: Vec<Row>) -> Census {
+    Census { started_ns, finished_ns: started_ns + 1000, rows }
+}
+
+pub(super) fn tracker(max_sockets: usize) -> Tracker {
+    Tracker::new(Limits { max_sockets, max_resets: 8 }, false)
+}

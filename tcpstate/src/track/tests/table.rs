@@ -1,0 +1,155 @@
+//! The connection table: what ends stays ended, and room is given to what matters.
+
+use proptest::prelude::*;
+use tcpstate_common::TcpState;
+
+use super::{SECOND, census, closed_by, process, row, tracker, transition};
+use crate::track::{Event, Filter, ResetSent, Since, Socket, Tracker};
+
+fn sockets(tracker: &Tracker) -> Vec<Socket> {
+    tracker.page(&Filter { limit: usize::MAX, ..Filter::default() }, 0).sockets
+}
+
+#[test]
+fn late_fin_does_not_resurrect_a_connection() {
+    let mut tracker = tracker(8);
+    tracker.ingest(&Event::Transition(transition(7, 20, TcpState::LastAck, TcpState::Close)));
+    tracker.ingest(&Event::Transition(transition(7, 10, TcpState::Established, TcpState::CloseWait)));
+    assert_eq!(tracker.tracked(), 0);
+    assert_eq!(tracker.given_up().late_events, 1);
+}
+
+#[test]
+fn census_that_began_before_the_end_does_not_resurrect_a_connection() {
+    let mut tracker = tracker(8);
+    tracker.ingest(&Event::Transition(transition(7, 150, TcpState::LastAck, TcpState::Close)));
+    tracker.reconcile(&census(100, vec![row(7, TcpState::LastAck)]), None);
+    assert_eq!(tracker.tracked(), 0);
+    // A cookie is never used twice, but a census after the end is believed all the same.
+    tracker.reconcile(&census(200, vec![row(7, TcpState::LastAck)]), None);
+    assert_eq!(tracker.tracked(), 1);
+}
+
+#[test]
+fn event_after_the_census_began_is_newer_than_the_census() {
+    let mut tracker = tracker(8);
+    tracker.reconcile(&census(10, vec![row(7, TcpState::Established)]), None);
+    tracker.ingest(&Event::Transition(transition(7, 150, TcpState::Established, TcpState::CloseWait)));
+    tracker.reconcile(&census(100, vec![row(7, TcpState::Established)]), None);
+    assert_eq!(sockets(&tracker)[0].state, TcpState::CloseWait);
+    assert_eq!(sockets(&tracker)[0].since, Since::Exactly(150));
+}
+
+#[test]
+fn time_wait_keeps_the_process_that_closed() {
+    let mut tracker = tracker(8);
+    let event = transition(7, 10, TcpState::FinWait2, TcpState::TimeWait);
+    tracker.ingest(&closed_by(event, 4121, "payments"));
+    tracker.reconcile(&census(100, vec![row(7, TcpState::TimeWait)]), None);
+    let socket = &sockets(&tracker)[0];
+    assert_eq!(socket.actor, Some(process(4121, "payments")));
+    assert_eq!(socket.since, Since::Exactly(10));
+    assert_eq!(socket.uid, None, "a mini-socket has no user, and root least of all");
+}
+
+/// A close whose FIN is answered late makes a mini-socket in `FIN_WAIT2`; that it goes on to `TIME_WAIT` no
+/// event tells.
+#[test]
+fn silent_step_from_fin_wait2_to_time_wait_is_seen_by_the_census() {
+    let mut tracker = tracker(8);
+    let mut event = transition(7, 10, TcpState::FinWait2, TcpState::FinWait2);
+    event.inferred = true;
+    event.entered_ns = Some(5);
+    tracker.ingest(&closed_by(event, 9, "client"));
+    assert_eq!(sockets(&tracker)[0].since, Since::Exactly(5));
+    tracker.reconcile(&census(100, vec![row(7, TcpState::TimeWait)]), None);
+    let socket = &sockets(&tracker)[0];
+    assert_eq!((socket.state, socket.since), (TcpState::TimeWait, Since::AtLatest(100)));
+    assert_eq!(socket.actor, Some(process(9, "client")));
+}
+
+#[test]
+fn socket_older_than_the_daemon_has_an_age_that_is_at_least() {
+    let mut tracker = tracker(8);
+    tracker.reconcile(&census(10 * SECOND, vec![row(7, TcpState::CloseWait)]), None);
+    tracker.reconcile(&census(20 * SECOND, vec![row(7, TcpState::CloseWait)]), None);
+    let socket = &sockets(&tracker)[0];
+    assert_eq!(socket.since, Since::AtLatest(10 * SECOND));
+    assert_eq!(socket.age_ms(30 * SECOND), 20_000);
+}
+
+#[test]
+fn what_the_kernel_side_remembers_makes_an_age_exact() {
+    let mut tracker = tracker(8);
+    let mut parked = row(7, TcpState::CloseWait);
+    parked.entered_ns = Some(3 * SECOND);
+    tracker.reconcile(&census(10 * SECOND, vec![parked]), None);
+    assert_eq!(sockets(&tracker)[0].since, Since::Exactly(3 * SECOND));
+}
+
+#[test]
+fn reset_sent_after_close_brings_nothing_back_and_takes_the_false_mini_socket_away() {
+    let mut tracker = tracker(8);
+    let mut event = transition(7, 10, TcpState::FinWait2, TcpState::FinWait2);
+    event.inferred = true;
+    tracker.ingest(&closed_by(event, 9, "client"));
+    assert_eq!(tracker.tracked(), 1);
+    tracker.ingest(&Event::ResetSent(ResetSent {
+        at_ns: 11,
+        cookie: Some(7),
+        netns: 1,
+        tuple: super::tuple(),
+        state: Some(TcpState::Close),
+        reason: Some(8),
+        process: None,
+    }));
+    assert_eq!(tracker.tracked(), 0);
+    assert_eq!(tracker.resets().newest_first().count(), 1);
+}
+
+#[test]
+fn event_without_cookie_is_of_nobody() {
+    let mut tracker = tracker(8);
+    let mut event = transition(0, 10, TcpState::Listen, TcpState::SynRecv);
+    event.cookie = None;
+    tracker.ingest(&Event::Transition(event));
+    assert_eq!(tracker.tracked(), 0);
+}
+
+#[test]
+fn parked_sockets_find_room_before_time_wait_and_that_before_the_rest() {
+    let mut tracker = tracker(3);
+    let rows = vec![
+        row(1, TcpState::Established),
+        row(2, TcpState::TimeWait),
+        row(3, TcpState::Established),
+        row(4, TcpState::CloseWait),
+        row(5, TcpState::FinWait2),
+    ];
+    tracker.reconcile(&census(10, rows), None);
+    let mut kept: Vec<_> = sockets(&tracker).iter().map(|socket| socket.cookie).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, [2, 4, 5]);
+    assert_eq!(tracker.given_up().sockets, 2);
+}
+
+proptest! {
+    /// Whatever comes, the table stays within its bound, and what finds no room is counted.
+    #[test]
+    fn table_never_holds_more_than_it_may(
+        events in prop::collection::vec((1..200_u64, 0..12_usize, 0..12_usize, any::<bool>()), 0..400)
+    ) {
+        let mut tracker = tracker(16);
+        for (at_ns, (cookie, from, to, is_census)) in events.into_iter().enumerate() {
+            let at_ns = at_ns as u64;
+            let (from, to) = (TcpState::ALL[from], TcpState::ALL[to]);
+            if is_census {
+                let rows = (cookie..cookie + 24).map(|cookie| row(cookie, TcpState::Established)).collect();
+                tracker.reconcile(&census(at_ns, rows), None);
+            } else {
+                tracker.ingest(&Event::Transition(transition(cookie, at_ns, from, to)));
+            }
+            prop_assert!(tracker.tracked() <= 16);
+        }
+    }
+}

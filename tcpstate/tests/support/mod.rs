@@ -1,0 +1,427 @@
+//! What the tests on the real kernel share: a daemon, actors, what `ss` says, and waiting on conditions.
+#![expect(dead_code, reason = "each test uses a part of it")]
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Lines, Write},
+    path::PathBuf,
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// How long a condition may take. Nothing is measured by it: it only ends a test that would never end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The kernel's counters are the whole host's, so the tests that look at them run one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Begins a test that needs root: from here on no other such test of this program runs. Without root the
+/// test says that it was skipped; where everything has to run (CI=true) it fails.
+pub(crate) fn alone(test: &str) -> Option<MutexGuard<'static, ()>> {
+    // SAFETY: takes nothing, returns a number.
+    if unsafe { libc::geteuid() } == 0 {
+        // A test that failed has nothing to hide from the next one.
+        return Some(ALONE.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    skip(&format!("{test} needs root"));
+    None
+}
+
+/// Says that a test cannot do its work here, past what libtest hides of tests that pass. Where everything has
+/// to run (CI=true) it fails.
+pub(crate) fn skip(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}, and CI must run it");
+    writeln!(std::io::stderr(), "SKIPPED: {why}").expect("stderr");
+}
+
+/// Tries until there is a result.
+///
+/// # Panics
+/// If that takes too long: with what was seen last.
+pub(crate) fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt() {
+            Ok(result) => return result,
+            Err(seen) => assert!(Instant::now() < deadline, "this never came true; last seen: {seen}"),
+        }
+        thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Tries until something is true.
+pub(crate) fn eventually_true(what: &str, mut condition: impl FnMut() -> bool) {
+    eventually(|| if condition() { Ok(()) } else { Err(what.to_owned()) });
+}
+
+/// The program under test.
+pub(crate) fn tcpstate() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tcpstate"))
+}
+
+/// An example program, which cargo builds next to the tests.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_BIN_EXE_tcpstate"));
+    path.pop();
+    path.join("examples").join(name)
+}
+
+/// A running daemon on a port of its own; killed at the end.
+pub(crate) struct Daemon {
+    pub(crate) child: Child,
+    pub(crate) url: String,
+    pub(crate) agent: ureq::Agent,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Daemon {
+    /// Starts one and waits until it is ready.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = tcpstate();
+        command.args(["daemon", "--reconcile-interval", "200ms"]).args(arguments);
+        Self::start_command(&mut command)
+    }
+
+    /// Starts one from a command that ends in `tcpstate daemon …`, and waits until it is ready.
+    pub(crate) fn start_command(command: &mut Command) -> Self {
+        let mut child = command
+            .args(["--web.listen-address", "127.0.0.1:0"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the daemon starts");
+        let (lines, log) = follow(child.stderr.take().expect("stderr"));
+        let mut url = None;
+        loop {
+            let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|error| {
+                panic!("the daemon was not ready ({error}): {:#?}", log.lock().expect("log"))
+            });
+            if let Some((_, address)) = line.split_once("listening on ") {
+                url = Some(address.trim().to_owned());
+            }
+            if line.contains("ready") {
+                break;
+            }
+        }
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .timeout_global(Some(PATIENCE))
+            .build()
+            .into();
+        Self { child, url: url.expect("it listens"), agent, log }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("log").join("\n")
+    }
+
+    /// Status and body of a GET.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        let mut response = self.agent.get(format!("{}{path}", self.url)).call().expect("an answer");
+        (response.status().as_u16(), response.body_mut().read_to_string().expect("a body"))
+    }
+
+    /// The JSON of a GET that must succeed.
+    pub(crate) fn json(&self, path: &str) -> Value {
+        let (status, body) = self.get(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+    }
+
+    /// All samples of /metrics, by name with labels as they are written.
+    pub(crate) fn metrics(&self) -> BTreeMap<String, f64> {
+        let (status, body) = self.get("/metrics");
+        assert_eq!(status, 200, "{body}");
+        samples(&body)
+    }
+
+    /// Every socket of the API that passes a query, on all pages.
+    pub(crate) fn sockets(&self, query: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.json(&format!("/api/v1/sockets?limit=1000&{query}{cursor}"));
+            all.extend(page["sockets"].as_array().expect("sockets").iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return all,
+            }
+        }
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn end(&mut self, signal: i32) -> ExitStatus {
+        send_signal(self.pid(), signal);
+        self.child.wait().expect("it ends")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn send_signal(pid: u32, signal: i32) {
+    let pid = i32::try_from(pid).expect("a pid");
+    // SAFETY: plain system call.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "kill {pid}");
+}
+
+fn follow(stderr: ChildStderr) -> (mpsc::Receiver<String>, Arc<Mutex<Vec<String>>>) {
+    let (tell, lines) = mpsc::channel();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&log);
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            kept.lock().expect("log").push(line.clone());
+            let _ = tell.send(line);
+        }
+    });
+    (lines, log)
+}
+
+/// Parses the text format: `name{labels} value`.
+pub(crate) fn samples(body: &str) -> BTreeMap<String, f64> {
+    body.lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').expect("name and value");
+            (name.to_owned(), value.parse().expect("a number"))
+        })
+        .collect()
+}
+
+/// A process that does what it is told; ended at the end.
+pub(crate) struct Actor {
+    child: Child,
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Actor {
+    /// One in this network namespace.
+    pub(crate) fn here() -> Self {
+        Self::start(&mut Command::new(example("actor")))
+    }
+
+    /// One in a network namespace of its own.
+    pub(crate) fn in_new_namespace() -> Self {
+        Self::start(Command::new(example("actor")).arg("netns"))
+    }
+
+    /// One that may do nothing that any user may not.
+    pub(crate) fn without_capabilities() -> Self {
+        let mut command = Command::new("setpriv");
+        Self::start(command.args(["--inh-caps=-all", "--bounding-set=-all"]).arg(example("actor")))
+    }
+
+    /// One in the network namespace of another.
+    pub(crate) fn beside(other: &Self) -> Self {
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--target", &other.pid().to_string()]).arg(example("actor"));
+        Self::start(&mut command)
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the actor starts");
+        let orders = child.stdin.take().expect("stdin");
+        let answers = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        let mut actor = Self { child, orders, answers };
+        // From now on it is in its namespace.
+        actor.told("hello");
+        actor
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Inode number of its network namespace.
+    pub(crate) fn netns(&self) -> u64 {
+        let link = std::fs::read_link(format!("/proc/{}/ns/net", self.pid())).expect("its namespace");
+        let text = link.to_string_lossy().into_owned();
+        text.trim_start_matches("net:[").trim_end_matches(']').parse().expect("a number")
+    }
+
+    /// Gives an order without waiting for the answer.
+    pub(crate) fn order(&mut self, order: &str) {
+        writeln!(self.orders, "{order}").expect("the actor listens");
+        self.orders.flush().expect("the actor listens");
+    }
+
+    /// The next answer.
+    pub(crate) fn answer(&mut self) -> Result<String, String> {
+        let line = self.answers.next().expect("the actor answers").expect("the actor answers");
+        match line.split_once(' ').unwrap_or((&line, "")) {
+            ("ok", rest) => Ok(rest.to_owned()),
+            (_, rest) => Err(rest.to_owned()),
+        }
+    }
+
+    /// Gives an order that may fail.
+    pub(crate) fn attempt(&mut self, order: &str) -> Result<String, String> {
+        self.order(order);
+        self.answer()
+    }
+
+    /// Gives an order that must succeed.
+    pub(crate) fn told(&mut self, order: &str) -> String {
+        self.attempt(order).unwrap_or_else(|error| panic!("{order}: {error}"))
+    }
+
+    /// A connected pair inside this actor: `NAMEc` the connecting, `NAMEa` the accepted end. Returns the
+    /// address of the listener, which stays open under `NAMEl`.
+    pub(crate) fn pair(&mut self, name: &str, address: &str) -> String {
+        let listener = self.told(&format!("listen {name}l {address}"));
+        self.told(&format!("connect {name}c {listener}"));
+        self.told(&format!("accept {name}a {name}l"));
+        listener
+    }
+
+    /// Ends it.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sockets by family and state as `ss` counts them in this namespace and in those of the actors.
+pub(crate) fn ss(actors: &[&Actor]) -> BTreeMap<(String, String), u64> {
+    let mut counts = BTreeMap::new();
+    let own = std::fs::read_link("/proc/self/ns/net").expect("own namespace");
+    let mut places = vec![own];
+    let mut commands = vec![Command::new("ss")];
+    for actor in actors {
+        let place = std::fs::read_link(format!("/proc/{}/ns/net", actor.pid())).expect("a namespace");
+        if !places.contains(&place) {
+            places.push(place);
+            let mut command = Command::new("nsenter");
+            command.args(["--net", "--target", &actor.pid().to_string(), "ss"]);
+            commands.push(command);
+        }
+    }
+    for mut command in commands {
+        for (family, flag) in [("ipv4", "-4"), ("ipv6", "-6")] {
+            let output = command.args(["-H", "-t", "-a", "-n", flag]).output().expect("ss");
+            assert!(output.status.success(), "ss: {output:?}");
+            for line in String::from_utf8_lossy(&output.stdout).lines() {
+                let state = line.split_whitespace().next().expect("a state");
+                *counts.entry((family.to_owned(), kernel_name(state).to_owned())).or_default() += 1;
+            }
+            // The same command again, with the other family.
+            command = again(&command);
+        }
+    }
+    counts
+}
+
+fn again(command: &Command) -> Command {
+    let mut fresh = Command::new(command.get_program());
+    fresh.args(command.get_args().take_while(|argument| *argument != "-H"));
+    fresh
+}
+
+/// The kernel's name of what `ss` calls a state.
+pub(crate) fn kernel_name(ss_name: &str) -> &'static str {
+    match ss_name {
+        "ESTAB" => "ESTABLISHED",
+        "SYN-SENT" => "SYN_SENT",
+        "SYN-RECV" => "SYN_RECV",
+        "FIN-WAIT-1" => "FIN_WAIT1",
+        "FIN-WAIT-2" => "FIN_WAIT2",
+        "TIME-WAIT" => "TIME_WAIT",
+        "CLOSE-WAIT" => "CLOSE_WAIT",
+        "LAST-ACK" => "LAST_ACK",
+        "LISTEN" => "LISTEN",
+        "CLOSING" => "CLOSING",
+        other => panic!("ss says {other}"),
+    }
+}
+
+/// The stream of all events, collected as it comes.
+pub(crate) struct Events {
+    seen: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Events {
+    /// Starts to watch; what happens from now on is seen.
+    pub(crate) fn watch(daemon: &Daemon) -> Self {
+        let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+        let response = agent.get(format!("{}/api/v1/events", daemon.url)).call().expect("a stream");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&seen);
+        thread::spawn(move || {
+            let mut kind = String::new();
+            for line in BufReader::new(response.into_body().into_reader()).lines().map_while(Result::ok) {
+                if let Some(event) = line.strip_prefix("event:") {
+                    event.trim().clone_into(&mut kind);
+                } else if let Some(data) = line.strip_prefix("data:") {
+                    let mut value: Value = serde_json::from_str(data.trim()).expect("JSON");
+                    value["kind"] = kind.clone().into();
+                    kept.lock().expect("seen").push(value);
+                }
+            }
+        });
+        Self { seen }
+    }
+
+    /// All that was seen so far.
+    pub(crate) fn all(&self) -> Vec<Value> {
+        self.seen.lock().expect("seen").clone()
+    }
+
+    /// Waits for an event that passes.
+    pub(crate) fn wait_for(&self, what: &str, passes: impl Fn(&Value) -> bool) -> Value {
+        eventually(|| {
+            let all = self.all();
+            all.iter().find(|event| passes(event)).cloned().ok_or_else(|| format!("no {what} in {all:#?}"))
+        })
+    }
+
+    /// Waits for a transition at a local address.
+    pub(crate) fn transition(&self, local: &str, from: &str, to: &str) -> Value {
+        self.wait_for(&format!("{local} {from} to {to}"), |event| {
+            event["local"] == local && event["from"] == from && event["to"] == to
+        })
+    }
+}
+
+/// Waits until the daemon's gauges and `ss` say the same.
+pub(crate) fn agree(daemon: &Daemon, actors: &[&Actor]) {
+    eventually(|| {
+        let metrics = daemon.metrics();
+        let counted = ss(actors);
+        for (name, value) in metrics.iter().filter(|(name, _)| name.starts_with("tcpstate_sockets{")) {
+            let label = |key: &str| {
+                let rest = name.split(&format!("{key}=\"")).nth(1).expect("a label");
+                rest.split('"').next().expect("a value").to_owned()
+            };
+            let (family, state) = (label("family"), label("state"));
+            let there = counted.get(&(family, state)).copied().unwrap_or(0);
+            #[expect(clippy::cast_precision_loss, reason = "counts of a test")]
+            if *value != there as f64 {
+                return Err(format!("{name} {value}, ss says {there}"));
+            }
+        }
+        Ok(())
+    });
+}
