@@ -1,0 +1,207 @@
+//! `cargo xtask test`: all tests of the workspace, then `tidy`; ends with one line that says what ran.
+//!
+//! Input: the workspace, setup's tools. It counts the tests' own report lines, and knows no test.
+
+use std::{
+    env,
+    io::{self, BufRead, BufReader, Read, Write},
+    process::{Command, ExitCode, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    build, child,
+    host::Privilege,
+    say::{say, warn},
+    setup::{self, Needs, Tools},
+    tidy,
+    workspace::Workspace,
+};
+
+/// Tells tests where promtool is.
+const PROMTOOL_VARIABLE: &str = "TCPSTATE_PROMTOOL";
+
+/// Builds everything, runs all tests, and ends with `tidy`.
+///
+/// Many tests load eBPF programs and need root: run as somebody else, the test programs are started with sudo
+/// where it asks no question. Tests that cannot do their work here print SKIPPED with the reason.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test late_fin -- --nocapture")]
+pub(crate) struct Args {
+    /// Run only tests whose name contains one of these; leaves out `tidy`
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+    /// Arguments for the test programs
+    #[arg(last = true, value_name = "LIBTEST ARGS")]
+    libtest: Vec<String>,
+}
+
+pub(crate) fn main(args: &Args) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    let tools = setup::ensure(Needs::Test)?;
+    build::everything(&workspace, &tools, false)?;
+
+    let privilege = Privilege::of_this_process();
+    // Compiling apart keeps cargo's progress on the terminal; the tests' own output is read below.
+    let mut compile = test_command(&workspace, &tools, privilege)?;
+    child::run(compile.arg("--no-run"), "compiling the tests")?;
+    let mut command = test_command(&workspace, &tools, privilege)?;
+    command.arg("--").args(&args.filters).args(&args.libtest);
+    let (tally, code) = watch(&mut command, &mut io::stdout(), &mut io::stderr())?;
+
+    if !args.filters.is_empty() && tally.passed + tally.failed == 0 {
+        warn(format!("no test's name contains {}", args.filters.join(" or ")));
+    }
+    let tidy = if args.filters.is_empty() { Some(tidy::check(&workspace)?) } else { None };
+    let clean = tidy.as_ref().is_none_or(tidy::Report::is_clean);
+    let tidy = tidy.map_or("left out because of the filter".into(), |report| report.summary());
+    let rights = match privilege {
+        Privilege::Root => "as root",
+        Privilege::Sudo => "as root with sudo",
+        Privilege::None => "without root",
+    };
+    for name in &tally.failures {
+        say(format!("failed: {name}"));
+    }
+    say(format!("tests {rights}: {}; tidy: {tidy}", tally.summary(code)));
+    Ok(ExitCode::from(if code == 0 && !clean { 1 } else { code }))
+}
+
+fn test_command(workspace: &Workspace, tools: &Tools, privilege: Privilege) -> Result<Command> {
+    let mut cargo = build::cargo(workspace);
+    cargo.args(["test", "--workspace", "--exclude", "tcpstate-ebpf", "--no-fail-fast"]);
+    if let Some(promtool) = &tools.promtool {
+        cargo.env(PROMTOOL_VARIABLE, promtool);
+    }
+    match privilege {
+        Privilege::Root => {}
+        Privilege::Sudo => {
+            cargo.env(runner_variable(&host_triple()?), "sudo -n -E");
+        }
+        Privilege::None => warn("not root, and sudo would ask: tests that need root will say SKIPPED"),
+    }
+    Ok(cargo)
+}
+
+fn host_triple() -> Result<String> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let told = child::output_of(Command::new(rustc).arg("-vV")).context("rustc does not run")?;
+    let host = told.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not tell its host")?.to_owned())
+}
+
+/// The variable that makes cargo start test programs through another program.
+fn runner_variable(triple: &str) -> String {
+    format!("CARGO_TARGET_{}_RUNNER", triple.to_uppercase().replace(['-', '.'], "_"))
+}
+
+/// What the tests reported.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    /// Takes in one line of the tests' output.
+    fn read(&mut self, line: &str) {
+        if let Some(result) = line.strip_prefix("test result: ") {
+            for part in result.split(['.', ';']) {
+                match part.trim().split_once(' ') {
+                    Some((number, "passed")) => self.passed += number.parse().unwrap_or(0),
+                    Some((number, "failed")) => self.failed += number.parse().unwrap_or(0),
+                    _ => {}
+                }
+            }
+        } else if let Some(name) = line.trim_end().strip_suffix(" ... FAILED") {
+            self.failures.push(name.trim_start_matches("test ").to_owned());
+        } else if line.contains("SKIPPED") {
+            self.skipped += 1;
+        }
+    }
+
+    fn summary(&self, code: u8) -> String {
+        let Self { passed, failed, skipped, .. } = self;
+        let skipped = if *skipped > 0 { format!(", {skipped} said SKIPPED") } else { String::new() };
+        // Something other than a test went wrong, such as a test program that crashed.
+        let ended =
+            if code != 0 && *failed == 0 { format!("; cargo test ended with {code}") } else { String::new() };
+        format!("{passed} passed, {failed} failed{skipped}{ended}")
+    }
+}
+
+/// Runs the tests, passes their output on line by line and counts. Returns the exit code beside.
+fn watch(
+    command: &mut Command,
+    our_stdout: &mut (impl Write + Send),
+    our_stderr: &mut impl Write,
+) -> Result<(Tally, u8)> {
+    let step = "running the tests";
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| child::not_started(step, command.get_program()))?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let tally = Mutex::new(Tally::default());
+    thread::scope(|scope| {
+        scope.spawn(|| pass_on(stdout, our_stdout, &tally));
+        pass_on(stderr, our_stderr, &tally);
+    });
+    let status = child.wait().with_context(|| format!("{step}: cannot wait for cargo"))?;
+    // Ended by a signal, there is no code.
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok((tally.into_inner().unwrap_or_else(PoisonError::into_inner), code))
+}
+
+fn pass_on(source: Option<impl Read>, sink: &mut impl Write, tally: &Mutex<Tally>) {
+    let Some(source) = source else { return };
+    let mut source = BufReader::new(source);
+    let mut line = Vec::new();
+    while source.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+        tally.lock().unwrap_or_else(PoisonError::into_inner).read(&String::from_utf8_lossy(&line));
+        // Nobody reads our output any more: the tests go on, and their exit code still counts.
+        let _ = sink.write_all(&line);
+        line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::{Tally, runner_variable, watch};
+
+    #[test]
+    fn results_of_several_programs_are_added_up() {
+        let script = "echo 'test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured'
+            echo 'SKIPPED: needs root' >&2
+            echo 'test it_holds ... FAILED'
+            echo 'test result: FAILED. 1 passed; 2 failed; 0 ignored'
+            exit 101";
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut command = Command::new("sh");
+        let (tally, code) = watch(command.args(["-c", script]), &mut stdout, &mut stderr).unwrap();
+        let failures = vec!["it_holds".to_owned()];
+        assert_eq!(tally, Tally { passed: 4, failed: 2, skipped: 1, failures });
+        assert_eq!(code, 101);
+        assert_eq!(stderr, b"SKIPPED: needs root\n", "the output is passed on as it is");
+    }
+
+    #[test]
+    fn a_failure_without_a_failed_test_is_told() {
+        assert_eq!(Tally::default().summary(101), "0 passed, 0 failed; cargo test ended with 101");
+        assert_eq!(Tally::default().summary(0), "0 passed, 0 failed");
+    }
+
+    #[test]
+    fn the_runner_is_named_after_the_triple() {
+        let name = runner_variable("x86_64-unknown-linux-gnu");
+        assert_eq!(name, "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER");
+    }
+}
