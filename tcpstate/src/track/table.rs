@@ -131,16 +131,17 @@ impl Table {
             self.late_events += 1;
             return;
         }
-        // A mini-socket in FIN_WAIT2 goes on in the state it was in.
-        let handed_over = event.inferred && event.from == event.to;
         let actor = event.actor.map(|actor| actor.process);
         let full = self.sockets.len() >= self.max_sockets;
         match self.sockets.get_mut(&cookie) {
-            Some(socket) if socket.since.ns() > event.at_ns => self.late_events += 1,
+            Some(socket) if socket.since.ns() > event.at_ns => match socket.since {
+                Since::Exactly(_) => self.late_events += 1,
+                Since::AtLatest(_) => catch_up(socket, event, actor),
+            },
             Some(socket) => {
                 socket.tuple = event.tuple;
                 socket.actor = actor.or(socket.actor);
-                if !handed_over {
+                if !is_hand_over(event) {
                     socket.state = event.to;
                     socket.since = Since::Exactly(event.at_ns);
                 }
@@ -150,16 +151,12 @@ impl Table {
             }
             None if full => self.refused += 1,
             None => {
-                let since = match event.entered_ns {
-                    Some(entered_ns) if handed_over => Since::Exactly(entered_ns),
-                    _ => Since::Exactly(event.at_ns),
-                };
                 let mut socket = Socket {
                     cookie,
                     netns: event.netns,
                     tuple: event.tuple,
                     state: event.to,
-                    since,
+                    since: Since::Exactly(entered_ns(event)),
                     timer: Timer::None,
                     retransmits: 0,
                     rqueue: 0,
@@ -220,6 +217,25 @@ impl Table {
             }
         }
     }
+}
+
+/// Takes in an event that a census has overtaken: the census saw where the socket came to, and the event, told
+/// only afterwards, says when and who. An earlier step only says who.
+fn catch_up(socket: &mut Socket, event: &Transition, actor: Option<Process>) {
+    socket.actor = socket.actor.or(actor);
+    if event.to == socket.state {
+        socket.since = Since::Exactly(entered_ns(event));
+    }
+}
+
+/// A mini-socket in `FIN_WAIT2` goes on in the state that its socket was in.
+fn is_hand_over(event: &Transition) -> bool {
+    event.inferred && event.from == event.to
+}
+
+/// When the socket entered the state in which the event leaves it, monotonic ns.
+fn entered_ns(event: &Transition) -> u64 {
+    event.entered_ns.filter(|_| is_hand_over(event)).unwrap_or(event.at_ns)
 }
 
 fn become_mini(socket: &mut Socket) {

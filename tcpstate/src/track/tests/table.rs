@@ -78,6 +78,43 @@ fn socket_older_than_the_daemon_has_an_age_that_is_at_least() {
     assert_eq!(socket.age_ms(30 * SECOND), 20_000);
 }
 
+/// The kernel side takes the time, is held up, and only then puts the event into the ring; meanwhile a whole
+/// census has been taken and has come in.
+#[test]
+fn event_that_a_census_has_overtaken_says_when_and_who() {
+    for (to, entered_ns, since) in [(TcpState::TimeWait, 5, 10), (TcpState::FinWait2, 5, 5)] {
+        let mut tracker = tracker(8);
+        tracker.reconcile(&census(100, vec![row(7, to)]), None);
+        let mut event = transition(7, 10, TcpState::FinWait2, to);
+        event.inferred = true;
+        event.entered_ns = Some(entered_ns);
+        tracker.ingest(&closed_by(event, 4121, "payments"));
+        let socket = &sockets(&tracker)[0];
+        assert_eq!((socket.state, socket.since), (to, Since::Exactly(since)));
+        assert_eq!(socket.actor, Some(process(4121, "payments")));
+        assert_eq!(tracker.given_up().late_events, 0);
+    }
+}
+
+#[test]
+fn earlier_step_that_a_census_has_overtaken_says_only_who() {
+    let mut tracker = tracker(8);
+    tracker.reconcile(&census(100, vec![row(7, TcpState::TimeWait)]), None);
+    tracker.ingest(&closed_by(transition(7, 10, TcpState::Established, TcpState::FinWait1), 9, "client"));
+    let socket = &sockets(&tracker)[0];
+    assert_eq!((socket.state, socket.since), (TcpState::TimeWait, Since::AtLatest(100)));
+    assert_eq!(socket.actor, Some(process(9, "client")));
+}
+
+#[test]
+fn event_older_than_what_is_known_exactly_is_late() {
+    let mut tracker = tracker(8);
+    tracker.ingest(&closed_by(transition(7, 20, TcpState::FinWait2, TcpState::TimeWait), 9, "client"));
+    tracker.ingest(&Event::Transition(transition(7, 10, TcpState::Established, TcpState::FinWait1)));
+    assert_eq!(sockets(&tracker)[0].state, TcpState::TimeWait);
+    assert_eq!(tracker.given_up().late_events, 1);
+}
+
 #[test]
 fn what_the_kernel_side_remembers_makes_an_age_exact() {
     let mut tracker = tracker(8);
