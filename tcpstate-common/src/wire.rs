@@ -175,6 +175,9 @@ pub struct Counters {
     pub parked_lost: u64,
     /// States outside the known range, which were not counted anywhere else.
     pub unknown_states: u64,
+    /// Reports of `inet_sock_set_state` that are no change of a TCP socket's state: of another protocol, or
+    /// of the state that the socket was in already.
+    pub ignored: u64,
     /// Events that the program at `inet_sock_set_state` missed and the nested one took.
     pub rescued: u64,
     /// Dwell times by state.
@@ -221,6 +224,7 @@ impl Counters {
         lost: [0; 4],
         parked_lost: 0,
         unknown_states: 0,
+        ignored: 0,
         rescued: 0,
         dwell: [Dwell { buckets: [0; DWELL_BOUNDS_NS.len() + 1], sum_ns: 0 }; STATE_SLOTS],
     };

@@ -66,12 +66,13 @@ fn address_of_another_host_is_said_with_a_way_out() {
 
 #[test]
 fn missing_privilege_is_named_with_its_purpose() {
-    let Some(_alone) = alone("missing_privilege_is_named_with_its_purpose") else { return };
-    let arguments = ["daemon", "--source", "ebpf", "--web.listen-address", "127.0.0.1:0"];
-    let text = refused(without_capabilities("").args(arguments));
-    assert!(text.contains("CAP_BPF is missing: it is needed to load eBPF programs"), "{text}");
-    let text = refused(without_capabilities(",+bpf").args(arguments));
-    assert!(text.contains("CAP_PERFMON is missing: it is needed to attach eBPF programs"), "{text}");
+    alone("missing_privilege_is_named_with_its_purpose", || {
+        let arguments = ["daemon", "--source", "ebpf", "--web.listen-address", "127.0.0.1:0"];
+        let text = refused(without_capabilities("").args(arguments));
+        assert!(text.contains("CAP_BPF is missing: it is needed to load eBPF programs"), "{text}");
+        let text = refused(without_capabilities(",+bpf").args(arguments));
+        assert!(text.contains("CAP_PERFMON is missing: it is needed to attach eBPF programs"), "{text}");
+    });
 }
 
 #[test]
@@ -88,31 +89,32 @@ fn client_without_daemon_says_how_to_start_one() {
 
 #[test]
 fn api_names_the_field_that_is_wrong() {
-    let Some(_alone) = alone("api_names_the_field_that_is_wrong") else { return };
-    let daemon = Daemon::start(&[]);
-    for (query, field) in [
-        ("state=DREAMING", "state"),
-        ("min_age=-1", "min_age"),
-        ("limit=0", "limit"),
-        ("limit=1000000", "limit"),
-        ("cursor=%F0%9F%8D%8C", "cursor"),
-        ("cursor=abc", "cursor"),
-        ("port=70000", "port"),
-        ("pid=-1", "pid"),
-        ("peer=example.org", "peer"),
-        ("netns=everywhere", "netns"),
-        ("colour=red", "colour"),
-        ("port=1&port=2", "port"),
-    ] {
-        let (status, body) = daemon.get(&format!("/api/v1/sockets?{query}"));
-        assert_eq!(status, 400, "{query}: {body}");
-        let problem: serde_json::Value = serde_json::from_str(&body).expect("a problem document");
-        assert_eq!(problem["field"], field, "{problem:#}");
-        assert_eq!(problem["status"], 400, "{problem:#}");
-    }
-    for (path, status) in [("/api/v1/nothing", 404), ("/api/v2", 404)] {
-        let (got, body) = daemon.get(path);
-        assert_eq!(got, status, "{body}");
-        assert!(body.contains("\"status\":404"), "{body}");
-    }
+    alone("api_names_the_field_that_is_wrong", || {
+        let daemon = Daemon::start(&[]);
+        for (query, field) in [
+            ("state=DREAMING", "state"),
+            ("min_age=-1", "min_age"),
+            ("limit=0", "limit"),
+            ("limit=1000000", "limit"),
+            ("cursor=%F0%9F%8D%8C", "cursor"),
+            ("cursor=abc", "cursor"),
+            ("port=70000", "port"),
+            ("pid=-1", "pid"),
+            ("peer=example.org", "peer"),
+            ("netns=everywhere", "netns"),
+            ("colour=red", "colour"),
+            ("port=1&port=2", "port"),
+        ] {
+            let (status, body) = daemon.get(&format!("/api/v1/sockets?{query}"));
+            assert_eq!(status, 400, "{query}: {body}");
+            let problem: serde_json::Value = serde_json::from_str(&body).expect("a problem document");
+            assert_eq!(problem["field"], field, "{problem:#}");
+            assert_eq!(problem["status"], 400, "{problem:#}");
+        }
+        for (path, status) in [("/api/v1/nothing", 404), ("/api/v2", 404)] {
+            let (got, body) = daemon.get(path);
+            assert_eq!(got, status, "{body}");
+            assert!(body.contains("\"status\":404"), "{body}");
+        }
+    });
 }

@@ -58,11 +58,12 @@ fn alert_rules_are_right_and_fire_when_they_should() {
 
 #[test]
 fn live_metrics_are_well_formed() {
-    let Some(_alone) = alone("live_metrics_are_well_formed") else { return };
-    let Some(mut check) = promtool("live_metrics_are_well_formed") else { return };
-    let daemon = Daemon::start(&[]);
-    let (_, page) = daemon.get("/metrics");
-    succeeds(check.args(["check", "metrics"]), &page);
+    alone("live_metrics_are_well_formed", || {
+        let Some(mut check) = promtool("live_metrics_are_well_formed") else { return };
+        let daemon = Daemon::start(&[]);
+        let (_, page) = daemon.get("/metrics");
+        succeeds(check.args(["check", "metrics"]), &page);
+    });
 }
 
 /// Every `tcpstate_…` word in a text.
@@ -75,41 +76,47 @@ fn names(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn dashboards_and_reference_name_what_the_daemon_serves() {
-    let Some(_alone) = alone("dashboards_and_reference_name_what_the_daemon_serves") else { return };
-    let daemon = Daemon::start(&[]);
-    // A family without a series has no HELP either: something must be parked, and the page been scraped before.
-    let mut actor = support::Actor::here();
-    actor.pair("p", "127.0.0.1:0");
-    actor.told("close pc");
-    let served = support::eventually(|| {
-        let (_, page) = daemon.get("/metrics");
-        let served: BTreeSet<_> = page
-            .lines()
-            .filter_map(|line| line.strip_prefix("# HELP "))
-            .filter_map(|line| line.split(' ').next().map(str::to_owned))
-            .collect();
-        let late = ["tcpstate_parked_sockets", "tcpstate_scrape_duration_seconds"];
-        if late.iter().all(|name| served.contains(*name)) { Ok(served) } else { Err(format!("{served:?}")) }
-    });
-    // While the kernel keeps no statistics of programs these two are absent.
-    let mut known = served.clone();
-    known.extend(["tcpstate_probe_runs_total".to_owned(), "tcpstate_probe_run_seconds_total".to_owned()]);
-    for file in ["tcpstate.json", "alerts.yml"] {
-        let text = fs::read_to_string(dashboards().join(file)).expect(file);
-        for name in names(&text) {
-            let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
-            assert!(
-                known.contains(&name) || family.is_some_and(|family| known.contains(family)),
-                "{file} uses {name}, which the daemon does not serve"
-            );
+    alone("dashboards_and_reference_name_what_the_daemon_serves", || {
+        let daemon = Daemon::start(&[]);
+        // A family without a series has no HELP either: something must be parked, and the page been scraped before.
+        let mut actor = support::Actor::here();
+        actor.pair("p", "127.0.0.1:0");
+        actor.told("close pc");
+        let served = support::eventually(|| {
+            let (_, page) = daemon.get("/metrics");
+            let served: BTreeSet<_> = page
+                .lines()
+                .filter_map(|line| line.strip_prefix("# HELP "))
+                .filter_map(|line| line.split(' ').next().map(str::to_owned))
+                .collect();
+            let late = ["tcpstate_parked_sockets", "tcpstate_scrape_duration_seconds"];
+            if late.iter().all(|name| served.contains(*name)) {
+                Ok(served)
+            } else {
+                Err(format!("{served:?}"))
+            }
+        });
+        // While the kernel keeps no statistics of programs these two are absent.
+        let mut known = served.clone();
+        known.extend(["tcpstate_probe_runs_total".to_owned(), "tcpstate_probe_run_seconds_total".to_owned()]);
+        for file in ["tcpstate.json", "alerts.yml"] {
+            let text = fs::read_to_string(dashboards().join(file)).expect(file);
+            for name in names(&text) {
+                let family =
+                    ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+                assert!(
+                    known.contains(&name) || family.is_some_and(|family| known.contains(family)),
+                    "{file} uses {name}, which the daemon does not serve"
+                );
+            }
         }
-    }
-    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
-    let reference = fs::read_to_string(reference).expect("the reference");
-    let documented: BTreeSet<_> = reference
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `"))
-        .filter_map(|line| line.split(['`', '{']).next().map(str::to_owned))
-        .collect();
-    assert_eq!(documented, known, "left: documented; right: served");
+        let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+        let reference = fs::read_to_string(reference).expect("the reference");
+        let documented: BTreeSet<_> = reference
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .filter_map(|line| line.split(['`', '{']).next().map(str::to_owned))
+            .collect();
+        assert_eq!(documented, known, "left: documented; right: served");
+    });
 }

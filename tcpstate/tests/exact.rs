@@ -19,61 +19,64 @@ const CONNECTIONS: u32 = 2000;
 /// never accepted ones, IPv4 and IPv6, in two network namespaces at once.
 #[test]
 fn counters_balance_and_gauges_are_what_ss_says() {
-    let Some(_alone) = alone("counters_balance_and_gauges_are_what_ss_says") else { return };
-    let daemon = Daemon::start(&[]);
-    let mut servers = [Actor::in_new_namespace(), Actor::in_new_namespace()];
-    let mut clients = [Actor::beside(&servers[0]), Actor::beside(&servers[1])];
-    // Both ends are on this host and a FIN may be late: what waits for it is a mini-socket, for a while.
-    let before = transitions(&daemon.metrics());
-    let at_rest = gauges(&daemon.metrics());
-    for (index, (server, client)) in servers.iter_mut().zip(&mut clients).enumerate() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let address = server.told(&format!("serve {address}"));
-            client.order(&format!("drive {address} {index} {CONNECTIONS}"));
+    alone("counters_balance_and_gauges_are_what_ss_says", || {
+        let daemon = Daemon::start(&[]);
+        let mut servers = [Actor::in_new_namespace(), Actor::in_new_namespace()];
+        let mut clients = [Actor::beside(&servers[0]), Actor::beside(&servers[1])];
+        // Both ends are on this host and a FIN may be late: what waits for it is a mini-socket, for a while.
+        let before = transitions(&daemon.metrics());
+        let at_rest = gauges(&daemon.metrics());
+        for (index, (server, client)) in servers.iter_mut().zip(&mut clients).enumerate() {
+            for address in ["127.0.0.1:0", "[::1]:0"] {
+                let address = server.told(&format!("serve {address}"));
+                client.order(&format!("drive {address} {index} {CONNECTIONS}"));
+            }
+            let listener = server.told("listen never-accepts 127.0.0.1:0");
+            for queued in 0..20 {
+                client.order(&format!("connect queued{queued} {listener}"));
+            }
         }
-        let listener = server.told("listen never-accepts 127.0.0.1:0");
-        for queued in 0..20 {
-            client.order(&format!("connect queued{queued} {listener}"));
+        for client in &mut clients {
+            for _ in 0..22 {
+                client.answer().expect("all of it works");
+            }
         }
-    }
-    for client in &mut clients {
-        for _ in 0..22 {
-            client.answer().expect("all of it works");
-        }
-    }
-    let actors: Vec<&Actor> = servers.iter().chain(&clients).collect();
-    agree(&daemon, &actors);
+        let actors: Vec<&Actor> = servers.iter().chain(&clients).collect();
+        agree(&daemon, &actors);
 
-    // For every state: entered - left = now there. Mini-sockets end in silence, and a birth from a listener
-    // does not leave LISTEN.
-    let metrics = daemon.metrics();
-    let after = transitions(&metrics);
-    let now = gauges(&metrics);
-    for state in ["SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "CLOSING", "CLOSE_WAIT", "LAST_ACK", "LISTEN"] {
-        let mut balance = 0.0;
-        for ((from, to), count) in &after {
-            let more = count - before.get(&(from.clone(), to.clone())).copied().unwrap_or(0.0);
-            if to == state {
-                balance += more;
+        // For every state: entered - left = now there. Mini-sockets end in silence, and a birth from a listener
+        // does not leave LISTEN.
+        let metrics = daemon.metrics();
+        let after = transitions(&metrics);
+        let now = gauges(&metrics);
+        for state in ["SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "CLOSING", "CLOSE_WAIT", "LAST_ACK", "LISTEN"] {
+            let mut balance = 0.0;
+            for ((from, to), count) in &after {
+                let more = count - before.get(&(from.clone(), to.clone())).copied().unwrap_or(0.0);
+                if to == state {
+                    balance += more;
+                }
+                if from == state && (from.as_str(), to.as_str()) != ("LISTEN", "SYN_RECV") {
+                    balance -= more;
+                }
             }
-            if from == state && (from.as_str(), to.as_str()) != ("LISTEN", "SYN_RECV") {
-                balance -= more;
-            }
+            assert!(
+                (balance - (now[state] - at_rest[state])).abs() < 0.5,
+                "{state}: {balance} by transitions, {} before and {} now",
+                at_rest[state],
+                now[state]
+            );
         }
-        assert!(
-            (balance - (now[state] - at_rest[state])).abs() < 0.5,
-            "{state}: {balance} by transitions, {} before and {} now",
-            at_rest[state],
-            now[state]
-        );
-    }
-    assert_eq!(metrics["tcpstate_sockets_exact"], 1.0);
-    for (name, value) in metrics.iter().filter(|(name, _)| name.starts_with("tcpstate_events_lost_total")) {
-        assert_eq!(*value, 0.0, "{name}");
-    }
-    assert_eq!(metrics["tcpstate_unattributed_sockets"], 0.0);
-    assert_eq!(metrics["tcpstate_reconcile_drift_sockets"], 0.0);
-    owners_are_right(&daemon, &actors);
+        assert_eq!(metrics["tcpstate_sockets_exact"], 1.0);
+        for (name, value) in metrics.iter().filter(|(name, _)| name.starts_with("tcpstate_events_lost_total"))
+        {
+            // What is missed at the hooks of resets is told, and is in no balance.
+            assert!(*value == 0.0 || name.contains("missed"), "{name} {value}");
+        }
+        assert_eq!(metrics["tcpstate_unattributed_sockets"], 0.0);
+        assert_eq!(metrics["tcpstate_reconcile_drift_sockets"], 0.0);
+        owners_are_right(&daemon, &actors);
+    });
 }
 
 /// Every holder and every actor of a socket is a process that is known to use sockets in that namespace.
@@ -138,29 +141,30 @@ fn gauges(metrics: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
 /// While somebody watches, every transition is told, once: the stream and the counters are the same.
 #[test]
 fn watcher_sees_every_transition_once() {
-    let Some(_alone) = alone("watcher_sees_every_transition_once") else { return };
-    let daemon = Daemon::start(&[]);
-    let mut server = Actor::in_new_namespace();
-    let mut client = Actor::beside(&server);
-    let events = Events::watch(&daemon);
-    let address = server.told("serve 127.0.0.1:0");
-    client.told(&format!("drive {address} 1 1000"));
-    let netns = server.netns();
-    let of = |from: &str, to: &str| {
-        let all = events.all();
-        let here = all.iter().filter(|event| event["netns"] == netns);
-        here.filter(|event| event["from"] == from && event["to"] == to).count()
-    };
-    eventually(|| {
-        // Every connection that was begun has come to its answer, and every birth to its end.
-        let (begun, answered) =
-            (of("CLOSE", "SYN_SENT"), of("SYN_SENT", "ESTABLISHED") + of("SYN_SENT", "CLOSE"));
-        let (born, accepted) = (of("LISTEN", "SYN_RECV"), of("SYN_RECV", "ESTABLISHED"));
-        if begun == 1000 && answered == 1000 && born == accepted && born > 900 {
-            Ok(())
-        } else {
-            Err(format!("begun {begun}, answered {answered}, born {born}, accepted {accepted}"))
-        }
+    alone("watcher_sees_every_transition_once", || {
+        let daemon = Daemon::start(&[]);
+        let mut server = Actor::in_new_namespace();
+        let mut client = Actor::beside(&server);
+        let events = Events::watch(&daemon);
+        let address = server.told("serve 127.0.0.1:0");
+        client.told(&format!("drive {address} 1 1000"));
+        let netns = server.netns();
+        let of = |from: &str, to: &str| {
+            let all = events.all();
+            let here = all.iter().filter(|event| event["netns"] == netns);
+            here.filter(|event| event["from"] == from && event["to"] == to).count()
+        };
+        eventually(|| {
+            // Every connection that was begun has come to its answer, and every birth to its end.
+            let (begun, answered) =
+                (of("CLOSE", "SYN_SENT"), of("SYN_SENT", "ESTABLISHED") + of("SYN_SENT", "CLOSE"));
+            let (born, accepted) = (of("LISTEN", "SYN_RECV"), of("SYN_RECV", "ESTABLISHED"));
+            if begun == 1000 && answered == 1000 && born == accepted && born > 900 {
+                Ok(())
+            } else {
+                Err(format!("begun {begun}, answered {answered}, born {born}, accepted {accepted}"))
+            }
+        });
+        assert!(events.all().iter().all(|event| event["kind"] != "lost"));
     });
-    assert!(events.all().iter().all(|event| event["kind"] != "lost"));
 }

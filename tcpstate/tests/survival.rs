@@ -23,124 +23,130 @@ fn programs() -> BTreeSet<u64> {
 
 #[test]
 fn killed_daemon_leaves_nothing_attached() {
-    let Some(_alone) = alone("killed_daemon_leaves_nothing_attached") else { return };
-    let mut server = Actor::in_new_namespace();
-    let mut client = Actor::beside(&server);
-    let address = server.told("serve 127.0.0.1:0");
-    let before = programs();
-    let mut daemon = Daemon::start(&[]);
-    let during: BTreeSet<_> = programs().difference(&before).copied().collect();
-    assert!(during.len() >= 4, "{during:?}");
-    client.order(&format!("drive {address} 1 2000"));
-    let entered = "tcpstate_transitions_total{from=\"CLOSE\",to=\"SYN_SENT\"}";
-    eventually_true("traffic flows", || daemon.metrics()[entered] > 50.0);
-    daemon.end(libc::SIGKILL);
-    eventually(|| {
-        let left: Vec<_> = programs().intersection(&during).copied().collect();
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    alone("killed_daemon_leaves_nothing_attached", || {
+        let mut server = Actor::in_new_namespace();
+        let mut client = Actor::beside(&server);
+        let address = server.told("serve 127.0.0.1:0");
+        let before = programs();
+        let mut daemon = Daemon::start(&[]);
+        let during: BTreeSet<_> = programs().difference(&before).copied().collect();
+        assert!(during.len() >= 4, "{during:?}");
+        client.order(&format!("drive {address} 1 2000"));
+        let entered = "tcpstate_transitions_total{from=\"CLOSE\",to=\"SYN_SENT\"}";
+        eventually_true("traffic flows", || daemon.metrics()[entered] > 50.0);
+        daemon.end(libc::SIGKILL);
+        eventually(|| {
+            let left: Vec<_> = programs().intersection(&during).copied().collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        });
+        client.answer().expect("traffic goes on");
     });
-    client.answer().expect("traffic goes on");
 }
 
 #[test]
 fn told_to_stop_it_ends_in_order_whoever_is_connected() {
-    let Some(_alone) = alone("told_to_stop_it_ends_in_order_whoever_is_connected") else { return };
-    for signal in [libc::SIGTERM, libc::SIGINT] {
-        let mut daemon = Daemon::start(&[]);
-        let mut actor = Actor::in_new_namespace();
-        let events = Events::watch(&daemon);
-        actor.pair("p", "127.0.0.1:0");
-        events.wait_for("event", |event| event["netns"] == actor.netns());
-        let status = daemon.end(signal);
-        assert!(status.success(), "{status}: {}", daemon.log());
-        assert!(daemon.log().contains("stopping"), "{}", daemon.log());
-        assert!(!daemon.log().contains("ending anyway"), "{}", daemon.log());
-    }
+    alone("told_to_stop_it_ends_in_order_whoever_is_connected", || {
+        for signal in [libc::SIGTERM, libc::SIGINT] {
+            let mut daemon = Daemon::start(&[]);
+            let mut actor = Actor::in_new_namespace();
+            let events = Events::watch(&daemon);
+            actor.pair("p", "127.0.0.1:0");
+            events.wait_for("event", |event| event["netns"] == actor.netns());
+            let status = daemon.end(signal);
+            assert!(status.success(), "{status}: {}", daemon.log());
+            assert!(daemon.log().contains("stopping"), "{}", daemon.log());
+            assert!(!daemon.log().contains("ending anyway"), "{}", daemon.log());
+        }
+    });
 }
 
 #[test]
 fn full_ring_loses_only_what_it_counts() {
-    let Some(_alone) = alone("full_ring_loses_only_what_it_counts") else { return };
-    let daemon = Daemon::start(&["--ring-size", "4096"]);
-    let mut server = Actor::in_new_namespace();
-    let mut client = Actor::beside(&server);
-    let address = server.told("serve 127.0.0.1:0");
-    // The connection over which metrics are read stays open, and is not new once somebody watches.
-    daemon.metrics();
-    let events = Events::watch(&daemon);
-    let before = daemon.metrics();
-    client.told(&format!("drive {address} 5 3000"));
-    agree(&daemon, &[&server]);
-    let after = daemon.metrics();
-    let more = |name: &str| after[name] - before[name];
-    let lost = more("tcpstate_events_lost_total{kind=\"transition\"}");
-    let told = more("tcpstate_events_total{kind=\"transition\"}");
-    let happened: f64 = after
-        .keys()
-        .filter(|name| name.starts_with("tcpstate_transitions_total"))
-        .map(|name| after[name] - before.get(name).copied().unwrap_or(0.0))
-        .sum();
-    assert!(lost > 0.0, "a ring of one page is too small for {happened} transitions");
-    assert!((told + lost - happened).abs() < 0.5, "{told} told, {lost} lost, {happened} happened");
-    // Whatever was told reached the watcher, or it was told how much did not.
-    eventually(|| {
-        let all = events.all();
-        let seen = all.iter().filter(|event| event["kind"] == "transition").count() as u64;
-        let missed: u64 = all
-            .iter()
-            .filter(|event| event["kind"] == "lost")
-            .filter_map(|event| event["count"].as_u64())
+    alone("full_ring_loses_only_what_it_counts", || {
+        let daemon = Daemon::start(&["--ring-size", "4096"]);
+        let mut server = Actor::in_new_namespace();
+        let mut client = Actor::beside(&server);
+        let address = server.told("serve 127.0.0.1:0");
+        // The connection over which metrics are read stays open, and is not new once somebody watches.
+        daemon.metrics();
+        let events = Events::watch(&daemon);
+        let before = daemon.metrics();
+        client.told(&format!("drive {address} 5 3000"));
+        agree(&daemon, &[&server]);
+        let after = daemon.metrics();
+        let more = |name: &str| after[name] - before[name];
+        let lost = more("tcpstate_events_lost_total{kind=\"transition\"}");
+        let told = more("tcpstate_events_total{kind=\"transition\"}");
+        let happened: f64 = after
+            .keys()
+            .filter(|name| name.starts_with("tcpstate_transitions_total"))
+            .map(|name| after[name] - before.get(name).copied().unwrap_or(0.0))
             .sum();
-        let others =
-            all.iter().filter(|event| event["kind"].as_str().is_some_and(|kind| kind.starts_with("reset")));
-        let resets = daemon.metrics();
-        let told: f64 = resets
-            .iter()
-            .filter(|(name, _)| name.starts_with("tcpstate_events_total"))
-            .map(|(name, value)| value - before[name])
-            .sum();
-        let accounted = seen + missed + others.count() as u64;
-        #[expect(clippy::cast_precision_loss, reason = "counts of a test")]
-        if (accounted as f64 - told).abs() < 0.5 { Ok(()) } else { Err(format!("{accounted} of {told}")) }
+        assert!(lost > 0.0, "a ring of one page is too small for {happened} transitions");
+        assert!((told + lost - happened).abs() < 0.5, "{told} told, {lost} lost, {happened} happened");
+        // Whatever was told reached the watcher, or it was told how much did not.
+        eventually(|| {
+            let all = events.all();
+            let seen = all.iter().filter(|event| event["kind"] == "transition").count() as u64;
+            let missed: u64 = all
+                .iter()
+                .filter(|event| event["kind"] == "lost")
+                .filter_map(|event| event["count"].as_u64())
+                .sum();
+            let others = all
+                .iter()
+                .filter(|event| event["kind"].as_str().is_some_and(|kind| kind.starts_with("reset")));
+            let resets = daemon.metrics();
+            let told: f64 = resets
+                .iter()
+                .filter(|(name, _)| name.starts_with("tcpstate_events_total"))
+                .map(|(name, value)| value - before[name])
+                .sum();
+            let accounted = seen + missed + others.count() as u64;
+            #[expect(clippy::cast_precision_loss, reason = "counts of a test")]
+            if (accounted as f64 - told).abs() < 0.5 { Ok(()) } else { Err(format!("{accounted} of {told}")) }
+        });
     });
 }
 
 #[test]
 fn full_table_is_counted_and_the_gauges_stay_right() {
-    let Some(_alone) = alone("full_table_is_counted_and_the_gauges_stay_right") else { return };
-    let daemon = Daemon::start(&["--max-sockets", "10"]);
-    let mut actor = Actor::in_new_namespace();
-    let listener = actor.told("listen l 127.0.0.1:0");
-    for number in 0..40 {
-        actor.told(&format!("connect c{number} {listener}"));
-        actor.told(&format!("accept a{number} l"));
-        actor.told(&format!("close c{number}"));
-        actor.told(&format!("recv a{number} 1"));
-    }
-    agree(&daemon, &[&actor]);
-    eventually(|| {
-        let metrics = daemon.metrics();
-        let lost = |kind: &str| metrics[&format!("tcpstate_events_lost_total{{kind=\"{kind}\"}}")];
-        if lost("socket") >= 30.0 && lost("parked") >= 1.0 {
-            Ok(())
-        } else {
-            Err(format!("socket {}, parked {}", lost("socket"), lost("parked")))
+    alone("full_table_is_counted_and_the_gauges_stay_right", || {
+        let daemon = Daemon::start(&["--max-sockets", "10"]);
+        let mut actor = Actor::in_new_namespace();
+        let listener = actor.told("listen l 127.0.0.1:0");
+        for number in 0..40 {
+            actor.told(&format!("connect c{number} {listener}"));
+            actor.told(&format!("accept a{number} l"));
+            actor.told(&format!("close c{number}"));
+            actor.told(&format!("recv a{number} 1"));
         }
+        agree(&daemon, &[&actor]);
+        eventually(|| {
+            let metrics = daemon.metrics();
+            let lost = |kind: &str| metrics[&format!("tcpstate_events_lost_total{{kind=\"{kind}\"}}")];
+            if lost("socket") >= 30.0 && lost("parked") >= 1.0 {
+                Ok(())
+            } else {
+                Err(format!("socket {}, parked {}", lost("socket"), lost("parked")))
+            }
+        });
+        assert!(daemon.metrics()["tcpstate_tracked_sockets"] <= 10.0);
+        let losses = &daemon.json("/api/v1/status")["losses"];
+        assert!(losses["socket"].as_u64() >= Some(30), "{losses}");
     });
-    assert!(daemon.metrics()["tcpstate_tracked_sockets"] <= 10.0);
-    let losses = &daemon.json("/api/v1/status")["losses"];
-    assert!(losses["socket"].as_u64() >= Some(30), "{losses}");
 }
 
 #[test]
 fn thousand_short_lived_namespaces_are_survived() {
-    let Some(_alone) = alone("thousand_short_lived_namespaces_are_survived") else { return };
-    let mut daemon = Daemon::start(&["--reconcile-interval", "100ms"]);
-    let mut actor = Actor::here();
-    actor.told("namespaces 1000");
-    assert_eq!(daemon.child.try_wait().expect("a status"), None, "{}", daemon.log());
-    agree(&daemon, &[&actor]);
-    let status = daemon.json("/api/v1/status");
-    assert_eq!(status["census"]["namespaces_unreachable"], 0, "{status:#}");
-    assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
+    alone("thousand_short_lived_namespaces_are_survived", || {
+        let mut daemon = Daemon::start(&["--reconcile-interval", "100ms"]);
+        let mut actor = Actor::here();
+        actor.told("namespaces 1000");
+        assert_eq!(daemon.child.try_wait().expect("a status"), None, "{}", daemon.log());
+        agree(&daemon, &[&actor]);
+        let status = daemon.json("/api/v1/status");
+        assert_eq!(status["census"]["namespaces_unreachable"], 0, "{status:#}");
+        assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
+    });
 }

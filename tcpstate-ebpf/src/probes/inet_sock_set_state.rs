@@ -132,6 +132,8 @@ fn parks(state: u8) -> bool {
 fn handle(ctx: &BtfTracePointContext, told: Told, by_process: bool, counters: *mut Counters) {
     let Told { raw, sk, old, new: said } = told;
     if !sk.is_tcp() {
+        // SAFETY: this CPU's counters.
+        unsafe { maps::bump(&raw mut (*counters).ignored) };
         return;
     }
     if !(1..=12).contains(&old) || !(1..=12).contains(&said) {
@@ -145,6 +147,8 @@ fn handle(ctx: &BtfTracePointContext, told: Told, by_process: bool, counters: *m
         return;
     }
     if old == said {
+        // SAFETY: this CPU's counters.
+        unsafe { maps::bump(&raw mut (*counters).ignored) };
         note_actor(raw, sk, old, by_process);
         return;
     }

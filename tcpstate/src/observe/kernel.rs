@@ -349,6 +349,7 @@ fn add(sum: &mut Counters, one: &Counters) {
     each(&mut sum.lost, &one.lost);
     sum.parked_lost += one.parked_lost;
     sum.unknown_states += one.unknown_states;
+    sum.ignored += one.ignored;
     sum.rescued += one.rescued;
     for (sum, one) in sum.dwell.iter_mut().zip(&one.dwell) {
         let Dwell { buckets, sum_ns } = sum;

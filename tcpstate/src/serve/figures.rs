@@ -101,16 +101,21 @@ pub(super) fn losses(readings: &Readings, own: &Own) -> Vec<(&'static str, u64)>
     rows
 }
 
+/// Programs whose misses lose nothing: what the first program at `inet_sock_set_state` has taken the nested one
+/// leaves alone anyway, and at the end of a socket nothing is counted.
+const MISS_NOTHING: [&str; 2] = [programs::INET_SOCK_SET_STATE_NESTED, programs::TCP_DESTROY_SOCK];
+
 /// Events that no program saw. What the kernel did not run the first program at `inet_sock_set_state` for,
-/// the nested one took; that the nested one is not run for what the first one has taken is no loss.
+/// the nested one took.
 fn missed(readings: &Readings, counters: &Counters) -> u64 {
-    let first = readings.probes.iter().filter(|probe| probe.name != programs::INET_SOCK_SET_STATE_NESTED);
-    first.filter_map(|probe| probe.missed).sum::<u64>().saturating_sub(counters.rescued)
+    let counting = readings.probes.iter().filter(|probe| !MISS_NOTHING.contains(&probe.name));
+    counting.filter_map(|probe| probe.missed).sum::<u64>().saturating_sub(counters.rescued)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::{ask, tests::scene};
 
     #[test]
     fn transitions_that_tcp_does_not_make_show_up_when_they_happen() {
@@ -149,6 +154,21 @@ mod tests {
         counters.resets_self_made[TcpState::FinWait2.index()] = 4;
         let received = resets_received(&counters, &Own::default());
         assert_eq!(received.iter().find(|(phase, _)| *phase == Phase::Closing), Some(&(Phase::Closing, 2)));
+    }
+
+    #[test]
+    fn only_what_no_program_took_was_missed() {
+        let mut readings = scene::readings();
+        let probe = |name, missed| ask::Probe { name, attached: Ok(()), runs: None, missed: Some(missed) };
+        readings.probes = vec![
+            probe(programs::INET_SOCK_SET_STATE, 10),
+            probe(programs::INET_SOCK_SET_STATE_NESTED, 100),
+            probe(programs::TCP_DESTROY_SOCK, 1000),
+            probe(programs::TCP_SEND_RESET, 3),
+        ];
+        let mut counters = Counters::ZERO;
+        counters.rescued = 10;
+        assert_eq!(missed(&readings, &counters), 3);
     }
 
     #[test]

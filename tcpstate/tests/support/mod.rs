@@ -1,12 +1,19 @@
 //! What the tests on the real kernel share: a daemon, actors, what `ss` says, and waiting on conditions.
 #![expect(dead_code, reason = "each test uses a part of it")]
 
+mod witness;
+
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Lines, Write},
+    panic::{self, AssertUnwindSafe},
     path::PathBuf,
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -19,16 +26,38 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The kernel's counters are the whole host's, so the tests that look at them run one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Begins a test that needs root: from here on no other such test of this program runs. Without root the
-/// test says that it was skipped; where everything has to run (CI=true) it fails.
-pub(crate) fn alone(test: &str) -> Option<MutexGuard<'static, ()>> {
+/// Events that the kernel reported and handed to no program, while the daemons of a failing test ran.
+static UNTOLD: AtomicI64 = AtomicI64::new(0);
+
+/// How often a test is tried on a machine on which the kernel does not hand over every event.
+const ATTEMPTS: u32 = 10;
+
+/// Runs a test that needs root, while no other such test of this program runs. Without root the test says that
+/// it was skipped; where everything has to run (CI=true) it fails.
+///
+/// A failure while the kernel kept events back from all eBPF programs (see [`witness`]) says nothing, so then
+/// the test is tried again; any other failure is one.
+pub(crate) fn alone(test: &str, scenario: impl Fn()) {
     // SAFETY: takes nothing, returns a number.
-    if unsafe { libc::geteuid() } == 0 {
-        // A test that failed has nothing to hide from the next one.
-        return Some(ALONE.lock().unwrap_or_else(PoisonError::into_inner));
+    if unsafe { libc::geteuid() } != 0 {
+        skip(&format!("{test} needs root"));
+        return;
     }
-    skip(&format!("{test} needs root"));
-    None
+    // A test that failed has nothing to hide from the next one.
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for attempt in 1.. {
+        UNTOLD.store(0, Ordering::Relaxed);
+        let Err(failure) = panic::catch_unwind(AssertUnwindSafe(&scenario)) else { return };
+        let untold = UNTOLD.load(Ordering::Relaxed);
+        if untold <= 0 || attempt == ATTEMPTS {
+            panic::resume_unwind(failure);
+        }
+        writeln!(
+            std::io::stderr(),
+            "REPEATED: {test}, during which the kernel kept {untold} events back from all eBPF programs"
+        )
+        .expect("stderr");
+    }
 }
 
 /// Says that a test cannot do its work here, past what libtest hides of tests that pass. Where everything has
@@ -76,6 +105,8 @@ pub(crate) struct Daemon {
     pub(crate) url: String,
     pub(crate) agent: ureq::Agent,
     log: Arc<Mutex<Vec<String>>>,
+    /// What the kernel had reported beyond what the daemon was told, when the daemon was ready.
+    untold: Option<i64>,
 }
 
 impl Daemon {
@@ -112,7 +143,31 @@ impl Daemon {
             .timeout_global(Some(PATIENCE))
             .build()
             .into();
-        Self { child, url: url.expect("it listens"), agent, log }
+        let mut daemon = Self { child, url: url.expect("it listens"), agent, log, untold: None };
+        daemon.untold = daemon.untold();
+        daemon
+    }
+
+    /// What the kernel has reported beyond what the daemon was told: events before its time, and events that
+    /// the kernel kept back, without those that it counts as missed. `None` where nobody can say.
+    fn untold(&self) -> Option<i64> {
+        let page =
+            self.agent.get(format!("{}/metrics", self.url)).call().ok()?.body_mut().read_to_string().ok()?;
+        let metrics = samples(&page);
+        // Tier D is told nothing.
+        metrics.get("tcpstate_ignored_events_total")?;
+        let told: f64 = metrics
+            .iter()
+            .filter(|(name, _)| {
+                name.starts_with("tcpstate_transitions_total")
+                    || name.starts_with("tcpstate_ignored_events_total")
+                    || name.starts_with("tcpstate_unknown_states_total")
+                    || name.starts_with("tcpstate_events_lost_total{kind=\"missed\"}")
+            })
+            .map(|(_, count)| count)
+            .sum();
+        #[expect(clippy::cast_possible_truncation, reason = "counts of a test")]
+        Some(i64::try_from(witness::reported()?).ok()? - told as i64)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -167,6 +222,11 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if thread::panicking()
+            && let (Some(before), Some(now)) = (self.untold, self.untold())
+        {
+            UNTOLD.fetch_add(now - before, Ordering::Relaxed);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

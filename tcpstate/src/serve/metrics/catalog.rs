@@ -87,6 +87,9 @@ metrics! {
         "Events about sockets that had already ended, which the table left out.";
     UNKNOWN_STATES = COUNTER "tcpstate_unknown_states_total" []
         "States that the eBPF programs do not know, counted nowhere else. Absent in tier D.";
+    IGNORED_EVENTS = COUNTER "tcpstate_ignored_events_total" []
+        "What inet_sock_set_state reported and is no change of a TCP socket's state: of another protocol, or of \
+         the state that the socket was in already. Absent in tier D.";
     RECONCILE_DRIFT = GAUGE "tcpstate_reconcile_drift_sockets" []
         "By how many sockets the gauges differed from the last census. Absent before the first census and in \
          tier D.";

@@ -93,6 +93,7 @@ fn kernel(counters: &Counters, readings: &Readings, own: &Own) -> Vec<Family> {
         by_label(catalog::CONNECT_FAILURES, failures.iter().map(|(error, count)| (error.as_str(), *count))),
         by_label(catalog::EVENTS, emitted),
         single(catalog::UNKNOWN_STATES, number(counters.unknown_states)),
+        single(catalog::IGNORED_EVENTS, number(counters.ignored)),
     ]
 }
 
