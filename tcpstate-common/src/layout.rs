@@ -71,4 +71,6 @@ pub mod globals {
     pub const RST_ABORT_ON_DATA: &str = "RST_ABORT_ON_DATA";
     /// Bytes in the ring at which the user side is woken before its timer.
     pub const RING_WATERMARK: &str = "RING_WATERMARK";
+    /// Places in the table of slots less one: a power of two less one.
+    pub const SLOT_MASK: &str = "SLOT_MASK";
 }

@@ -8,4 +8,5 @@ pub mod state;
 pub mod wire;
 
 pub use state::TcpState;
-pub use wire::{Counters, Dwell, Event, EventKind, Holder, Parked};
+pub use wire::slot;
+pub use wire::{Counters, Dwell, Event, EventKind, Holder, PerCpu, Slot};

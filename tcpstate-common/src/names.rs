@@ -7,7 +7,6 @@ pub mod programs {
     /// program that is already running on the same CPU.
     pub const INET_SOCK_SET_STATE_NESTED: &str = "inet_sock_set_state_nested";
     pub const TCP_RECEIVE_RESET: &str = "tcp_receive_reset";
-    pub const TCP_DESTROY_SOCK: &str = "tcp_destroy_sock";
     pub const TCP_SEND_RESET: &str = "tcp_send_reset";
     /// Iterator over the open files of every process.
     pub const TASK_FILE: &str = "task_file";
@@ -26,8 +25,7 @@ pub mod programs {
     /// The programs that watch TCP, in the order in which they are attached: what only adds detail to a
     /// transition comes before the transitions themselves. The kernel runs the programs of one tracepoint in
     /// this order too (`func_add` in `kernel/tracepoint.c`), on which the nested one relies.
-    pub const HOOKS: [Hook; 5] = [
-        named_after(TCP_DESTROY_SOCK),
+    pub const HOOKS: [Hook; 4] = [
         named_after(TCP_RECEIVE_RESET),
         named_after(TCP_SEND_RESET),
         named_after(INET_SOCK_SET_STATE),
@@ -37,13 +35,12 @@ pub mod programs {
 
 /// Maps.
 pub mod maps {
-    /// Per-CPU array of two [`crate::Counters`]: one for events that come one after the other, and one for
-    /// those that interrupt the handling of another; together they are the whole.
-    pub const COUNTERS: &str = "COUNTERS";
+    /// Per-CPU array of one [`crate::PerCpu`].
+    pub const CPU: &str = "CPU";
     /// Ring buffer of [`crate::Event`].
     pub const EVENTS: &str = "EVENTS";
-    /// Hash from socket cookie to [`crate::Parked`].
-    pub const PARKED: &str = "PARKED";
+    /// Array of [`crate::Slot`], which user space may map into its memory.
+    pub const SLOTS: &str = "SLOTS";
     /// LRU hash from socket cookie to the state in which `tcp_reset` met the socket.
     pub const RESET_MET: &str = "RESET_MET";
     /// Array of one `u32`: how many watchers want every transition.

@@ -104,26 +104,69 @@ pub struct Event {
     pub pad: u32,
 }
 
-/// What the kernel side remembers of a socket that sits in a state that parks, keyed by its cookie.
+/// What the kernel side remembers of a socket that sits in a state that parks, or that has ended in a
+/// mini-socket: one place of a table in which a socket's place follows from its cookie. Written by one CPU at a
+/// time, and read by user space meanwhile: what stands between two equal tags that are not [`slot::BUSY`] belongs
+/// together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(C)]
-pub struct Parked {
-    /// When the socket entered `state`, `CLOCK_MONOTONIC` ns.
+pub struct Slot {
+    /// See [`slot::tag`].
+    pub tag: u64,
+    /// When the socket entered that state, `CLOCK_MONOTONIC` ns: at most one kernel tick too early.
     pub entered_ns: u64,
     /// The process that last acted on the socket (connect, shutdown, close); 0 when nobody can be named.
     pub pid: u32,
-    /// The state it sits in.
-    pub state: u8,
-    /// Always zero.
-    pub pad: [u8; 3],
+    /// When this place was last written: see [`slot::stamp`].
+    pub stamp: u32,
     /// The name of `pid`.
     pub comm: [u8; COMM_LEN],
 }
 
+/// What stands in [`Slot::tag`].
+pub mod slot {
+    /// Nothing is here.
+    pub const FREE: u64 = 0;
+    /// Somebody writes here.
+    pub const BUSY: u64 = 15;
+    /// Stands for the mini-socket that goes on in `FIN_WAIT2` for a socket that was closed there.
+    pub const MINI_FIN_WAIT2: u8 = 13;
+    /// How long a place belongs to a socket that parks, ns: user space has taken note of it by then, and of
+    /// what comes later the ring tells.
+    pub const KEPT_NS: u64 = 20_000_000_000;
+    /// How much later another socket may take the place, ns: longer than a program can be held up between
+    /// looking at the time and writing.
+    pub const GRACE_NS: u64 = 1_000_000_000;
+
+    /// A `CLOCK_MONOTONIC` time in units of about a millisecond (2^20 ns), as far as 32 bits go: 52 days.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "stamps go round")]
+    pub const fn stamp(now_ns: u64) -> u32 {
+        (now_ns >> 20) as u32
+    }
+
+    /// A socket's cookie and the number of the state that it is in.
+    #[must_use]
+    pub const fn tag(cookie: u64, state: u8) -> u64 {
+        cookie << 4 | state as u64
+    }
+
+    /// The cookie in a tag.
+    #[must_use]
+    pub const fn cookie(tag: u64) -> u64 {
+        tag >> 4
+    }
+
+    /// The state's number in a tag.
+    #[must_use]
+    pub const fn state(tag: u64) -> u8 {
+        (tag & 15) as u8
+    }
+}
+
 /// Upper bounds of the dwell-time buckets, ns. The last bucket, above all of them, has no bound.
-pub const DWELL_BOUNDS_NS: [u64; 11] = [
-    100_000,
-    1_000_000,
+/// They begin where a kernel tick ends, since the times are taken from it.
+pub const DWELL_BOUNDS_NS: [u64; 9] = [
     10_000_000,
     100_000_000,
     1_000_000_000,
@@ -145,6 +188,22 @@ pub struct Dwell {
     pub sum_ns: u64,
 }
 
+impl Dwell {
+    /// Counts one time, ns.
+    pub fn count(&mut self, spent_ns: u64) {
+        self.buckets[DWELL_BOUNDS_NS.partition_point(|bound_ns| *bound_ns < spent_ns)] += 1;
+        self.sum_ns = self.sum_ns.wrapping_add(spent_ns);
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        for (bucket, more) in self.buckets.iter_mut().zip(other.buckets) {
+            *bucket = bucket.wrapping_add(more);
+        }
+        self.sum_ns = self.sum_ns.wrapping_add(other.sum_ns);
+    }
+}
+
 /// Slots for reset reasons. 6.12 to 7.2 know 25; the last slot takes whatever is beyond.
 pub const REASON_SLOTS: usize = 64;
 /// Slots for errno values. Linux's highest is 133; the last slot takes whatever is beyond.
@@ -158,6 +217,8 @@ pub struct Counters {
     /// and `CLOSING` to `TIME_WAIT` are inferred; `FIN_WAIT2` to `FIN_WAIT2` is the inferred hand-over
     /// of a closed socket to a mini-socket in the same state.
     pub transitions: [[[u64; STATE_SLOTS]; STATE_SLOTS]; 2],
+    /// Mini-sockets that were inferred, and were none: by family and by the state that they were said to be in.
+    pub taken_back: [[u64; STATE_SLOTS]; 2],
     /// RSTs sent, by reason; slot 0 when the kernel gives none.
     pub resets_sent: [u64; REASON_SLOTS],
     /// Runs of `tcp_reset`, by the state it met.
@@ -171,8 +232,6 @@ pub struct Counters {
     pub emitted: [u64; 4],
     /// Records for which the ring had no room, by [`EventKind`].
     pub lost: [u64; 4],
-    /// Parked sockets for which the map had no room.
-    pub parked_lost: u64,
     /// States outside the known range, which were not counted anywhere else.
     pub unknown_states: u64,
     /// Reports of `inet_sock_set_state` that are no change of a TCP socket's state: of another protocol, or
@@ -182,6 +241,24 @@ pub struct Counters {
     pub rescued: u64,
     /// Dwell times by state.
     pub dwell: [Dwell; STATE_SLOTS],
+}
+
+/// What one CPU keeps for itself.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct PerCpu {
+    /// Counts events that come one after the other.
+    pub plain: Counters,
+    /// Counts events that interrupt the handling of another; together the two are the whole.
+    pub nested: Counters,
+    /// The packet's event that `inet_sock_set_state` handled last: the socket's address, 0 for none.
+    pub handled_sk: u64,
+    /// Its old and new state.
+    pub handled_states: u64,
+    /// The kernel tick (jiffies) in which `tick_ns` was taken.
+    pub tick: u64,
+    /// A time within that tick, `CLOCK_MONOTONIC` ns.
+    pub tick_ns: u64,
 }
 
 /// One open file that is a TCP socket, as the file iterator writes it.
@@ -204,25 +281,25 @@ pub struct Holder {
 
 const _: () = {
     assert!(size_of::<Event>() == 104);
-    assert!(size_of::<Parked>() == 32);
+    assert!(size_of::<Slot>() == 40);
     assert!(size_of::<Holder>() == 48);
-    assert!(size_of::<Dwell>() == 13 * 8);
+    assert!(size_of::<Dwell>() == 11 * 8);
     // A per-CPU map's value may not be larger than PCPU_MIN_UNIT_SIZE (include/linux/percpu.h).
-    assert!(size_of::<Counters>() <= 32 << 10);
-    assert!(size_of::<Counters>().is_multiple_of(8));
+    assert!(size_of::<PerCpu>() <= 32 << 10);
+    assert!(size_of::<PerCpu>().is_multiple_of(8));
 };
 
 impl Counters {
     /// Counters that have counted nothing yet.
     pub const ZERO: Self = Self {
         transitions: [[[0; STATE_SLOTS]; STATE_SLOTS]; 2],
+        taken_back: [[0; STATE_SLOTS]; 2],
         resets_sent: [0; REASON_SLOTS],
         resets_met: [0; STATE_SLOTS],
         resets_self_made: [0; STATE_SLOTS],
         connect_failures: [0; ERRNO_SLOTS],
         emitted: [0; 4],
         lost: [0; 4],
-        parked_lost: 0,
         unknown_states: 0,
         ignored: 0,
         rescued: 0,
@@ -232,7 +309,7 @@ impl Counters {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Counters, Event, Holder, Parked};
+    use super::{Counters, Event, Holder, PerCpu, Slot};
 
     // SAFETY: repr(C), no padding (every byte belongs to a field, see the asserts above), and every bit
     // pattern is a value.
@@ -240,7 +317,9 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for Event {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for Parked {}
+    unsafe impl aya::Pod for PerCpu {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Slot {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Holder {}
 }

@@ -1,22 +1,42 @@
 //! The way into the ring. Nothing here wakes user space for each record: it drains on a timer, and is
 //! woken only when the ring has filled up to a watermark.
 
-use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::bpf_ktime_get_ns,
-};
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use tcpstate_common::{Counters, Event, EventKind, wire::COMM_LEN};
 
 use crate::{globals, maps, task::Process};
 
-/// How far beyond the watermark a record still wakes user space: enough that a few CPUs that pass it at
-/// once cannot all miss it, little enough that a full ring does not wake at every record.
-const WAKE_SPAN: u64 = 64 * size_of::<Event>() as u64;
+/// One in so many records looks how full the ring is.
+const LOOK_EVERY: u64 = 16;
 
-/// An event about which nothing is known yet but its kind.
-pub(crate) fn blank(kind: EventKind) -> Event {
-    Event {
-        time_ns: now_ns(),
+/// Names the process that acts.
+pub(crate) fn blame(event: &mut Event, process: Option<Process>) {
+    if let Some(process) = process {
+        event.pid = process.pid;
+        event.comm = process.comm;
+    }
+}
+
+/// Puts an event into the ring, or counts it as lost. `fill` gets an event about which nothing is known yet but
+/// its kind and its time, and knows where the ring is what it says to the caller.
+///
+/// # Safety
+/// `counters` is this CPU's copy.
+#[inline(always)]
+pub(crate) unsafe fn send(
+    kind: EventKind,
+    time_ns: u64,
+    counters: *mut Counters,
+    fill: impl FnOnce(&mut Event),
+) {
+    let index = kind as usize;
+    let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {
+        // SAFETY: the caller's promise.
+        unsafe { maps::bump((&raw mut (*counters).lost).cast::<u64>().add(index)) };
+        return;
+    };
+    let event = entry.write(Event {
+        time_ns,
         cookie: 0,
         entered_ns: 0,
         netns: 0,
@@ -34,43 +54,15 @@ pub(crate) fn blank(kind: EventKind) -> Event {
         error: 0,
         flags: 0,
         pad: 0,
-    }
-}
-
-/// `CLOCK_MONOTONIC`, ns.
-pub(crate) fn now_ns() -> u64 {
-    // SAFETY: takes nothing, returns a number.
-    unsafe { bpf_ktime_get_ns() }
-}
-
-/// Names the process that acts.
-pub(crate) fn blame(event: &mut Event, process: Option<Process>) {
-    if let Some(process) = process {
-        event.pid = process.pid;
-        event.comm = process.comm;
-    }
-}
-
-/// Puts the event into the ring, or counts it as lost.
-///
-/// # Safety
-/// `counters` is this CPU's copy.
-pub(crate) unsafe fn send(event: &Event, counters: *mut Counters) {
-    let kind = usize::from(event.kind & 3);
-    if let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) {
-        entry.write(*event);
-        let waiting = maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
-        let watermark = u64::from(globals::RING_WATERMARK.load());
-        let wake = if waiting >= watermark && waiting < watermark + WAKE_SPAN {
-            BPF_RB_FORCE_WAKEUP
-        } else {
-            BPF_RB_NO_WAKEUP
-        };
-        entry.submit(u64::from(wake));
-        // SAFETY: the caller's promise; the index is masked to the array's length.
-        unsafe { maps::bump((&raw mut (*counters).emitted).cast::<u64>().add(kind)) };
-    } else {
-        // SAFETY: as above.
-        unsafe { maps::bump((&raw mut (*counters).lost).cast::<u64>().add(kind)) };
-    }
+    });
+    fill(event);
+    // SAFETY: the caller's promise.
+    let emitted = unsafe {
+        let counter = (&raw mut (*counters).emitted).cast::<u64>().add(index);
+        maps::bump(counter);
+        *counter
+    };
+    let wake = emitted % LOOK_EVERY == 0
+        && maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(globals::RING_WATERMARK.load());
+    entry.submit(u64::from(if wake { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
 }

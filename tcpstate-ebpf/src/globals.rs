@@ -29,3 +29,6 @@ pub(crate) static RST_ABORT_ON_DATA: Global<u32> = Global::new(0);
 /// See [`tcpstate_common::layout::globals::RING_WATERMARK`].
 #[unsafe(no_mangle)]
 pub(crate) static RING_WATERMARK: Global<u32> = Global::new(0);
+/// See [`tcpstate_common::layout::globals::SLOT_MASK`].
+#[unsafe(no_mangle)]
+pub(crate) static SLOT_MASK: Global<u32> = Global::new(0);

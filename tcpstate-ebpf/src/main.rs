@@ -2,6 +2,8 @@
 //! user space about resets, `TIME_WAIT` and failed connects. Decides nothing: no thresholds, no policy.
 #![no_std]
 #![no_main]
+// Three instructions that have no other name here: see `maps.rs` and `slots.rs`.
+#![feature(asm_experimental_arch)]
 #![expect(
     clippy::cast_possible_truncation,
     reason = "the kernel hands small numbers over in 64 bits; BPF has 64-bit registers only"
@@ -9,11 +11,14 @@
 #![expect(clippy::inline_always, reason = "a call that is not inlined hides bounds from the verifier")]
 #![expect(clippy::needless_pass_by_value, reason = "the attribute macros hand contexts over by value")]
 
+mod clock;
 mod emit;
 mod globals;
 mod maps;
 mod packet;
 mod probes;
+mod read;
+mod slots;
 mod sock;
 mod task;
 

@@ -1,6 +1,5 @@
 //! The addresses of a packet that came in, for resets that answer it without a socket.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
 use tcpstate_common::{
     Event,
     wire::{AF_INET, AF_INET6},
@@ -8,13 +7,9 @@ use tcpstate_common::{
 
 use crate::{
     globals,
-    sock::{address, field, netns},
+    read::{Read, Untyped, address, at},
+    sock::netns,
 };
-
-fn read<T: Copy + Default>(at: *const u8) -> T {
-    // SAFETY: the helper checks the address itself; T is integers, any bytes are a value.
-    unsafe { bpf_probe_read_kernel(at.cast::<T>()) }.unwrap_or_default()
-}
 
 /// Fills in the addresses from a received `struct sk_buff`: its destination is the local end.
 pub(crate) fn describe(skb: *const u8, event: &mut Event) {
@@ -22,20 +17,20 @@ pub(crate) fn describe(skb: *const u8, event: &mut Event) {
         return;
     }
     let head = address(skb, &globals::SKB_HEAD);
-    let ip = head.wrapping_add(usize::from(field::<u16>(skb, &globals::SKB_NETWORK_HEADER)));
-    let tcp = head.wrapping_add(usize::from(field::<u16>(skb, &globals::SKB_TRANSPORT_HEADER)));
+    let ip = head.wrapping_add(usize::from(Untyped::field::<u16>(skb, &globals::SKB_NETWORK_HEADER)));
+    let tcp = head.wrapping_add(usize::from(Untyped::field::<u16>(skb, &globals::SKB_TRANSPORT_HEADER)));
     // RFC 791 and RFC 8200: the version is the first four bits.
-    if read::<u8>(ip) >> 4 == 6 {
+    if at::<u8>(ip) >> 4 == 6 {
         event.family = AF_INET6;
-        event.daddr = read(ip.wrapping_add(8));
-        event.saddr = read(ip.wrapping_add(24));
+        event.daddr = at(ip.wrapping_add(8));
+        event.saddr = at(ip.wrapping_add(24));
     } else {
         event.family = AF_INET;
-        event.daddr[..4].copy_from_slice(&read::<[u8; 4]>(ip.wrapping_add(12)));
-        event.saddr[..4].copy_from_slice(&read::<[u8; 4]>(ip.wrapping_add(16)));
+        event.daddr[..4].copy_from_slice(&at::<[u8; 4]>(ip.wrapping_add(12)));
+        event.saddr[..4].copy_from_slice(&at::<[u8; 4]>(ip.wrapping_add(16)));
     }
-    event.dport = u16::from_be(read(tcp));
-    event.sport = u16::from_be(read(tcp.wrapping_add(2)));
+    event.dport = u16::from_be(at(tcp));
+    event.sport = u16::from_be(at(tcp.wrapping_add(2)));
     if event.netns == 0 {
         let dev = address(skb, &globals::SKB_DEV);
         if !dev.is_null() {

@@ -1,85 +1,90 @@
 //! Reads of `struct sock` and of the structs that begin like it.
 
-use aya_ebpf::{
-    Global,
-    helpers::{bpf_probe_read_kernel, bpf_probe_read_kernel_buf},
-};
+use core::marker::PhantomData;
+
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use tcpstate_common::{Event, TcpState, wire::AF_INET6};
 
-use crate::globals;
+use crate::{
+    globals,
+    read::{Read, Typed, Untyped, address},
+};
 
 /// `IPPROTO_TCP`. MPTCP, SCTP and DCCP share the tracepoint.
 const IPPROTO_TCP: u16 = 6;
-/// Also serves `struct inet_timewait_sock` and `struct request_sock`, as far as `struct sock_common` goes.
+
+/// A socket. Untyped, it may also be a `struct inet_timewait_sock` or a `struct request_sock`, as far as
+/// `struct sock_common` goes.
 #[derive(Clone, Copy)]
-pub(crate) struct Sock(*const u8);
+pub(crate) struct Sock<R>(*const u8, PhantomData<R>);
 
-/// Reads a kernel struct's field; zero where the address is not mapped.
-pub(crate) fn field<T: Copy + Default>(base: *const u8, offset: &Global<u32>) -> T {
-    let at = base.wrapping_add(offset.load() as usize);
-    // SAFETY: the helper checks the address itself; T is an integer or an address, any bytes are a value.
-    unsafe { bpf_probe_read_kernel(at.cast::<T>()) }.unwrap_or_default()
-}
-
-/// Reads a kernel struct's field that is an address.
-pub(crate) fn address(base: *const u8, offset: &Global<u32>) -> *const u8 {
-    field::<usize>(base, offset) as *const u8
-}
-
-impl Sock {
+impl<R: Read> Sock<R> {
     /// `None` for a null address.
     pub(crate) fn new(sk: *const u8) -> Option<Self> {
-        if sk.is_null() { None } else { Some(Self(sk)) }
+        if sk.is_null() { None } else { Some(Self(sk, PhantomData)) }
     }
 
+    pub(crate) fn raw(self) -> *const u8 {
+        self.0
+    }
+
+    #[inline(always)]
     pub(crate) fn is_tcp(self) -> bool {
-        field::<u16>(self.0, &globals::SK_PROTOCOL) == IPPROTO_TCP
+        R::field::<u16>(self.0, &globals::SK_PROTOCOL) == IPPROTO_TCP
     }
 
+    #[inline(always)]
     pub(crate) fn family(self) -> u8 {
-        field::<u16>(self.0, &globals::SKC_FAMILY) as u8
+        R::field::<u16>(self.0, &globals::SKC_FAMILY) as u8
     }
 
     /// `skc_state`: valid for every kind of socket.
+    #[inline(always)]
     pub(crate) fn state(self) -> u8 {
-        field::<u8>(self.0, &globals::SKC_STATE)
+        R::field::<u8>(self.0, &globals::SKC_STATE)
     }
 
+    #[inline(always)]
     pub(crate) fn error(self) -> u32 {
-        field::<u32>(self.0, &globals::SK_ERR)
+        R::field::<u32>(self.0, &globals::SK_ERR)
     }
 
-    pub(crate) fn flag(self, bit: &Global<u32>) -> bool {
-        field::<u64>(self.0, &globals::SK_FLAGS) & (1 << (bit.load() & 63)) != 0
+    /// `sk_flags`, a bit for each of `enum sock_flags`.
+    #[inline(always)]
+    pub(crate) fn flags(self) -> u64 {
+        R::field::<u64>(self.0, &globals::SK_FLAGS)
     }
 
     /// Whether a process holds the socket's lock, so that `current` is a process that works on it.
+    #[inline(always)]
     pub(crate) fn owned(self) -> bool {
-        field::<u32>(self.0, &globals::SK_LOCK_OWNED) != 0
+        R::field::<u32>(self.0, &globals::SK_LOCK_OWNED) != 0
     }
 
     /// The cookie if one was ever made; 0 otherwise.
+    #[inline(always)]
     pub(crate) fn known_cookie(self) -> u64 {
-        field::<u64>(self.0, &globals::SKC_COOKIE)
+        R::field::<u64>(self.0, &globals::SKC_COOKIE)
     }
 
     /// `inet_sport` in host order: unlike `skc_num` it outlives the port's release at CLOSE.
     pub(crate) fn local_port(self) -> u16 {
-        u16::from_be(field::<u16>(self.0, &globals::INET_SPORT))
+        // It lies beyond `struct sock`, which is all that the verifier knows of.
+        u16::from_be(Untyped::field::<u16>(self.0, &globals::INET_SPORT))
     }
 
     /// Fills in what every kind of socket has: family, namespace, addresses, remote port, `skc_num`.
     pub(crate) fn describe_common(self, event: &mut Event) {
         event.family = self.family();
         event.netns = netns(address(self.0, &globals::SKC_NET));
-        event.sport = field::<u16>(self.0, &globals::SKC_NUM);
-        event.dport = u16::from_be(field::<u16>(self.0, &globals::SKC_DPORT));
+        event.sport = R::field::<u16>(self.0, &globals::SKC_NUM);
+        event.dport = u16::from_be(R::field::<u16>(self.0, &globals::SKC_DPORT));
         if event.family == AF_INET6 {
-            read_into(self.0, &globals::SKC_V6_RCV_SADDR, &mut event.saddr);
-            read_into(self.0, &globals::SKC_V6_DADDR, &mut event.daddr);
+            event.saddr = ip6(R::field(self.0, &globals::SKC_V6_RCV_SADDR));
+            event.daddr = ip6(R::field(self.0, &globals::SKC_V6_DADDR));
         } else {
-            read_into(self.0, &globals::SKC_RCV_SADDR, &mut event.saddr[..4]);
-            read_into(self.0, &globals::SKC_DADDR, &mut event.daddr[..4]);
+            event.saddr = ip4(R::field(self.0, &globals::SKC_RCV_SADDR));
+            event.daddr = ip4(R::field(self.0, &globals::SKC_DADDR));
         }
     }
 
@@ -92,7 +97,21 @@ impl Sock {
         }
         event.error = self.error();
     }
+}
 
+impl Sock<Typed> {
+    /// The cookie, made now if there was none.
+    #[inline(always)]
+    pub(crate) fn cookie(self) -> u64 {
+        match self.known_cookie() {
+            // SAFETY: a trusted pointer to a socket.
+            0 => unsafe { bpf_get_socket_cookie(self.0.cast_mut().cast()) },
+            cookie => cookie,
+        }
+    }
+}
+
+impl Sock<Untyped> {
     /// Whether this is a full `struct sock`, not a mini-socket or a request.
     pub(crate) fn is_full(self) -> bool {
         let state = self.state();
@@ -100,13 +119,21 @@ impl Sock {
     }
 }
 
-/// The inode number of a `struct net`; 0 for a null address.
-pub(crate) fn netns(net: *const u8) -> u32 {
-    if net.is_null() { 0 } else { field::<u32>(net, &globals::NET_INUM) }
+fn ip4(bytes: u32) -> [u8; 16] {
+    let mut address = [0; 16];
+    address[..4].copy_from_slice(&bytes.to_ne_bytes());
+    address
 }
 
-fn read_into(base: *const u8, offset: &Global<u32>, bytes: &mut [u8]) {
-    let at = base.wrapping_add(offset.load() as usize);
-    // SAFETY: the helper checks the address itself. On failure the bytes stay zero.
-    let _ = unsafe { bpf_probe_read_kernel_buf(at, bytes) };
+fn ip6(words: [u32; 4]) -> [u8; 16] {
+    let mut address = [0; 16];
+    for (bytes, word) in address.chunks_exact_mut(4).zip(words) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    address
+}
+
+/// The inode number of a `struct net`; 0 for a null address.
+pub(crate) fn netns(net: *const u8) -> u32 {
+    if net.is_null() { 0 } else { Untyped::field::<u32>(net, &globals::NET_INUM) }
 }

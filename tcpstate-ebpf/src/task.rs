@@ -1,11 +1,11 @@
 //! Who is running.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel, generated::bpf_get_current_task};
+use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use tcpstate_common::wire::COMM_LEN;
 
 use crate::{
     globals,
-    sock::{address, field},
+    read::{Read, Typed, Untyped, address},
 };
 
 /// `PF_KTHREAD` (`include/linux/sched.h`).
@@ -19,19 +19,28 @@ pub(crate) struct Process {
 }
 
 /// The running process; `None` for a kernel thread, which owns nobody's sockets.
+#[inline(always)]
 pub(crate) fn current() -> Option<Process> {
-    // SAFETY: takes nothing and returns an address.
-    let task = unsafe { bpf_get_current_task() } as *const u8;
-    if field::<u32>(task, &globals::TASK_FLAGS) & PF_KTHREAD != 0 {
+    // SAFETY: takes nothing and returns the running task.
+    let task = unsafe { bpf_get_current_task_btf() } as *const u8;
+    if Typed::field::<u32>(task, &globals::TASK_FLAGS) & PF_KTHREAD != 0 {
         return None;
     }
-    Some(Process { pid: (bpf_get_current_pid_tgid() >> 32) as u32, comm: comm(task) })
+    let leader = Typed::field::<usize>(task, &globals::TASK_GROUP_LEADER) as *const u8;
+    Some(Process {
+        pid: Typed::field(task, &globals::TASK_TGID),
+        comm: bytes(Typed::field::<[u64; 2]>(leader, &globals::TASK_COMM)),
+    })
+}
+
+/// Two words are two loads, where sixteen bytes would be sixteen.
+#[inline(always)]
+fn bytes(words: [u64; 2]) -> [u8; COMM_LEN] {
+    // SAFETY: plain numbers of the same size; any bytes are a value.
+    unsafe { core::mem::transmute(words) }
 }
 
 /// The name of a task's process: that of the group leader, since a thread may have its own.
 pub(crate) fn comm(task: *const u8) -> [u8; COMM_LEN] {
-    let leader = address(task, &globals::TASK_GROUP_LEADER);
-    let at = leader.wrapping_add(globals::TASK_COMM.load() as usize);
-    // SAFETY: the helper checks the address itself.
-    unsafe { bpf_probe_read_kernel(at.cast::<[u8; COMM_LEN]>()) }.unwrap_or([0; COMM_LEN])
+    Untyped::field(address(task, &globals::TASK_GROUP_LEADER), &globals::TASK_COMM)
 }

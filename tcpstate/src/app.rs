@@ -22,6 +22,9 @@ use crate::{observe::kernel::Sizes, serve, serve::ask::Limits};
 /// From the signal to the end of the process.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_millis(1500);
 
+/// Places in the kernel side's table: 5 MiB.
+const SLOTS: u32 = 1 << 17;
+
 /// Everything that the user may decide.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -34,10 +37,7 @@ pub struct Config {
 
 impl Config {
     fn sizes(&self) -> Sizes {
-        Sizes {
-            ring_bytes: self.limits.ring_bytes,
-            parked: u32::try_from(self.limits.max_sockets).unwrap_or(u32::MAX),
-        }
+        Sizes { ring_bytes: self.limits.ring_bytes, slots: SLOTS }
     }
 }
 

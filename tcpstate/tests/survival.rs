@@ -125,10 +125,10 @@ fn full_table_is_counted_and_the_gauges_stay_right() {
         eventually(|| {
             let metrics = daemon.metrics();
             let lost = |kind: &str| metrics[&format!("tcpstate_events_lost_total{{kind=\"{kind}\"}}")];
-            if lost("socket") >= 30.0 && lost("parked") >= 1.0 {
+            if lost("socket") >= 30.0 && lost("note") >= 1.0 {
                 Ok(())
             } else {
-                Err(format!("socket {}, parked {}", lost("socket"), lost("parked")))
+                Err(format!("socket {}, note {}", lost("socket"), lost("note")))
             }
         });
         assert!(daemon.metrics()["tcpstate_tracked_sockets"] <= 10.0);

@@ -418,7 +418,7 @@ fn whoever_aborts_a_socket_is_not_its_owner() {
     });
 }
 
-/// Trap 18: connections that nobody watches do not wake the daemon, however many there are.
+/// Trap 18: records do not wake the daemon one by one, however many there are.
 #[test]
 fn events_do_not_wake_the_daemon_one_by_one() {
     alone("events_do_not_wake_the_daemon_one_by_one", || {
@@ -427,6 +427,7 @@ fn events_do_not_wake_the_daemon_one_by_one() {
         let mut server = Actor::in_new_namespace();
         let mut client = Actor::beside(&server);
         let address = server.told("serve 127.0.0.1:0");
+        let _watcher = Events::watch(&daemon);
         let started = wakeups(daemon.pid());
         let events = "tcpstate_events_total{kind=\"transition\"}";
         let before = metric(&daemon, events);

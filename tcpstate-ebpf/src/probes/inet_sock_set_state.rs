@@ -8,29 +8,28 @@
 //! process, and then the second program, which comes next for the same event, finds no note that it was
 //! handled, and does it.
 
-use aya_ebpf::{
-    helpers::generated::bpf_get_socket_cookie, macros::btf_tracepoint, programs::BtfTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::warn;
 use tcpstate_common::{
-    Counters, Event, EventKind, Parked, TcpState,
+    Counters, Event, EventKind, PerCpu, TcpState,
     state::STATE_SLOTS,
-    wire::{AF_INET6, COMM_LEN, DWELL_BOUNDS_NS, ERRNO_SLOTS, flags},
+    wire::{AF_INET6, DWELL_BOUNDS_NS, ERRNO_SLOTS, flags, slot::MINI_FIN_WAIT2},
 };
 
 use crate::{
-    emit, globals,
-    maps::{self, Handled},
+    clock, emit, globals, maps,
+    read::Typed,
+    slots::Place,
     sock::Sock,
     task::{self, Process},
 };
 
-const CLOSE: u8 = TcpState::Close as u8;
-const CLOSING: u8 = TcpState::Closing as u8;
-const FIN_WAIT2: u8 = TcpState::FinWait2 as u8;
-const SYN_SENT: u8 = TcpState::SynSent as u8;
-const SYN_RECV: u8 = TcpState::SynRecv as u8;
-const TIME_WAIT: u8 = TcpState::TimeWait as u8;
+const CLOSE: u64 = TcpState::Close as u64;
+const CLOSING: u64 = TcpState::Closing as u64;
+const FIN_WAIT2: u64 = TcpState::FinWait2 as u64;
+const SYN_SENT: u64 = TcpState::SynSent as u64;
+const SYN_RECV: u64 = TcpState::SynRecv as u64;
+const TIME_WAIT: u64 = TcpState::TimeWait as u64;
 /// The states in which a socket parks, as a bit set.
 const PARKS: u32 = {
     let mut set = 0;
@@ -65,161 +64,115 @@ fn inet_sock_set_state_nested(ctx: BtfTracePointContext) -> i32 {
 /// What a program is told.
 #[derive(Clone, Copy)]
 struct Told {
-    raw: *const u8,
-    sk: Sock,
-    old: u8,
-    new: u8,
+    sk: Sock<Typed>,
+    old: u64,
+    new: u64,
 }
 
 impl Told {
+    #[inline(always)]
     fn of(ctx: &BtfTracePointContext) -> Result<Self, ()> {
-        let raw: *const u8 = ctx.arg(0);
         Ok(Self {
-            raw,
-            sk: Sock::new(raw).ok_or(())?,
-            old: ctx.arg::<u64>(1) as u8,
-            new: ctx.arg::<u64>(2) as u8,
+            sk: Sock::new(ctx.arg(0)).ok_or(())?,
+            old: u64::from(ctx.arg::<u32>(1)),
+            new: u64::from(ctx.arg::<u32>(2)),
         })
     }
 
-    /// What tells this event from every other that this CPU may be handling.
-    fn note(self) -> Handled {
-        Handled { sk: self.raw as u64, states: u64::from(self.old) << 8 | u64::from(self.new) }
+    /// Together with the socket this tells the event from every other that this CPU may be handling.
+    #[inline(always)]
+    fn states(self) -> u64 {
+        self.old << 32 | self.new
     }
 }
 
+#[inline(always)]
 fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), ()> {
     let told = Told::of(ctx)?;
-    let handled = maps::handled().ok_or(())?;
+    let cpu = maps::cpu().ok_or(())?;
     let by_process = told.sk.owned();
-    if by_process {
-        // SAFETY: this CPU's note. No packet is being handled here now, so whatever stands there is old.
-        unsafe { (&raw mut (*handled).sk).write_volatile(0) };
-    }
-    handle(ctx, told, by_process, maps::counters().ok_or(())?);
-    if !by_process {
-        // SAFETY: this CPU's note; a packet's event is not interrupted by another's.
-        unsafe { handled.write_volatile(told.note()) };
+    // SAFETY: this CPU's notes and counters.
+    unsafe {
+        if by_process {
+            // No packet is being handled here now, so whatever stands there is old.
+            (&raw mut (*cpu).handled_sk).write_volatile(0);
+        }
+        handle(ctx, told, by_process, cpu, &raw mut (*cpu).plain);
+        if !by_process {
+            // A packet's event is not interrupted by another's.
+            (*cpu).handled_states = told.states();
+            (&raw mut (*cpu).handled_sk).write_volatile(told.sk.raw() as u64);
+        }
     }
     Ok(())
 }
 
+#[inline(always)]
 fn try_inet_sock_set_state_nested(ctx: &BtfTracePointContext) -> Result<(), ()> {
     let told = Told::of(ctx)?;
     if told.sk.owned() {
         return Ok(());
     }
-    let handled = maps::handled().ok_or(())?;
-    // SAFETY: this CPU's note, as above.
+    let cpu = maps::cpu().ok_or(())?;
+    // SAFETY: this CPU's notes and counters, as above.
     unsafe {
-        if handled.read_volatile() == told.note() {
-            (&raw mut (*handled).sk).write_volatile(0);
+        if (&raw const (*cpu).handled_sk).read_volatile() == told.sk.raw() as u64
+            && (*cpu).handled_states == told.states()
+        {
+            (&raw mut (*cpu).handled_sk).write_volatile(0);
             return Ok(());
         }
+        maps::bump(&raw mut (*cpu).nested.rescued);
+        handle(ctx, told, false, cpu, &raw mut (*cpu).nested);
     }
-    let counters = maps::nested_counters().ok_or(())?;
-    // SAFETY: this CPU's counters.
-    unsafe { maps::bump(&raw mut (*counters).rescued) };
-    handle(ctx, told, false, counters);
     Ok(())
 }
 
-fn parks(state: u8) -> bool {
-    PARKS & (1 << (state & 15)) != 0
+#[inline(always)]
+fn parks(state: u64) -> bool {
+    PARKS >> (state & 15) & 1 != 0
 }
 
+/// # Safety
+/// `cpu` is this CPU's, and `counters` are in it.
 #[inline(always)]
-fn handle(ctx: &BtfTracePointContext, told: Told, by_process: bool, counters: *mut Counters) {
-    let Told { raw, sk, old, new: said } = told;
-    if !sk.is_tcp() {
-        // SAFETY: this CPU's counters.
-        unsafe { maps::bump(&raw mut (*counters).ignored) };
-        return;
-    }
-    if !(1..=12).contains(&old) || !(1..=12).contains(&said) {
-        // SAFETY: this CPU's counters.
-        unsafe {
+unsafe fn handle(
+    ctx: &BtfTracePointContext,
+    told: Told,
+    by_process: bool,
+    cpu: *mut PerCpu,
+    counters: *mut Counters,
+) {
+    let Told { sk, old, new: said } = told;
+    // SAFETY: the caller's promise, also below; every index is masked to its dimension.
+    unsafe {
+        if !sk.is_tcp() {
+            maps::bump(&raw mut (*counters).ignored);
+            return;
+        }
+        // Below 1 wraps around.
+        if old.wrapping_sub(1) > 11 || said.wrapping_sub(1) > 11 {
             if (*counters).unknown_states == 0 {
                 warn!(ctx, "unknown TCP state: {} to {}", old, said);
             }
             maps::bump(&raw mut (*counters).unknown_states);
+            return;
         }
-        return;
-    }
-    if old == said {
-        // SAFETY: this CPU's counters.
-        unsafe { maps::bump(&raw mut (*counters).ignored) };
-        note_actor(raw, sk, old, by_process);
-        return;
-    }
-    let (new, inferred) = infer(sk, old, said);
-    let family = usize::from(sk.family() == AF_INET6);
-    // SAFETY: this CPU's counters; every index is masked to its dimension.
-    unsafe {
+        if old == said {
+            maps::bump(&raw mut (*counters).ignored);
+            note_actor(sk, old, by_process, cpu, counters);
+            return;
+        }
+        let new = infer(sk, old, said);
+        let family = usize::from(sk.family() == AF_INET6);
         maps::bump((&raw mut (*counters).transitions).cast::<u64>().add(
             family * STATE_SLOTS * STATE_SLOTS
-                + maps::slot::<STATE_SLOTS>(old.into()) * STATE_SLOTS
-                + maps::slot::<STATE_SLOTS>(new.into()),
+                + maps::state_index(old) * STATE_SLOTS
+                + maps::state_index(new),
         ));
-    }
-    let watched = maps::watched();
-    if !parks(old) && !parks(new) && !watched {
-        return;
-    }
-    // A child that is being born still carries its listener's cookie up to 6.12; it gets its own later.
-    let cookie =
-        // SAFETY: a trusted pointer to a socket.
-        if said == SYN_RECV { 0 } else { unsafe { bpf_get_socket_cookie(raw.cast_mut().cast()) } };
-    let now = emit::now_ns();
-    let process = actor(sk, by_process);
-    let mut event = None;
-    if inferred || watched || (old == SYN_SENT && new == CLOSE) {
-        let mut told = emit::blank(EventKind::Transition);
-        told.time_ns = now;
-        told.cookie = cookie;
-        told.old_state = old;
-        told.new_state = new;
-        sk.describe(&mut told);
-        emit::blame(&mut told, process);
-        if inferred {
-            told.flags |= flags::INFERRED;
-        }
-        event = Some(told);
-    }
-    // SAFETY: this CPU's counters.
-    unsafe {
-        if old == SYN_SENT && new == CLOSE {
-            count_connect_failure(sk, counters);
-        }
-        remember(
-            cookie,
-            old,
-            if inferred { CLOSE } else { new },
-            new,
-            now,
-            process,
-            event.as_mut(),
-            counters,
-        );
-        if let Some(event) = &event {
-            emit::send(event, counters);
-        }
-    }
-}
-
-/// `close()` after `shutdown()` sets the state that the socket is in already (`tcp_close_state` in
-/// `net/ipv4/tcp.c`). That is no transition, but it tells who closed.
-fn note_actor(raw: *const u8, sk: Sock, state: u8, by_process: bool) {
-    if !parks(state) {
-        return;
-    }
-    // SAFETY: a trusted pointer to a socket.
-    let cookie = unsafe { bpf_get_socket_cookie(raw.cast_mut().cast()) };
-    if let (Some(process), Some(entry)) = (actor(sk, by_process), maps::PARKED.get_ptr_mut(cookie)) {
-        // SAFETY: a map value; one socket changes its state on one CPU at a time, under its lock.
-        unsafe {
-            (*entry).pid = process.pid;
-            (*entry).comm = process.comm;
+        let watched = maps::watched();
+        if parks(old) || parks(new) || watched {
+            remember(Change { sk, old, said, new, by_process, watched }, cpu, counters);
         }
     }
 }
@@ -227,28 +180,155 @@ fn note_actor(raw: *const u8, sk: Sock, state: u8, by_process: bool) {
 /// The state that the socket really enters. The kernel says CLOSE when a mini-socket takes over, and never
 /// says `TIME_WAIT` (`tcp_time_wait` in `net/ipv4/tcp_minisocks.c`): a FIN that came in (`SOCK_DONE`) means
 /// `TIME_WAIT`; without one, a socket that its process has closed (`SOCK_DEAD`) goes on in `FIN_WAIT2`.
-fn infer(sk: Sock, old: u8, said: u8) -> (u8, bool) {
+#[inline(always)]
+fn infer(sk: Sock<Typed>, old: u64, said: u64) -> u64 {
     if said != CLOSE || (old != FIN_WAIT2 && old != CLOSING) || sk.error() != 0 {
-        return (said, false);
+        return said;
     }
-    if sk.flag(&globals::SOCK_DONE_BIT) {
-        (TIME_WAIT, true)
-    } else if old == FIN_WAIT2 && sk.flag(&globals::SOCK_DEAD_BIT) {
-        (FIN_WAIT2, true)
+    let flags = sk.flags();
+    if flags >> (globals::SOCK_DONE_BIT.load() & 63) & 1 != 0 {
+        TIME_WAIT
+    } else if old == FIN_WAIT2 && flags >> (globals::SOCK_DEAD_BIT.load() & 63) & 1 != 0 {
+        FIN_WAIT2
     } else {
-        (said, false)
+        said
     }
 }
 
-/// The process that acts, if it is one that owns the socket: it holds the socket's lock, and is not
-/// somebody who aborts other people's sockets.
-fn actor(sk: Sock, by_process: bool) -> Option<Process> {
-    if by_process && sk.error() != ECONNABORTED { task::current() } else { None }
+/// A change of state that is more than a count.
+#[derive(Clone, Copy)]
+struct Change {
+    sk: Sock<Typed>,
+    old: u64,
+    /// What the kernel says.
+    said: u64,
+    /// What it means; see [`infer`].
+    new: u64,
+    by_process: bool,
+    watched: bool,
+}
+
+/// Keeps, moves or drops what is remembered of a socket, counts the time that it spent in `old`, and tells user
+/// space if somebody watches, if it is a connect that failed, or if the table cannot say it later.
+///
+/// # Safety
+/// `cpu` is this CPU's, and `counters` are in it.
+#[inline(always)]
+unsafe fn remember(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
+    let Change { sk, old, said, new, by_process, watched } = change;
+    // SAFETY: the caller's promise, also below.
+    let now_ns = unsafe { if watched { clock::now_ns() } else { clock::this_tick_ns(cpu) } };
+    // A child that is being born still carries its listener's cookie up to 6.12; it gets its own later.
+    let cookie = if said == SYN_RECV { 0 } else { sk.cookie() };
+    let Some(place) = Place::of(cookie) else { return };
+    let actor = if by_process { actor(sk) } else { None };
+    let inferred = new != said;
+    let failed = old == SYN_SENT && new == CLOSE;
+    let remembered = parks(old) && place.remembers(cookie, old as u8, now_ns);
+    let (mut entered_ns, mut earlier) = (0, None);
+    let mut told = watched | failed;
+    if remembered {
+        entered_ns = place.entered_ns();
+        earlier = place.actor();
+        // A mini-socket goes on in FIN_WAIT2, so that time is not over.
+        let over = new != old;
+        if over {
+            // SAFETY: as above.
+            unsafe { count_dwell(old, now_ns.saturating_sub(entered_ns), counters) };
+        }
+        if !over {
+            place.stay(cookie, MINI_FIN_WAIT2, now_ns, actor);
+        } else if inferred || parks(new) {
+            place.go_on(cookie, new as u8, now_ns, actor);
+        } else {
+            place.free();
+        }
+    } else if parks(old) {
+        // It is older than the table remembers, so user space knows it.
+        told = true;
+        if new == TIME_WAIT {
+            place.take(cookie, new as u8, now_ns, actor);
+        }
+    } else if parks(new) {
+        told |= !place.take(cookie, new as u8, now_ns, actor);
+    }
+    // SAFETY: as above.
+    unsafe {
+        if failed {
+            count_connect_failure(sk, counters);
+        }
+        if told {
+            emit::send(EventKind::Transition, now_ns, counters, |event| {
+                event.cookie = cookie;
+                event.old_state = old as u8;
+                event.new_state = new as u8;
+                event.entered_ns = entered_ns;
+                sk.describe(event);
+                if inferred {
+                    event.flags |= flags::INFERRED;
+                }
+                blame(event, actor, earlier);
+            });
+        }
+    }
+}
+
+/// Names who acts now, or else who acted earlier.
+#[inline(always)]
+fn blame(event: &mut Event, actor: Option<Process>, earlier: Option<Process>) {
+    if actor.is_some() {
+        emit::blame(event, actor);
+    } else if earlier.is_some() {
+        emit::blame(event, earlier);
+        event.flags |= flags::PID_CARRIED;
+    }
+}
+
+/// `close()` after `shutdown()` sets the state that the socket is in already (`tcp_close_state` in
+/// `net/ipv4/tcp.c`). That is no transition, but it tells who closed.
+///
+/// # Safety
+/// `cpu` is this CPU's, and `counters` are in it.
+#[inline(always)]
+unsafe fn note_actor(
+    sk: Sock<Typed>,
+    state: u64,
+    by_process: bool,
+    cpu: *mut PerCpu,
+    counters: *mut Counters,
+) {
+    if !parks(state) || !by_process {
+        return;
+    }
+    let cookie = sk.cookie();
+    // SAFETY: the caller's promise, also below.
+    let now_ns = unsafe { clock::this_tick_ns(cpu) };
+    let (Some(place), actor) = (Place::of(cookie), actor(sk)) else { return };
+    if place.remembers(cookie, state as u8, now_ns) {
+        place.stay(cookie, state as u8, now_ns, actor);
+        return;
+    }
+    // SAFETY: as above.
+    unsafe {
+        emit::send(EventKind::Transition, now_ns, counters, |event| {
+            event.cookie = cookie;
+            event.old_state = state as u8;
+            event.new_state = state as u8;
+            sk.describe(event);
+            emit::blame(event, actor);
+        });
+    }
+}
+
+/// The process that acts, for an event that a process brings about: unless it aborts somebody else's socket.
+#[inline(always)]
+fn actor(sk: Sock<Typed>) -> Option<Process> {
+    if sk.error() == ECONNABORTED { None } else { task::current() }
 }
 
 /// # Safety
 /// `counters` is this CPU's copy.
-unsafe fn count_connect_failure(sk: Sock, counters: *mut Counters) {
+unsafe fn count_connect_failure(sk: Sock<Typed>, counters: *mut Counters) {
     let mut errno = sk.error();
     if errno == 0 && sk.local_port() == 0 {
         errno = EADDRNOTAVAIL;
@@ -258,80 +338,18 @@ unsafe fn count_connect_failure(sk: Sock, counters: *mut Counters) {
     unsafe { maps::bump((&raw mut (*counters).connect_failures).cast::<u64>().add(slot)) };
 }
 
-/// Keeps, moves or drops what is remembered of a parked socket, and counts the time it spent in `old`.
-///
 /// # Safety
 /// `counters` is this CPU's copy.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "one call; a struct would only live on the 512-byte stack")]
-unsafe fn remember(
-    cookie: u64,
-    old: u8,
-    new: u8,
-    shown: u8,
-    now: u64,
-    process: Option<Process>,
-    event: Option<&mut Event>,
-    counters: *mut Counters,
-) {
-    if !parks(old) && !parks(new) {
-        return;
-    }
-    let known = maps::PARKED.get_ptr_mut(cookie);
-    if let Some(entry) = known {
-        // SAFETY: a map value; one socket changes its state on one CPU at a time, under its lock.
-        unsafe {
-            if (*entry).state == old {
-                // A mini-socket goes on in FIN_WAIT2, so that time is not over.
-                if shown != old {
-                    count_dwell(old, now.saturating_sub((*entry).entered_ns), counters);
-                }
-                if let Some(event) = event {
-                    event.entered_ns = (*entry).entered_ns;
-                    if event.pid == 0 && (*entry).pid != 0 {
-                        event.pid = (*entry).pid;
-                        event.comm = (*entry).comm;
-                        event.flags |= flags::PID_CARRIED;
-                    }
-                }
-            }
-            if parks(new) {
-                (*entry).entered_ns = now;
-                (*entry).state = new;
-                if let Some(process) = process {
-                    (*entry).pid = process.pid;
-                    (*entry).comm = process.comm;
-                }
-                return;
-            }
-        }
-        let _ = maps::PARKED.remove(cookie);
-    } else if parks(new) {
-        let (pid, comm) = match process {
-            Some(process) => (process.pid, process.comm),
-            None => (0, [0; COMM_LEN]),
-        };
-        let entry = Parked { entered_ns: now, pid, state: new, pad: [0; 3], comm };
-        if maps::PARKED.insert(cookie, entry, 0).is_err() {
-            // SAFETY: the caller's promise.
-            unsafe { maps::bump(&raw mut (*counters).parked_lost) };
-        }
-    }
-}
-
-/// # Safety
-/// `counters` is this CPU's copy.
-#[inline(always)]
-unsafe fn count_dwell(state: u8, spent_ns: u64, counters: *mut Counters) {
+unsafe fn count_dwell(state: u64, spent_ns: u64, counters: *mut Counters) {
     let mut bucket = 0;
     while bucket < DWELL_BOUNDS_NS.len() && spent_ns > DWELL_BOUNDS_NS[bucket] {
         bucket += 1;
     }
     // SAFETY: the caller's promise; the state is masked, and the bucket ends at the last one.
     unsafe {
-        let dwell = (&raw mut (*counters).dwell)
-            .cast::<tcpstate_common::Dwell>()
-            .add(maps::slot::<STATE_SLOTS>(state.into()));
+        let dwell =
+            (&raw mut (*counters).dwell).cast::<tcpstate_common::Dwell>().add(maps::state_index(state));
         maps::bump((&raw mut (*dwell).buckets).cast::<u64>().add(bucket));
         (*dwell).sum_ns += spent_ns;
     }

@@ -9,7 +9,8 @@ use tcpstate_common::Holder;
 
 use crate::{
     globals,
-    sock::{Sock, address, field},
+    read::{Read, Untyped, address},
+    sock::Sock,
     task,
 };
 
@@ -40,19 +41,19 @@ fn try_task_file(ctx: &Context) -> Result<(), ()> {
     if socket.is_null() {
         return Ok(());
     }
-    let sk = Sock::new(address(socket as *const u8, &globals::SOCKET_SK)).ok_or(())?;
+    let sk = Sock::<Untyped>::new(address(socket as *const u8, &globals::SOCKET_SK)).ok_or(())?;
     // AF_INET and AF_INET6; other families use protocol 6 for their own purposes.
     if !matches!(sk.family(), 2 | 10) || !sk.is_tcp() {
         return Ok(());
     }
     let mut holder = Holder {
         cookie: sk.known_cookie(),
-        inode: field(address(ctx.file, &globals::FILE_INODE), &globals::INODE_INO),
-        start_boottime_ns: field(
+        inode: Untyped::field(address(ctx.file, &globals::FILE_INODE), &globals::INODE_INO),
+        start_boottime_ns: Untyped::field(
             address(ctx.task, &globals::TASK_GROUP_LEADER),
             &globals::TASK_START_BOOTTIME,
         ),
-        pid: field(ctx.task, &globals::TASK_TGID),
+        pid: Untyped::field(ctx.task, &globals::TASK_TGID),
         fd: ctx.fd,
         comm: task::comm(ctx.task),
     };

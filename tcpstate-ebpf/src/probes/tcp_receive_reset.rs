@@ -2,13 +2,10 @@
 //! changes its state: for a RST that came in, and for one that the kernel makes up itself when data
 //! arrives for a process that has closed (`tcp_rcv_state_process` in `net/ipv4/tcp_input.c`).
 
-use aya_ebpf::{
-    bindings::BPF_ANY, helpers::generated::bpf_get_socket_cookie, macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
-use tcpstate_common::{EventKind, TcpState, state::STATE_SLOTS};
+use aya_ebpf::{bindings::BPF_ANY, macros::btf_tracepoint, programs::BtfTracePointContext};
+use tcpstate_common::{EventKind, TcpState};
 
-use crate::{emit, maps, sock::Sock};
+use crate::{clock, emit, maps, read::Typed, sock::Sock};
 
 #[btf_tracepoint(function = "tcp_receive_reset")]
 fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
@@ -18,27 +15,25 @@ fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
 }
 
 fn try_tcp_receive_reset(ctx: &BtfTracePointContext) -> Result<(), ()> {
-    let raw: *const u8 = ctx.arg(0);
-    let sk = Sock::new(raw).ok_or(())?;
+    let sk = Sock::<Typed>::new(ctx.arg(0)).ok_or(())?;
     if !sk.is_tcp() {
         return Ok(());
     }
-    let counters = maps::counters().ok_or(())?;
     let state = sk.state();
-    let mut event = emit::blank(EventKind::ResetReceived);
-    // SAFETY: a trusted pointer to a socket.
-    event.cookie = unsafe { bpf_get_socket_cookie(raw.cast_mut().cast()) };
-    event.old_state = state;
-    sk.describe(&mut event);
+    let cookie = sk.cookie();
     if closing(state) {
-        let _ = maps::RESET_MET.insert(event.cookie, u32::from(state), u64::from(BPF_ANY));
+        let _ = maps::RESET_MET.insert(cookie, u32::from(state), u64::from(BPF_ANY));
     }
+    let cpu = maps::cpu().ok_or(())?;
     // SAFETY: this CPU's counters; the index is masked.
     unsafe {
-        maps::bump(
-            (&raw mut (*counters).resets_met).cast::<u64>().add(maps::slot::<STATE_SLOTS>(state.into())),
-        );
-        emit::send(&event, counters);
+        let counters = &raw mut (*cpu).plain;
+        maps::bump((&raw mut (*counters).resets_met).cast::<u64>().add(maps::state_index(state.into())));
+        emit::send(EventKind::ResetReceived, clock::now_ns(), counters, |event| {
+            event.cookie = cookie;
+            event.old_state = state;
+            sk.describe(event);
+        });
     }
     Ok(())
 }

@@ -6,10 +6,10 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tcpstate_common::{
     Event, EventKind, TcpState,
     state::STATE_SLOTS,
-    wire::{REASON_SLOTS, flags},
+    wire::{AF_INET6, REASON_SLOTS, flags},
 };
 
-use crate::{emit, globals, maps, packet, sock::Sock, task};
+use crate::{clock, emit, globals, maps, packet, read::Untyped, slots::Place, sock::Sock, task};
 
 const CLOSE: u8 = TcpState::Close as u8;
 const LISTEN: u8 = TcpState::Listen as u8;
@@ -22,36 +22,53 @@ fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
 }
 
 fn try_tcp_send_reset(ctx: &RawTracePointContext) -> Result<(), ()> {
+    let sk = Sock::<Untyped>::new(ctx.arg(0));
     let skb: *const u8 = ctx.arg(1);
-    let counters = maps::counters().ok_or(())?;
-    let mut event = emit::blank(EventKind::ResetSent);
-    if globals::HAS_RST_REASON.load() != 0 {
-        event.reason = ctx.arg::<u64>(2) as u32;
-        event.flags |= flags::HAS_REASON;
-    }
-    match Sock::new(ctx.arg(0)) {
-        Some(sk) => describe(sk, skb, &mut event),
-        None => packet::describe(skb, &mut event),
-    }
+    let has_reason = globals::HAS_RST_REASON.load() != 0;
+    let reason = if has_reason { ctx.arg::<u64>(2) as u32 } else { 0 };
+    let cpu = maps::cpu().ok_or(())?;
     // SAFETY: this CPU's counters; every index is masked.
     unsafe {
-        maps::bump(
-            (&raw mut (*counters).resets_sent).cast::<u64>().add(maps::slot::<REASON_SLOTS>(event.reason)),
-        );
-        if may_be_self_made(&event)
-            && let Some(met) = maps::RESET_MET.get(event.cookie).copied()
+        let counters = &raw mut (*cpu).plain;
+        maps::bump((&raw mut (*counters).resets_sent).cast::<u64>().add(maps::slot::<REASON_SLOTS>(reason)));
+        if let Some(sk) = sk
+            && may_be_self_made(sk, reason)
+            && let Some(met) = maps::RESET_MET.get(sk.known_cookie()).copied()
         {
-            let _ = maps::RESET_MET.remove(event.cookie);
+            let _ = maps::RESET_MET.remove(sk.known_cookie());
             maps::bump(
-                (&raw mut (*counters).resets_self_made).cast::<u64>().add(maps::slot::<STATE_SLOTS>(met)),
+                (&raw mut (*counters).resets_self_made).cast::<u64>().add(maps::state_index(met.into())),
             );
         }
-        emit::send(&event, counters);
+        if let Some(sk) = sk
+            && is_closed(sk)
+            && let Some(place) = Place::of(sk.known_cookie())
+            && let Some(state) = place.take_back(sk.known_cookie())
+        {
+            // The kernel goes to CLOSE and then answers data that nobody will read: what looked like a hand-over
+            // to a mini-socket was the end (`tcp_rcv_state_process` in `net/ipv4/tcp_input.c`).
+            let family = usize::from(sk.family() == AF_INET6);
+            maps::bump(
+                (&raw mut (*counters).taken_back)
+                    .cast::<u64>()
+                    .add(family * STATE_SLOTS + maps::state_index(state.into())),
+            );
+        }
+        emit::send(EventKind::ResetSent, clock::now_ns(), counters, |event| {
+            event.reason = reason;
+            if has_reason {
+                event.flags |= flags::HAS_REASON;
+            }
+            match sk {
+                Some(sk) => describe(sk, skb, event),
+                None => packet::describe(skb, event),
+            }
+        });
     }
     Ok(())
 }
 
-fn describe(sk: Sock, skb: *const u8, event: &mut Event) {
+fn describe(sk: Sock<Untyped>, skb: *const u8, event: &mut Event) {
     let state = sk.state();
     event.old_state = state;
     sk.describe_common(event);
@@ -74,8 +91,11 @@ fn describe(sk: Sock, skb: *const u8, event: &mut Event) {
 
 /// A RST that follows `tcp_reset` on the same, now closed, socket: the kernel answers data that nobody
 /// will read. It says so since 6.10.
-fn may_be_self_made(event: &Event) -> bool {
-    event.cookie != 0
-        && event.old_state == CLOSE
-        && (event.flags & flags::HAS_REASON == 0 || event.reason == globals::RST_ABORT_ON_DATA.load())
+fn may_be_self_made(sk: Sock<Untyped>, reason: u32) -> bool {
+    is_closed(sk) && (globals::HAS_RST_REASON.load() == 0 || reason == globals::RST_ABORT_ON_DATA.load())
+}
+
+/// In `CLOSE`, with a cookie.
+fn is_closed(sk: Sock<Untyped>) -> bool {
+    sk.state() == CLOSE && sk.known_cookie() != 0
 }

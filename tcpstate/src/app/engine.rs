@@ -57,6 +57,8 @@ pub(super) struct Engine {
     next_event: u64,
     watched: bool,
     drain_every: Duration,
+    /// Transitions at the last look at the slots that was due.
+    looked_at: u64,
 }
 
 impl Engine {
@@ -91,6 +93,7 @@ impl Engine {
             next_event: 0,
             watched: false,
             drain_every: DRAIN_BUSY,
+            looked_at: 0,
         }
     }
 
@@ -126,7 +129,7 @@ impl Engine {
                 () = self.lookup.done() => self.look_up_done(),
                 () = readable(ring.as_ref()) => { self.drain(); }
                 () = sleep_until(drain_at), if ring.is_some() => {
-                    let any = self.drain();
+                    let any = self.drain() | self.look_in_time();
                     self.drain_every =
                         if any || self.watched { DRAIN_BUSY } else { (self.drain_every * 2).min(DRAIN_IDLE) };
                     drain_at = clock::instant() + self.drain_every;
@@ -146,7 +149,7 @@ impl Engine {
             let mut events = Vec::new();
             let more = kernel.drain(&mut events, PORTION);
             any |= !events.is_empty();
-            for event in &events {
+            for event in &mut events {
                 self.tracker.ingest(event);
             }
             Self::tell(&self.batches, &mut self.next_event, events);
@@ -161,6 +164,27 @@ impl Engine {
             }
         }
         any
+    }
+
+    /// Looks at the kernel side's slots before others can have taken the places of sockets that have just ended.
+    /// Returns whether it was time.
+    fn look_in_time(&mut self) -> bool {
+        let Some(transitions) = self.counters().map(|counters| sum(&counters)) else { return false };
+        let Some(kernel) = &mut self.source.kernel else { return false };
+        // A socket that ends in a mini-socket makes three transitions at least.
+        let due = transitions.wrapping_sub(self.looked_at) >= kernel.slots().places() as u64;
+        if due {
+            self.looked_at = transitions;
+            self.look();
+        }
+        due
+    }
+
+    /// Takes note of what the kernel side remembers.
+    fn look(&mut self) {
+        if let Some(kernel) = &mut self.source.kernel {
+            kernel.slots().look(clock::monotonic_ns(), |note| self.tracker.note(note));
+        }
     }
 
     fn tell(batches: &broadcast::Sender<Arc<Batch>>, next_event: &mut u64, events: Vec<Event>) {
@@ -187,7 +211,15 @@ impl Engine {
                 return self.census_interval;
             }
         };
+        if let Some(kernel) = &mut self.source.kernel
+            && let Err(error) = kernel.stand_by()
+        {
+            warn!(
+                "the eBPF program for events that come in while another is handled cannot be attached: {error}"
+            );
+        }
         // Whatever happened before the census ended is to be known before it counts.
+        self.look();
         self.drain();
         if self.census.is_none_or(|last| last.namespaces_unreachable == 0)
             && let Some(reason) = &taken.unreachable_reason
@@ -311,10 +343,20 @@ impl Engine {
         // Misses before the counters that say which of them were made good: the other way round an event in
         // between would look lost.
         let hooks = self.source.kernel.as_ref().map_or_else(Vec::new, Kernel::hooks);
-        let counters = self.counters();
+        let counters = self.counters().map(|mut counters| {
+            for (all, handed_over) in counters.dwell.iter_mut().zip(self.tracker.dwell()) {
+                all.add(handed_over);
+            }
+            Arc::new(counters)
+        });
         let probes = hooks
             .into_iter()
-            .map(|hook| Probe { name: hook.program, attached: Ok(()), runs: hook.runs, missed: hook.missed })
+            .map(|hook| Probe {
+                name: hook.program,
+                attached: hook.attached,
+                runs: hook.runs,
+                missed: hook.missed,
+            })
             .collect();
         Readings {
             now_ns,
@@ -337,10 +379,14 @@ impl Engine {
         }
     }
 
-    fn counters(&self) -> Option<Arc<Counters>> {
+    fn counters(&self) -> Option<Counters> {
         let maps = self.maps.as_ref()?;
-        maps.counters().inspect_err(|error| error!("the counters cannot be read: {error}")).ok().map(Arc::new)
+        maps.counters().inspect_err(|error| error!("the counters cannot be read: {error}")).ok()
     }
+}
+
+fn sum(counters: &Counters) -> u64 {
+    counters.transitions.as_flattened().as_flattened().iter().sum()
 }
 
 /// Returns when the ring has filled up to its watermark; never without a ring.

@@ -75,7 +75,7 @@ fn examine() -> Report {
         line(&capability.to_string(), if privileges.has(capability) { Ok(purpose) } else { Err(purpose) });
     }
     line("kernel types (BTF)", layout());
-    let kernel = Kernel::start(Sizes { ring_bytes: 4096, parked: 16 });
+    let kernel = Kernel::start(Sizes { ring_bytes: 4096, slots: 16 });
     match &kernel {
         Ok(kernel) => {
             line("eBPF programs", Ok("loaded, attached, and detached again".to_owned()));

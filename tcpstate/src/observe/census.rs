@@ -5,10 +5,7 @@ use std::sync::Arc;
 use tcpstate_common::Counters;
 
 use super::{kernel::Maps, netns, sock_diag};
-use crate::{
-    clock,
-    track::{Census, Comm, Process, Row},
-};
+use crate::{clock, track::Census};
 
 /// A census, and how it went.
 #[derive(Debug)]
@@ -58,11 +55,6 @@ pub fn take(maps: Option<&Arc<Maps>>) -> Result<Taken, String> {
         }
     }
     let after = maps.map(|maps| maps.counters()).transpose()?;
-    if let Some(maps) = maps {
-        for row in rows.iter_mut().filter(|row| row.state.parks() && !row.is_mini()) {
-            remember(row, maps);
-        }
-    }
     let finished_ns = clock::monotonic_ns();
     Ok(Taken {
         census: Census { started_ns, finished_ns, rows },
@@ -73,14 +65,4 @@ pub fn take(maps: Option<&Arc<Maps>>) -> Result<Taken, String> {
         unreachable_reason,
         hidden_processes: found.hidden_processes,
     })
-}
-
-/// Adds what the kernel side remembers, if it is about the same state.
-fn remember(row: &mut Row, maps: &Maps) {
-    if let Some(parked) = maps.parked(row.cookie)
-        && usize::from(parked.state) == row.state.index()
-    {
-        row.entered_ns = Some(parked.entered_ns);
-        row.actor = (parked.pid != 0).then_some(Process { pid: parked.pid, comm: Comm(parked.comm) });
-    }
 }

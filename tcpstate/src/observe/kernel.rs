@@ -8,12 +8,12 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Iter, Program, ProgramError, RawTracePoint},
+    maps::{Array, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, Iter, Program, ProgramError, tp_btf::BtfTracePointLink},
 };
 use aya_log::EbpfLogger;
 use tcpstate_common::{
-    Counters, Dwell, Parked,
+    Counters, PerCpu,
     layout::{FIELDS, globals},
     names::{
         maps,
@@ -26,8 +26,12 @@ use super::{
     decode,
     layout::{Layout, LayoutError},
     privilege::{Capability, Privileges},
+    slots::Slots,
+    standby::Standby,
 };
-use crate::track::Event;
+use crate::{clock, track::Event};
+
+const UNEXPECTED: &str = "it is of a kind that was not expected";
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPSTATE_EBPF_OBJECT"));
 
@@ -51,15 +55,12 @@ pub enum KernelError {
 pub struct Sizes {
     /// Bytes of the ring: a power of two, at least a page.
     pub ring_bytes: u32,
-    /// Parked sockets remembered at most.
-    pub parked: u32,
+    /// Places for sockets that park or have just ended in a mini-socket: a power of two.
+    pub slots: u32,
 }
 
-/// What may be read at any time, by anyone.
-pub struct Maps {
-    counters: PerCpuArray<MapData, Counters>,
-    parked: HashMap<MapData, u64, Parked>,
-}
+/// The counters, which may be read at any time, by anyone.
+pub struct Maps(PerCpuArray<MapData, PerCpu>);
 
 /// The programs and the ring.
 pub struct Kernel {
@@ -67,6 +68,10 @@ pub struct Kernel {
     ring: RingBuf<MapData>,
     watchers: Array<MapData, u32>,
     maps: Arc<Maps>,
+    slots: Slots,
+    /// The second program at `inet_sock_set_state`, while it is attached.
+    nested: Option<BtfTracePointLink>,
+    standby: Standby,
     layout: Layout,
     malformed: u64,
     iterator: Result<(), String>,
@@ -91,25 +96,46 @@ impl Kernel {
         let logger = EbpfLogger::init(&mut ebpf)
             .inspect_err(|error| warn!("the eBPF programs' own messages cannot be shown: {error}"))
             .ok();
+        let mut nested = None;
         for hook in programs::HOOKS {
-            attach(&mut ebpf, hook, &btf)
+            load_program(&mut ebpf, hook, &btf)
+                .and_then(|()| {
+                    if hook.program == programs::INET_SOCK_SET_STATE_NESTED {
+                        nested = Some(attach_nested(&mut ebpf)?);
+                        Ok(())
+                    } else {
+                        attach(&mut ebpf, hook)
+                    }
+                })
                 .map_err(|reason| KernelError::Program { program: hook.program, reason })?;
         }
+        let standby = Standby::new(clock::monotonic_ns());
         let iterator = load_iterator(&mut ebpf, &btf);
-        let maps = Arc::new(Maps {
-            counters: PerCpuArray::try_from(take(&mut ebpf, maps::COUNTERS)?)
+        let maps = Arc::new(Maps(
+            PerCpuArray::try_from(take(&mut ebpf, maps::CPU)?)
                 .map_err(|error| KernelError::Load(explain(&error)))?,
-            parked: HashMap::try_from(take(&mut ebpf, maps::PARKED)?)
-                .map_err(|error| KernelError::Load(explain(&error)))?,
-        });
+        ));
+        let slots = map_slots(&mut ebpf, sizes)?;
         let ring = RingBuf::try_from(take(&mut ebpf, maps::EVENTS)?)
             .map_err(|error| KernelError::Load(explain(&error)))?;
         let watchers = Array::try_from(take(&mut ebpf, maps::WATCHERS)?)
             .map_err(|error| KernelError::Load(explain(&error)))?;
-        Ok(Self { ebpf, ring, watchers, maps, layout, malformed: 0, iterator, logger })
+        Ok(Self {
+            ebpf,
+            ring,
+            watchers,
+            maps,
+            slots,
+            nested,
+            standby,
+            layout,
+            malformed: 0,
+            iterator,
+            logger,
+        })
     }
 
-    /// The counters and the parked sockets.
+    /// The counters.
     #[must_use]
     pub fn maps(&self) -> Arc<Maps> {
         Arc::clone(&self.maps)
@@ -156,6 +182,11 @@ impl Kernel {
         true
     }
 
+    /// What the kernel side remembers of sockets that park.
+    pub fn slots(&mut self) -> &mut Slots {
+        &mut self.slots
+    }
+
     /// Records that made no sense, so far.
     #[must_use]
     pub fn malformed(&self) -> u64 {
@@ -186,6 +217,25 @@ impl Kernel {
         program.take_link(link).map_err(|error| explain(&error))?.into_file().map_err(|error| explain(&error))
     }
 
+    /// Attaches the second program at `inet_sock_set_state` if the first one misses events, and detaches it if it
+    /// has not for a while.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn stand_by(&mut self) -> Result<(), String> {
+        let first = self.ebpf.program(programs::INET_SOCK_SET_STATE);
+        let Some(missed) = first.and_then(missed) else { return Ok(()) };
+        let wanted = self.standby.judge(missed, clock::monotonic_ns());
+        if wanted && self.nested.is_none() {
+            self.nested = Some(attach_nested(&mut self.ebpf)?);
+            debug!("events were missed: {} is attached again", programs::INET_SOCK_SET_STATE_NESTED);
+        } else if !wanted && self.nested.take().is_some() {
+            debug!("nothing was missed for a while: {} is detached", programs::INET_SOCK_SET_STATE_NESTED);
+        }
+        self.standby.is_now(self.nested.is_some());
+        Ok(())
+    }
+
     /// What the kernel says of each hook's program.
     #[must_use]
     pub fn hooks(&self) -> Vec<HookReading> {
@@ -199,16 +249,27 @@ impl Kernel {
                 let runs = info.map(|info| {
                     (info.run_count(), u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX))
                 });
-                HookReading { program: hook.program, runs, missed: program.and_then(missed) }
+                let rests = hook.program == programs::INET_SOCK_SET_STATE_NESTED && !self.standby.attached();
+                let attached = if rests {
+                    Err(format!(
+                        "not needed: the first program has missed nothing for {} s",
+                        self.standby.calm().as_secs()
+                    ))
+                } else {
+                    Ok(())
+                };
+                HookReading { program: hook.program, attached, runs, missed: program.and_then(missed) }
             })
             .collect()
     }
 }
 
 /// One program, as the kernel counts it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct HookReading {
     pub program: &'static str,
+    /// `Err`: why it is not attached.
+    pub attached: Result<(), String>,
     /// Runs and the time in them, ns, while the kernel keeps such statistics.
     pub runs: Option<(u64, u64)>,
     /// Events for which it was not run because it was running on that CPU already; `None` before 5.12.
@@ -231,58 +292,73 @@ impl Maps {
     /// What the kernel said.
     pub fn counters(&self) -> Result<Counters, String> {
         let mut sum = Counters::ZERO;
-        // Those of events one after the other, and those of events that interrupted another.
-        for set in 0..self.counters.len() {
-            for cpu in self.counters.get(&set, 0).map_err(|error| explain(&error))?.iter() {
-                add(&mut sum, cpu);
-            }
+        for cpu in self.0.get(&0, 0).map_err(|error| explain(&error))?.iter() {
+            add(&mut sum, &cpu.plain);
+            add(&mut sum, &cpu.nested);
         }
         Ok(sum)
     }
+}
 
-    /// What is remembered of a parked socket.
-    #[must_use]
-    pub fn parked(&self, cookie: u64) -> Option<Parked> {
-        self.parked.get(&cookie, 0).ok()
-    }
+/// Takes the table of slots out of the object, and maps it into memory.
+fn map_slots(ebpf: &mut Ebpf, sizes: Sizes) -> Result<Slots, KernelError> {
+    let aya::maps::Map::Array(map) = take(ebpf, maps::SLOTS)? else {
+        return Err(KernelError::Missing(maps::SLOTS));
+    };
+    Slots::map(map.fd().as_fd(), sizes.slots as usize)
+        .map_err(|error| KernelError::Load(format!("the table of parked sockets cannot be mapped: {error}")))
 }
 
 fn load(layout: &Layout, btf: &Btf, sizes: Sizes) -> Result<Ebpf, KernelError> {
     let has_rst_reason = u32::from(layout.has_rst_reason);
     let abort_on_data = layout.reset_reason("TCP_ABORT_ON_DATA").unwrap_or(0);
     let watermark = sizes.ring_bytes / 4;
+    let slot_mask = sizes.slots - 1;
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(btf))
         .map_max_entries(maps::EVENTS, sizes.ring_bytes)
-        .map_max_entries(maps::PARKED, sizes.parked)
+        .map_max_entries(maps::SLOTS, sizes.slots)
         .override_global(globals::SOCK_DONE_BIT, &layout.sock_done_bit, true)
         .override_global(globals::SOCK_DEAD_BIT, &layout.sock_dead_bit, true)
         .override_global(globals::HAS_RST_REASON, &has_rst_reason, true)
         .override_global(globals::RST_ABORT_ON_DATA, &abort_on_data, true)
-        .override_global(globals::RING_WATERMARK, &watermark, true);
+        .override_global(globals::RING_WATERMARK, &watermark, true)
+        .override_global(globals::SLOT_MASK, &slot_mask, true);
     for (field, offset) in FIELDS.iter().zip(&layout.offsets) {
         loader.override_global(field.global, offset, true);
     }
     loader.load(OBJECT).map_err(|error| KernelError::Load(explain(&error)))
 }
 
-fn attach(ebpf: &mut Ebpf, hook: Hook, btf: &Btf) -> Result<(), String> {
+fn load_program(ebpf: &mut Ebpf, hook: Hook, btf: &Btf) -> Result<(), String> {
     match ebpf.program_mut(hook.program).ok_or("it is missing from the eBPF object")? {
-        Program::BtfTracePoint(program) => load_and_attach_typed(program, hook.tracepoint, btf),
-        Program::RawTracePoint(program) => load_and_attach_raw(program, hook.tracepoint),
-        _ => Err("it is of a kind that was not expected".to_owned()),
+        Program::BtfTracePoint(program) => program.load(hook.tracepoint, btf),
+        Program::RawTracePoint(program) => program.load(),
+        _ => return Err(UNEXPECTED.to_owned()),
     }
+    .map_err(|error| refused(&error))
 }
 
-fn load_and_attach_typed(program: &mut BtfTracePoint, name: &str, btf: &Btf) -> Result<(), String> {
-    program.load(name, btf).map_err(|error| refused(&error))?;
-    program.attach().map(drop).map_err(|error| explain(&error))
+/// Attaches a program for as long as the object lives.
+fn attach(ebpf: &mut Ebpf, hook: Hook) -> Result<(), String> {
+    match ebpf.program_mut(hook.program).ok_or("it is missing from the eBPF object")? {
+        Program::BtfTracePoint(program) => program.attach().map(drop),
+        Program::RawTracePoint(program) => program.attach(hook.tracepoint).map(drop),
+        _ => return Err(UNEXPECTED.to_owned()),
+    }
+    .map_err(|error| explain(&error))
 }
 
-fn load_and_attach_raw(program: &mut RawTracePoint, name: &str) -> Result<(), String> {
-    program.load().map_err(|error| refused(&error))?;
-    program.attach(name).map(drop).map_err(|error| explain(&error))
+/// Attaches the second program at `inet_sock_set_state`, for as long as the link lives.
+fn attach_nested(ebpf: &mut Ebpf) -> Result<BtfTracePointLink, String> {
+    let program: &mut BtfTracePoint = ebpf
+        .program_mut(programs::INET_SOCK_SET_STATE_NESTED)
+        .ok_or("it is missing from the eBPF object")?
+        .try_into()
+        .map_err(|error: ProgramError| explain(&error))?;
+    let link = program.attach().map_err(|error| explain(&error))?;
+    program.take_link(link).map_err(|error| explain(&error))
 }
 
 fn load_iterator(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
@@ -341,19 +417,17 @@ fn add(sum: &mut Counters, one: &Counters) {
         sum.transitions.as_flattened_mut().as_flattened_mut(),
         one.transitions.as_flattened().as_flattened(),
     );
+    each(sum.taken_back.as_flattened_mut(), one.taken_back.as_flattened());
     each(&mut sum.resets_sent, &one.resets_sent);
     each(&mut sum.resets_met, &one.resets_met);
     each(&mut sum.resets_self_made, &one.resets_self_made);
     each(&mut sum.connect_failures, &one.connect_failures);
     each(&mut sum.emitted, &one.emitted);
     each(&mut sum.lost, &one.lost);
-    sum.parked_lost += one.parked_lost;
     sum.unknown_states += one.unknown_states;
     sum.ignored += one.ignored;
     sum.rescued += one.rescued;
     for (sum, one) in sum.dwell.iter_mut().zip(&one.dwell) {
-        let Dwell { buckets, sum_ns } = sum;
-        each(buckets, &one.buckets);
-        *sum_ns = sum_ns.wrapping_add(one.sum_ns);
+        sum.add(one);
     }
 }

@@ -10,4 +10,6 @@ pub mod layout;
 pub mod netns;
 pub mod privilege;
 pub mod procfs;
+pub mod slots;
 pub mod sock_diag;
+mod standby;

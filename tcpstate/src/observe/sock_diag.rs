@@ -139,8 +139,6 @@ pub fn row(payload: &[u8], netns: u32) -> Option<Row> {
         // A mini-socket has no owner; the kernel says 0, which is not root.
         uid: (timer != Timer::TimeWait).then_some(ne32(64)),
         inode: ne32(68),
-        entered_ns: None,
-        actor: None,
     })
 }
 

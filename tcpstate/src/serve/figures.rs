@@ -94,21 +94,17 @@ pub(super) fn losses(readings: &Readings, own: &Own) -> Vec<(&'static str, u64)>
         rows.extend(EventKind::ALL.map(|kind| (kind.name(), counters.lost[kind as usize])));
         rows.push(("malformed", readings.malformed));
         rows.push(("missed", own.missed().raise(missed(readings, counters))));
-        rows.push(("parked", counters.parked_lost));
+        rows.push(("note", readings.given_up.notes));
     }
     rows.push(("socket", readings.given_up.sockets));
     rows.push(("watch", own.watch_lost()));
     rows
 }
 
-/// Programs whose misses lose nothing: what the first program at `inet_sock_set_state` has taken the nested one
-/// leaves alone anyway, and at the end of a socket nothing is counted.
-const MISS_NOTHING: [&str; 2] = [programs::INET_SOCK_SET_STATE_NESTED, programs::TCP_DESTROY_SOCK];
-
 /// Events that no program saw. What the kernel did not run the first program at `inet_sock_set_state` for,
-/// the nested one took.
+/// the nested one took; what that one misses, the first one has taken.
 fn missed(readings: &Readings, counters: &Counters) -> u64 {
-    let counting = readings.probes.iter().filter(|probe| !MISS_NOTHING.contains(&probe.name));
+    let counting = readings.probes.iter().filter(|probe| probe.name != programs::INET_SOCK_SET_STATE_NESTED);
     counting.filter_map(|probe| probe.missed).sum::<u64>().saturating_sub(counters.rescued)
 }
 
@@ -163,7 +159,6 @@ mod tests {
         readings.probes = vec![
             probe(programs::INET_SOCK_SET_STATE, 10),
             probe(programs::INET_SOCK_SET_STATE_NESTED, 100),
-            probe(programs::TCP_DESTROY_SOCK, 1000),
             probe(programs::TCP_SEND_RESET, 3),
         ];
         let mut counters = Counters::ZERO;

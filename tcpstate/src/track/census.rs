@@ -2,7 +2,7 @@
 
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
-use super::event::{Process, Tuple};
+use super::event::Tuple;
 
 /// The timer that runs on a socket, as `idiag_timer` numbers them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,10 +50,6 @@ pub struct Row {
     pub uid: Option<u32>,
     /// Inode of the socket file; 0 when no process can hold it: never accepted, orphaned, or a mini-socket.
     pub inode: u32,
-    /// When it entered its state, monotonic ns, if the kernel side saw it.
-    pub entered_ns: Option<u64>,
-    /// Who last acted on it, if the kernel side saw it.
-    pub actor: Option<Process>,
 }
 
 impl Row {

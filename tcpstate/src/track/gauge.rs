@@ -57,6 +57,9 @@ impl Moves {
                 }
             }
         }
+        for (minis, none) in moves.minis.iter_mut().zip(&counters.taken_back[family]) {
+            *minis = minis.saturating_sub(*none);
+        }
         moves
     }
 
@@ -161,12 +164,6 @@ impl Gauges {
             self.known[f] = Some(was || certain);
         }
         if self.counted { drift } else { 0 }
-    }
-
-    /// Takes back a mini-socket that was counted since the last census but never came to be.
-    pub fn forget_mini(&mut self, family: Family, state: TcpState) {
-        let base = &mut self.families[family.index()];
-        base.minis_made[state.index()] += 1;
     }
 
     /// The gauges at this moment.

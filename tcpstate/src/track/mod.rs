@@ -5,6 +5,7 @@
 pub mod census;
 pub mod event;
 pub mod gauge;
+pub mod notes;
 pub mod parked;
 pub mod query;
 pub mod resets;
@@ -16,16 +17,19 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
-use tcpstate_common::{Counters, TcpState};
+use tcpstate_common::{Counters, Dwell, TcpState, state::STATE_SLOTS};
 
 pub use census::{Census, Row, Timer};
 pub use event::{Actor, Comm, Event, Family, Process, ResetReceived, ResetSent, Transition, Tuple};
 pub use gauge::{Gauges, SocketCounts};
+pub use notes::Note;
 pub use parked::{Holder, Holders, Owner, ParkedGroup};
 pub use query::{Filter, Page};
 pub use resets::{Direction, Phase, Reset, Resets};
 pub use table::{Since, Socket, Table};
 pub use tier::Tier;
+
+use notes::Notes;
 
 /// How much the tracker may remember.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +45,8 @@ pub struct Limits {
 pub struct GivenUp {
     /// Sockets for which the table had no room.
     pub sockets: u64,
+    /// Notes of the kernel side for which there was no room: when a socket entered its state, and who acted.
+    pub notes: u64,
     /// Events about sockets that had already ended, told too late.
     pub late_events: u64,
 }
@@ -49,6 +55,7 @@ pub struct GivenUp {
 #[derive(Debug)]
 pub struct Tracker {
     table: Table,
+    notes: Notes,
     gauges: Gauges,
     resets: Resets,
     parked: Vec<ParkedGroup>,
@@ -61,6 +68,7 @@ impl Tracker {
     pub fn new(limits: Limits, counted: bool) -> Self {
         Self {
             table: Table::new(limits.max_sockets),
+            notes: Notes::new(limits.max_sockets),
             gauges: Gauges::new(counted),
             resets: Resets::new(limits.max_resets),
             parked: Vec::new(),
@@ -68,30 +76,47 @@ impl Tracker {
         }
     }
 
-    /// Takes in one event.
-    pub fn ingest(&mut self, event: &Event) {
+    /// Takes in one event, and adds to it what the tracker knows and the kernel side does not any more.
+    pub fn ingest(&mut self, event: &mut Event) {
         match event {
-            Event::Transition(transition) => self.table.transition(transition),
+            Event::Transition(transition) => {
+                if let Some(cookie) = transition.cookie {
+                    self.notes.forget(cookie);
+                }
+                self.table.transition(transition);
+            }
             Event::ResetSent(reset) => {
                 self.resets.sent(reset);
-                // The kernel goes to CLOSE and then answers data that nobody will read: what looked like a
-                // hand-over to a mini-socket was the end (tcp_rcv_state_process in net/ipv4/tcp_input.c).
+                // What looked like a hand-over to a mini-socket was the end; the kernel side has taken back that
+                // it counted one.
                 if reset.state == Some(TcpState::Close)
-                    && let Some(ended) = reset.cookie.and_then(|cookie| self.table.end(cookie, reset.at_ns))
-                    && ended.timer == Timer::TimeWait
+                    && let Some(cookie) = reset.cookie
                 {
-                    self.gauges.forget_mini(ended.tuple.family, ended.state);
+                    self.notes.forget(cookie);
+                    self.table.end(cookie, reset.at_ns);
                 }
             }
             Event::ResetReceived(reset) => self.resets.received(reset),
         }
     }
 
+    /// Takes in what the kernel side remembers of a socket.
+    pub fn note(&mut self, note: Note) {
+        self.notes.add(note);
+    }
+
+    /// Times spent in their states, by sockets that the kernel side had handed over, by state.
+    #[must_use]
+    pub fn dwell(&self) -> &[Dwell; STATE_SLOTS] {
+        self.table.dwell()
+    }
+
     /// Takes in what really exists. `before` and `after` are the counters as they stood when the census
     /// began and ended; without them (tier D) the census alone counts. Returns by how many sockets the census
     /// differed from what the events had said.
     pub fn reconcile(&mut self, census: &Census, counters: Option<(&Counters, &Counters)>) -> u64 {
-        self.table.reconcile(census);
+        self.table.reconcile(census, &mut self.notes);
+        self.notes.forget_before(census);
         self.gauges.reconcile(census, counters)
     }
 
@@ -154,6 +179,10 @@ impl Tracker {
     /// What was given up for lack of room.
     #[must_use]
     pub fn given_up(&self) -> GivenUp {
-        GivenUp { sockets: self.table.refused(), late_events: self.table.late_events() }
+        GivenUp {
+            sockets: self.table.refused(),
+            notes: self.notes.refused(),
+            late_events: self.table.late_events(),
+        }
     }
 }

@@ -3,11 +3,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use tcpstate_common::TcpState;
+use tcpstate_common::{Dwell, TcpState, state::STATE_SLOTS};
 
 use super::{
     census::{Census, Row, Timer},
-    event::{Process, Transition, Tuple},
+    event::{Actor, Process, Transition, Tuple},
+    notes::{Note, Notes},
 };
 
 /// How long a socket that has ended is remembered, so that what is told late about it is known to be late.
@@ -74,6 +75,7 @@ pub struct Table {
     max_sockets: usize,
     refused: u64,
     late_events: u64,
+    dwell: [Dwell; STATE_SLOTS],
 }
 
 impl Table {
@@ -87,6 +89,7 @@ impl Table {
             max_sockets,
             refused: 0,
             late_events: 0,
+            dwell: [Dwell::default(); STATE_SLOTS],
         }
     }
 
@@ -119,10 +122,17 @@ impl Table {
         self.late_events
     }
 
-    /// Takes in a change of state.
-    pub fn transition(&mut self, event: &Transition) {
+    /// See [`super::Tracker::dwell`].
+    #[must_use]
+    pub fn dwell(&self) -> &[Dwell; STATE_SLOTS] {
+        &self.dwell
+    }
+
+    /// Takes in a change of state, and completes it.
+    pub fn transition(&mut self, event: &mut Transition) {
         let Some(cookie) = event.cookie else { return };
         self.forget_tombstones(event.at_ns);
+        self.complete(cookie, event);
         if event.to == TcpState::Close {
             self.end(cookie, event.at_ns);
             return;
@@ -173,6 +183,24 @@ impl Table {
         }
     }
 
+    /// What the kernel side has handed over it does not know any more: since when a socket was in the state that
+    /// it leaves, and who acted on it before.
+    fn complete(&mut self, cookie: u64, event: &mut Transition) {
+        let Some(socket) = self.sockets.get(&cookie) else { return };
+        if event.entered_ns.is_some() || !event.from.parks() || socket.state != event.from {
+            return;
+        }
+        event.actor = event.actor.or(socket.actor.map(|process| Actor { process, carried: true }));
+        if let Since::Exactly(entered_ns) = socket.since
+            && entered_ns <= event.at_ns
+        {
+            event.entered_ns = Some(entered_ns);
+            if event.from != event.to {
+                self.dwell[event.from.index()].count(event.at_ns - entered_ns);
+            }
+        }
+    }
+
     /// Forgets a socket that has ended, and remembers that it has. Returns what was known of it.
     pub fn end(&mut self, cookie: u64, at_ns: u64) -> Option<Socket> {
         self.ended.insert(cookie, at_ns);
@@ -182,7 +210,7 @@ impl Table {
 
     /// Takes in what exists. A socket that the census did not see has ended, unless an event told of it
     /// after the census began; so has told an event of a socket that the census saw before it ended.
-    pub fn reconcile(&mut self, census: &Census) {
+    pub(super) fn reconcile(&mut self, census: &Census, notes: &mut Notes) {
         self.forget_tombstones(census.finished_ns);
         let mut old = std::mem::take(&mut self.sockets);
         // Where room is short, sockets that park come first, then TIME_WAIT, then the rest.
@@ -195,7 +223,7 @@ impl Table {
                 if self.sockets.len() >= self.max_sockets {
                     self.refused += 1;
                 } else {
-                    self.sockets.insert(row.cookie, merge(row, before, census));
+                    self.sockets.insert(row.cookie, merge(row, before, notes.take(row), census));
                 }
             }
         }
@@ -256,7 +284,7 @@ fn importance(state: TcpState) -> usize {
     }
 }
 
-fn merge(row: &Row, before: Option<Socket>, census: &Census) -> Socket {
+fn merge(row: &Row, before: Option<Socket>, note: Option<Note>, census: &Census) -> Socket {
     // An event after the census began is newer than the census.
     if let Some(known) = &before
         && known.state != row.state
@@ -265,8 +293,8 @@ fn merge(row: &Row, before: Option<Socket>, census: &Census) -> Socket {
         return known.clone();
     }
     let same = before.as_ref().filter(|known| known.state == row.state);
-    let since = match (row.entered_ns, same) {
-        (Some(ns), _) => Since::Exactly(ns),
+    let since = match (note, same) {
+        (Some(note), _) => Since::Exactly(note.entered_ns),
         (None, Some(known)) => known.since,
         (None, None) => Since::AtLatest(census.started_ns),
     };
@@ -282,6 +310,6 @@ fn merge(row: &Row, before: Option<Socket>, census: &Census) -> Socket {
         wqueue: row.wqueue,
         uid: row.uid,
         inode: row.inode,
-        actor: row.actor.or(before.and_then(|known| known.actor)),
+        actor: note.and_then(|note| note.actor).or(before.and_then(|known| known.actor)),
     }
 }

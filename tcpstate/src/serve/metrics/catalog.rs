@@ -44,7 +44,7 @@ metrics! {
          a closed socket to the kernel's mini-socket. Absent in tier D.";
     STATE_DURATION = HISTOGRAM "tcpstate_state_duration_seconds" ["state"]
         "Time that sockets spent in a state in which they park, in seconds, counted when they leave it; a \
-         socket that is still there is not in it. Absent in tier D.";
+         socket that is still there is not in it. Exact to one kernel tick (1 to 10 ms). Absent in tier D.";
     PARKED_SOCKETS = GAUGE "tcpstate_parked_sockets" ["comm", "container", "state", "unit"]
         "Sockets in a state in which they park, or in TIME_WAIT, as of the last census, by who holds them or \
          closed them. The largest groups of each state are named; the rest is \"other\" in comm, unit and \
@@ -69,7 +69,8 @@ metrics! {
         "1 for the tier in force: how the daemon learns of sockets, from A (most) to D (socket dumps and /proc \
          alone).";
     PROBE_ATTACHED = GAUGE "tcpstate_probe_attached" ["probe"]
-        "1 when the eBPF program is attached.";
+        "1 when the eBPF program is attached. inet_sock_set_state_nested is attached only where events would be \
+         missed without it.";
     PROBE_RUNS = COUNTER "tcpstate_probe_runs_total" ["probe"]
         "Runs of the eBPF program, while the kernel counts them (sysctl kernel.bpf_stats_enabled=1).";
     PROBE_RUN_SECONDS = COUNTER "tcpstate_probe_run_seconds_total" ["probe"]
@@ -78,9 +79,9 @@ metrics! {
     EVENTS = COUNTER "tcpstate_events_total" ["kind"]
         "Events that the kernel side put into the ring. Absent in tier D.";
     EVENTS_LOST = COUNTER "tcpstate_events_lost_total" ["kind"]
-        "What was lost. For lack of room: events in the ring (transition, reset_sent, reset_received) and parked \
-         sockets in their map (parked), sockets in the table (socket), events for watchers that read too \
-         slowly (watch). Records that made no sense (malformed). No other counter is touched by these. Events that the kernel ran no program for \
+        "What was lost. For lack of room: events in the ring (transition, reset_sent, reset_received), what the \
+         kernel side remembered of sockets that no census has shown yet (note), sockets in the table (socket), \
+         events for watchers that read too slowly (watch). Records that made no sense (malformed). No other counter is touched by these. Events that the kernel ran no program for \
          (missed): those are in no counter, and gauges are off by them until the next census. Only socket and \
          watch exist in tier D.";
     LATE_EVENTS = COUNTER "tcpstate_late_events_total" []

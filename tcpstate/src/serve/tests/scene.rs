@@ -11,8 +11,9 @@ use tcpstate_common::{Counters, TcpState};
 use crate::{
     serve::ask::{CensusReading, Limits, Probe, Readings},
     track::{
-        Actor, Census, Comm, Event, Family, Gauges, GivenUp, Holder, Owner, ParkedGroup, Process, Reset,
-        ResetReceived, ResetSent, Resets, Row, Tier, Timer, Tracker, Transition, Tuple, parked::Blamed,
+        Actor, Census, Comm, Event, Family, Gauges, GivenUp, Holder, Note, Owner, ParkedGroup, Process,
+        Reset, ResetReceived, ResetSent, Resets, Row, Tier, Timer, Tracker, Transition, Tuple,
+        parked::Blamed,
     },
 };
 
@@ -49,9 +50,22 @@ pub(crate) fn row(cookie: u64) -> Row {
         wqueue: 0,
         uid: Some(1000),
         inode: 77,
-        entered_ns: Some(NOW_NS - 90 * S),
-        actor: None,
     }
+}
+
+/// What the kernel side remembers of these sockets.
+fn notes() -> Vec<Note> {
+    let note = |cookie, state, age_s, actor| {
+        let entered_ns = NOW_NS - age_s * S;
+        let mini = state == TcpState::TimeWait;
+        Note { cookie, state, mini, entered_ns, written_ns: entered_ns, actor }
+    };
+    vec![
+        note(1, TcpState::CloseWait, 90, None),
+        note(3, TcpState::TimeWait, 30, Some(process(99, "curl"))),
+        note(4, TcpState::FinWait1, 90, Some(process(12, "nginx"))),
+        note(5, TcpState::CloseWait, 90, None),
+    ]
 }
 
 /// One socket of each kind that differs in how it is shown.
@@ -63,7 +77,6 @@ pub(crate) fn rows() -> Vec<Row> {
             local: "[::]:443".parse().unwrap(),
             remote: "[::]:0".parse().unwrap(),
         },
-        entered_ns: None,
         uid: Some(0),
         inode: 78,
         ..row(2)
@@ -75,8 +88,6 @@ pub(crate) fn rows() -> Vec<Row> {
         uid: None,
         inode: 0,
         rqueue: 0,
-        entered_ns: Some(NOW_NS - 30 * S),
-        actor: Some(process(99, "curl")),
         ..row(3)
     };
     let orphan = Row {
@@ -86,7 +97,6 @@ pub(crate) fn rows() -> Vec<Row> {
         inode: 0,
         rqueue: 0,
         wqueue: 5000,
-        actor: Some(process(12, "nginx")),
         ..row(4)
     };
     let never_accepted = Row { inode: 0, ..row(5) };
@@ -102,6 +112,9 @@ pub(crate) fn census(rows: Vec<Row>) -> Census {
 pub(crate) fn tracker(rows: Vec<Row>) -> Tracker {
     let limits = crate::track::Limits { max_sockets: 100_000, max_resets: 10_000 };
     let mut tracker = Tracker::new(limits, true);
+    for note in notes() {
+        tracker.note(note);
+    }
     tracker.reconcile(&census(rows), None);
     tracker
 }
@@ -124,7 +137,7 @@ pub(crate) fn holders(cookie: u64) -> Vec<(Holder, Owner)> {
 pub(crate) fn add_resets(tracker: &mut Tracker, count: u64) {
     for index in 0..count {
         let at_ns = NOW_NS - (count - index) * S;
-        tracker.ingest(&match index % 3 {
+        tracker.ingest(&mut match index % 3 {
             0 => Event::ResetSent(reset_sent(at_ns)),
             1 => Event::ResetReceived(reset_received(at_ns)),
             _ => Event::ResetSent(ResetSent {
@@ -188,12 +201,11 @@ fn counters() -> Counters {
     counters.connect_failures[200] = 1;
     counters.emitted = [100, 8, 7, 0];
     counters.lost = [6, 5, 4, 0];
-    counters.parked_lost = 3;
     counters.rescued = 4;
     counters.unknown_states = 1;
     let dwell = &mut counters.dwell[at(TcpState::CloseWait)];
     dwell.buckets[1] = 2;
-    dwell.buckets[11] = 1;
+    dwell.buckets[9] = 1;
     dwell.sum_ns = 90_000_001_000_000;
     counters
 }
@@ -231,7 +243,7 @@ pub(crate) fn readings() -> Readings {
         ],
         unattributed: 1,
         tracked: 5,
-        given_up: GivenUp { sockets: 2, late_events: 9 },
+        given_up: GivenUp { sockets: 2, notes: 3, late_events: 9 },
         malformed: 1,
         probes: vec![
             Probe {

@@ -1,6 +1,7 @@
 //! The tracker against what TCP can do to it. Each file tests one of the room's files.
 
 mod gauge;
+mod notes;
 mod parked;
 mod query;
 mod resets;
@@ -58,8 +59,6 @@ pub(super) fn row(cookie: u64, state: TcpState) -> Row {
         wqueue: 0,
         uid: (!mini).then_some(1000),
         inode: if mini { 0 } else { u32::try_from(cookie).expect("small") + 100 },
-        entered_ns: None,
-        actor: None,
     }
 }
 

@@ -63,7 +63,7 @@ fn owned_socket_without_holder_is_unattributed() {
 fn time_wait_is_of_the_process_that_closed() {
     let mut tracker = tracker(8);
     let event = transition(7, 10, TcpState::FinWait2, TcpState::TimeWait);
-    tracker.ingest(&closed_by(event, 9, "client"));
+    tracker.ingest(&mut closed_by(event, 9, "client"));
     tracker.attribute(&Holders::new(0), &HashMap::new(), 5, SECOND);
     assert_eq!(names(tracker.parked()), [(Some("client".to_owned()), 1)]);
 }

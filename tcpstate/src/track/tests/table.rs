@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tcpstate_common::TcpState;
 
 use super::{SECOND, census, closed_by, process, row, tracker, transition};
-use crate::track::{Event, Filter, ResetSent, Since, Socket, Tracker};
+use crate::track::{Actor, Event, Filter, ResetSent, Since, Socket, Tracker};
 
 fn sockets(tracker: &Tracker) -> Vec<Socket> {
     tracker.page(&Filter { limit: usize::MAX, ..Filter::default() }, 0).sockets
@@ -13,8 +13,8 @@ fn sockets(tracker: &Tracker) -> Vec<Socket> {
 #[test]
 fn late_fin_does_not_resurrect_a_connection() {
     let mut tracker = tracker(8);
-    tracker.ingest(&Event::Transition(transition(7, 20, TcpState::LastAck, TcpState::Close)));
-    tracker.ingest(&Event::Transition(transition(7, 10, TcpState::Established, TcpState::CloseWait)));
+    tracker.ingest(&mut Event::Transition(transition(7, 20, TcpState::LastAck, TcpState::Close)));
+    tracker.ingest(&mut Event::Transition(transition(7, 10, TcpState::Established, TcpState::CloseWait)));
     assert_eq!(tracker.tracked(), 0);
     assert_eq!(tracker.given_up().late_events, 1);
 }
@@ -22,7 +22,7 @@ fn late_fin_does_not_resurrect_a_connection() {
 #[test]
 fn census_that_began_before_the_end_does_not_resurrect_a_connection() {
     let mut tracker = tracker(8);
-    tracker.ingest(&Event::Transition(transition(7, 150, TcpState::LastAck, TcpState::Close)));
+    tracker.ingest(&mut Event::Transition(transition(7, 150, TcpState::LastAck, TcpState::Close)));
     tracker.reconcile(&census(100, vec![row(7, TcpState::LastAck)]), None);
     assert_eq!(tracker.tracked(), 0);
     // A cookie is never used twice, but a census after the end is believed all the same.
@@ -34,7 +34,7 @@ fn census_that_began_before_the_end_does_not_resurrect_a_connection() {
 fn event_after_the_census_began_is_newer_than_the_census() {
     let mut tracker = tracker(8);
     tracker.reconcile(&census(10, vec![row(7, TcpState::Established)]), None);
-    tracker.ingest(&Event::Transition(transition(7, 150, TcpState::Established, TcpState::CloseWait)));
+    tracker.ingest(&mut Event::Transition(transition(7, 150, TcpState::Established, TcpState::CloseWait)));
     tracker.reconcile(&census(100, vec![row(7, TcpState::Established)]), None);
     assert_eq!(sockets(&tracker)[0].state, TcpState::CloseWait);
     assert_eq!(sockets(&tracker)[0].since, Since::Exactly(150));
@@ -44,7 +44,7 @@ fn event_after_the_census_began_is_newer_than_the_census() {
 fn time_wait_keeps_the_process_that_closed() {
     let mut tracker = tracker(8);
     let event = transition(7, 10, TcpState::FinWait2, TcpState::TimeWait);
-    tracker.ingest(&closed_by(event, 4121, "payments"));
+    tracker.ingest(&mut closed_by(event, 4121, "payments"));
     tracker.reconcile(&census(100, vec![row(7, TcpState::TimeWait)]), None);
     let socket = &sockets(&tracker)[0];
     assert_eq!(socket.actor, Some(process(4121, "payments")));
@@ -60,7 +60,7 @@ fn silent_step_from_fin_wait2_to_time_wait_is_seen_by_the_census() {
     let mut event = transition(7, 10, TcpState::FinWait2, TcpState::FinWait2);
     event.inferred = true;
     event.entered_ns = Some(5);
-    tracker.ingest(&closed_by(event, 9, "client"));
+    tracker.ingest(&mut closed_by(event, 9, "client"));
     assert_eq!(sockets(&tracker)[0].since, Since::Exactly(5));
     tracker.reconcile(&census(100, vec![row(7, TcpState::TimeWait)]), None);
     let socket = &sockets(&tracker)[0];
@@ -88,7 +88,7 @@ fn event_that_a_census_has_overtaken_says_when_and_who() {
         let mut event = transition(7, 10, TcpState::FinWait2, to);
         event.inferred = true;
         event.entered_ns = Some(entered_ns);
-        tracker.ingest(&closed_by(event, 4121, "payments"));
+        tracker.ingest(&mut closed_by(event, 4121, "payments"));
         let socket = &sockets(&tracker)[0];
         assert_eq!((socket.state, socket.since), (to, Since::Exactly(since)));
         assert_eq!(socket.actor, Some(process(4121, "payments")));
@@ -100,7 +100,7 @@ fn event_that_a_census_has_overtaken_says_when_and_who() {
 fn earlier_step_that_a_census_has_overtaken_says_only_who() {
     let mut tracker = tracker(8);
     tracker.reconcile(&census(100, vec![row(7, TcpState::TimeWait)]), None);
-    tracker.ingest(&closed_by(transition(7, 10, TcpState::Established, TcpState::FinWait1), 9, "client"));
+    tracker.ingest(&mut closed_by(transition(7, 10, TcpState::Established, TcpState::FinWait1), 9, "client"));
     let socket = &sockets(&tracker)[0];
     assert_eq!((socket.state, socket.since), (TcpState::TimeWait, Since::AtLatest(100)));
     assert_eq!(socket.actor, Some(process(9, "client")));
@@ -109,19 +109,49 @@ fn earlier_step_that_a_census_has_overtaken_says_only_who() {
 #[test]
 fn event_older_than_what_is_known_exactly_is_late() {
     let mut tracker = tracker(8);
-    tracker.ingest(&closed_by(transition(7, 20, TcpState::FinWait2, TcpState::TimeWait), 9, "client"));
-    tracker.ingest(&Event::Transition(transition(7, 10, TcpState::Established, TcpState::FinWait1)));
+    tracker.ingest(&mut closed_by(transition(7, 20, TcpState::FinWait2, TcpState::TimeWait), 9, "client"));
+    tracker.ingest(&mut Event::Transition(transition(7, 10, TcpState::Established, TcpState::FinWait1)));
     assert_eq!(sockets(&tracker)[0].state, TcpState::TimeWait);
     assert_eq!(tracker.given_up().late_events, 1);
 }
 
+/// What parks for long the kernel side has handed over: it tells that the socket moves on, and no more.
 #[test]
-fn what_the_kernel_side_remembers_makes_an_age_exact() {
+fn what_the_kernel_side_has_handed_over_the_table_knows() {
     let mut tracker = tracker(8);
-    let mut parked = row(7, TcpState::CloseWait);
-    parked.entered_ns = Some(3 * SECOND);
-    tracker.reconcile(&census(10 * SECOND, vec![parked]), None);
-    assert_eq!(sockets(&tracker)[0].since, Since::Exactly(3 * SECOND));
+    tracker.ingest(&mut closed_by(
+        transition(7, SECOND, TcpState::Established, TcpState::FinWait1),
+        9,
+        "app",
+    ));
+    tracker.ingest(&mut Event::Transition(transition(7, 2 * SECOND, TcpState::FinWait1, TcpState::FinWait2)));
+    let mut event = Event::Transition(transition(7, 42 * SECOND, TcpState::FinWait2, TcpState::TimeWait));
+    tracker.ingest(&mut event);
+    let Event::Transition(event) = event else { unreachable!() };
+    assert_eq!(event.entered_ns, Some(2 * SECOND));
+    assert_eq!(event.actor, Some(Actor { process: process(9, "app"), carried: true }));
+    let dwell = &tracker.dwell()[TcpState::FinWait2.index()];
+    assert_eq!((dwell.buckets.iter().sum::<u64>(), dwell.sum_ns), (1, 40 * SECOND));
+}
+
+#[test]
+fn time_that_the_kernel_side_has_counted_is_not_counted_again() {
+    let mut tracker = tracker(8);
+    tracker.ingest(&mut Event::Transition(transition(7, SECOND, TcpState::FinWait1, TcpState::FinWait2)));
+    let mut event = transition(7, 2 * SECOND, TcpState::FinWait2, TcpState::TimeWait);
+    event.entered_ns = Some(SECOND);
+    tracker.ingest(&mut Event::Transition(event));
+    assert_eq!(tracker.dwell()[TcpState::FinWait2.index()].sum_ns, 0);
+}
+
+#[test]
+fn time_since_before_the_daemon_is_not_counted() {
+    let mut tracker = tracker(8);
+    tracker.reconcile(&census(SECOND, vec![row(7, TcpState::CloseWait)]), None);
+    let mut event = Event::Transition(transition(7, 2 * SECOND, TcpState::CloseWait, TcpState::LastAck));
+    tracker.ingest(&mut event);
+    assert!(matches!(event, Event::Transition(event) if event.entered_ns.is_none()));
+    assert_eq!(tracker.dwell()[TcpState::CloseWait.index()].sum_ns, 0);
 }
 
 #[test]
@@ -129,9 +159,9 @@ fn reset_sent_after_close_brings_nothing_back_and_takes_the_false_mini_socket_aw
     let mut tracker = tracker(8);
     let mut event = transition(7, 10, TcpState::FinWait2, TcpState::FinWait2);
     event.inferred = true;
-    tracker.ingest(&closed_by(event, 9, "client"));
+    tracker.ingest(&mut closed_by(event, 9, "client"));
     assert_eq!(tracker.tracked(), 1);
-    tracker.ingest(&Event::ResetSent(ResetSent {
+    tracker.ingest(&mut Event::ResetSent(ResetSent {
         at_ns: 11,
         cookie: Some(7),
         netns: 1,
@@ -149,7 +179,7 @@ fn event_without_cookie_is_of_nobody() {
     let mut tracker = tracker(8);
     let mut event = transition(0, 10, TcpState::Listen, TcpState::SynRecv);
     event.cookie = None;
-    tracker.ingest(&Event::Transition(event));
+    tracker.ingest(&mut Event::Transition(event));
     assert_eq!(tracker.tracked(), 0);
 }
 
@@ -184,7 +214,7 @@ proptest! {
                 let rows = (cookie..cookie + 24).map(|cookie| row(cookie, TcpState::Established)).collect();
                 tracker.reconcile(&census(at_ns, rows), None);
             } else {
-                tracker.ingest(&Event::Transition(transition(cookie, at_ns, from, to)));
+                tracker.ingest(&mut Event::Transition(transition(cookie, at_ns, from, to)));
             }
             prop_assert!(tracker.tracked() <= 16);
         }
