@@ -21,11 +21,14 @@ pub enum EventKind {
     ResetSent = 1,
     /// The kernel ran `tcp_reset` on a socket: a RST came in, or the kernel made it up itself.
     ResetReceived = 2,
+    /// A process acted on a socket without changing its state: it closed what it had shut down before. Told only
+    /// where the kernel side does not keep note of the socket itself.
+    Acted = 3,
 }
 
 impl EventKind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [Self; 3] = [Self::Transition, Self::ResetSent, Self::ResetReceived];
+    pub const ALL: [Self; 4] = [Self::Transition, Self::ResetSent, Self::ResetReceived, Self::Acted];
 
     /// The kind's name in metrics and in the API.
     #[must_use]
@@ -34,6 +37,7 @@ impl EventKind {
             Self::Transition => "transition",
             Self::ResetSent => "reset_sent",
             Self::ResetReceived => "reset_received",
+            Self::Acted => "acted",
         }
     }
 }
@@ -46,6 +50,7 @@ impl TryFrom<u8> for EventKind {
             0 => Ok(Self::Transition),
             1 => Ok(Self::ResetSent),
             2 => Ok(Self::ResetReceived),
+            3 => Ok(Self::Acted),
             other => Err(other),
         }
     }

@@ -4,6 +4,8 @@
 mod census;
 mod engine;
 mod lookup;
+mod memory;
+mod pace;
 pub mod source;
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};

@@ -38,3 +38,9 @@ pub fn wall(at_ns: u64) -> SystemTime {
 pub fn instant() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
+
+/// A monotonic time for tokio's timers; now, if it is over.
+#[must_use]
+pub fn instant_at(at_ns: u64) -> tokio::time::Instant {
+    instant() + Duration::from_nanos(at_ns.saturating_sub(monotonic_ns()))
+}

@@ -9,7 +9,7 @@ mod support;
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{Actor, Daemon, Events, agree, alone, eventually, eventually_true, skip};
 
 fn metric(daemon: &Daemon, name: &str) -> f64 {
@@ -360,6 +360,50 @@ fn fin_wait2_that_waits_for_the_peer_is_not_time_wait() {
         });
         state_at(&daemon, &whole, "TIME_WAIT");
         agree(&daemon, &[&actor]);
+    });
+}
+
+/// The kernel side keeps note of a socket that parks for 20 s; after that the daemon does.
+#[test]
+fn what_parks_for_long_is_known_when_it_moves_on() {
+    alone("what_parks_for_long_is_known_when_it_moves_on", || {
+        let daemon = Daemon::start(&[]);
+        let mut actor = Actor::in_new_namespace();
+        let listener = actor.told("listen l 127.0.0.1:0");
+        let local = actor.told(&format!("connect c {listener}"));
+        actor.told("accept a l");
+        actor.told("shutdown c");
+        actor.told("recv a 1");
+        let counted = "tcpstate_state_duration_seconds_count{state=\"FIN_WAIT2\"}";
+        let before = metric(&daemon, counted);
+        eventually(|| {
+            let age_ms = socket_at(&daemon, &local)["age_ms"].as_u64();
+            if age_ms > Some(20_500) { Ok(()) } else { Err(format!("{age_ms:?} ms in FIN_WAIT2")) }
+        });
+        let parked = socket_at(&daemon, &local);
+        assert_eq!(
+            (&parked["age_is"], &parked["actor"]["pid"]),
+            (&json!("exact"), &json!(actor.pid())),
+            "{parked:#}"
+        );
+        let events = Events::watch(&daemon);
+        // It goes from FIN_WAIT2 to TIME_WAIT.
+        actor.told("close a");
+        let end = events.transition(&local, "FIN_WAIT2", "TIME_WAIT");
+        assert!(end["in_old_state_ns"].as_u64() > Some(20_000_000_000), "{end:#}");
+        assert_eq!(end["actor"]["pid"], actor.pid(), "{end:#}");
+        assert_eq!(end["actor"]["carried"], true, "{end:#}");
+        let waiting = state_at(&daemon, &local, "TIME_WAIT");
+        assert_eq!(waiting["actor"]["pid"], actor.pid(), "{waiting:#}");
+        assert_eq!(waiting["age_is"], "exact", "{waiting:#}");
+        assert!(metric(&daemon, counted) - before > 0.5, "the time in FIN_WAIT2 is counted");
+        events.transition(&listener, "CLOSE_WAIT", "LAST_ACK");
+        // What the process did to a socket without changing its state is no event.
+        let all = events.all();
+        assert!(
+            all.iter().all(|event| event["from"] != event["to"] || event["inferred"] == true),
+            "{all:#?}"
+        );
     });
 }
 

@@ -310,11 +310,8 @@ unsafe fn note_actor(
     }
     // SAFETY: as above.
     unsafe {
-        emit::send(EventKind::Transition, now_ns, counters, |event| {
+        emit::send(EventKind::Acted, now_ns, counters, |event| {
             event.cookie = cookie;
-            event.old_state = state as u8;
-            event.new_state = state as u8;
-            sk.describe(event);
             emit::blame(event, actor);
         });
     }

@@ -6,44 +6,49 @@ use std::{sync::Arc, thread};
 use anyhow::{Context, Result};
 use tokio::sync::mpsc;
 
-use crate::observe::{
-    census::{self, Taken},
-    kernel::Maps,
+use crate::{
+    observe::{
+        census::{self, Part},
+        kernel::Maps,
+    },
+    track::Scope,
 };
+
+/// Parts that wait at most; then the thread waits too.
+const WAITING: usize = 2;
 
 /// The way to the thread. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Taker {
-    wish: std::sync::mpsc::SyncSender<()>,
-    taken: mpsc::Receiver<Result<Taken, String>>,
+    wish: std::sync::mpsc::SyncSender<Scope>,
+    parts: mpsc::Receiver<Part>,
 }
 
 impl Taker {
     /// Starts the thread.
     pub(super) fn start(maps: Option<Arc<Maps>>) -> Result<Self> {
         let (wish, wishes) = std::sync::mpsc::sync_channel(1);
-        let (done, taken) = mpsc::channel(1);
+        let (tell, parts) = mpsc::channel(WAITING);
         thread::Builder::new()
             .name("census".to_owned())
             .spawn(move || {
-                while wishes.recv().is_ok() {
-                    if done.blocking_send(census::take(maps.as_ref())).is_err() {
-                        break;
-                    }
+                while let Ok(scope) = wishes.recv() {
+                    // Nobody listens only when the daemon ends; then the next wish never comes.
+                    census::take(maps.as_ref(), scope, |part| drop(tell.blocking_send(part)));
                 }
             })
             .context("the census thread cannot be started")?;
-        Ok(Self { wish, taken })
+        Ok(Self { wish, parts })
     }
 
     /// Asks for a census.
-    pub(super) fn ask(&self) {
+    pub(super) fn ask(&self, scope: Scope) {
         // One that is already asked for is as good.
-        let _ = self.wish.try_send(());
+        let _ = self.wish.try_send(scope);
     }
 
-    /// The census that was asked for, when it is done; `None` when the thread has ended.
-    pub(super) async fn taken(&mut self) -> Option<Result<Taken, String>> {
-        self.taken.recv().await
+    /// The next part of the census that was asked for; `None` when the thread has ended.
+    pub(super) async fn part(&mut self) -> Option<Part> {
+        self.parts.recv().await
     }
 }

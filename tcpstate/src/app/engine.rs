@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
-use tcpstate_common::Counters;
+use tcpstate_common::{Counters, TcpState};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::{broadcast, mpsc, oneshot, watch},
@@ -12,16 +12,23 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use super::{census::Taker, lookup::Lookup, source::Source};
+use super::{
+    census::Taker,
+    lookup::Lookup,
+    memory,
+    pace::{self, CHEAP, Pace},
+    source::Source,
+};
 use crate::{
     clock,
     observe::{
-        census::Taken,
-        holders::Found,
+        census::{Part, Taken},
+        decode::Record,
+        holders::{Found, Wanted},
         kernel::{Kernel, Maps},
     },
     serve::ask::{Batch, CensusReading, Limits, Probe, Question, Readings, SocketAnswer, Watching},
-    track::{self, Event, Filter, Tracker},
+    track::{self, Event, Filter, Scope, Tracker},
 };
 
 /// Records taken out of the ring at a time, and told to watchers together.
@@ -31,26 +38,22 @@ const WATCH_PORTIONS: usize = 64;
 /// From one look into the ring to the next while records come in, and at most while none do.
 const DRAIN_BUSY: Duration = Duration::from_millis(50);
 const DRAIN_IDLE: Duration = Duration::from_millis(400);
-/// After a census the next one waits this many times as long as it took of the CPU, so that censuses together
-/// take at most one part in so many of one core.
-const CENSUS_REST: u32 = 50;
-/// A question about sockets is answered from a census this old, or that many times as old as it took.
-const FRESH: Duration = Duration::from_secs(1);
-const FRESH_FACTOR: u32 = 20;
+/// Where there are more sockets than this, what a census or a look-up took is given back at once.
+const MANY: u64 = 10_000;
 
 /// See the module.
 pub(super) struct Engine {
     source: Source,
     maps: Option<Arc<Maps>>,
     limits: Limits,
-    census_interval: Duration,
     ready: watch::Sender<bool>,
     started_ns: u64,
     tracker: Tracker,
     reset_reasons: Arc<BTreeMap<u32, String>>,
     census: Option<CensusReading>,
-    census_cpu: Duration,
-    census_running: bool,
+    /// The census that is being taken, and what it has cost this task so far, ns.
+    census_running: Option<(Scope, u64)>,
+    pace: Pace,
     lookup: Lookup,
     waiting: Vec<(Filter, oneshot::Sender<SocketAnswer>)>,
     batches: broadcast::Sender<Arc<Batch>>,
@@ -81,13 +84,12 @@ impl Engine {
             lookup: Lookup::new(kernel.is_none_or(|kernel| kernel.iterator_error().is_some())),
             source,
             limits,
-            census_interval,
+            pace: Pace::new(census_interval),
             ready,
             started_ns: clock::monotonic_ns(),
             tracker,
             census: None,
-            census_cpu: Duration::ZERO,
-            census_running: false,
+            census_running: None,
             waiting: Vec::new(),
             batches: broadcast::Sender::new(WATCH_PORTIONS),
             next_event: 0,
@@ -113,20 +115,26 @@ impl Engine {
             None => None,
         };
         let mut drain_at = clock::instant();
-        let mut census_at = clock::instant();
         loop {
+            let census_at = clock::instant_at(self.pace.due_ns());
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => return Ok(()),
                 Some(question) = questions.recv() => {
                     self.answer(question);
-                    self.refresh(&censuses);
+                    self.answer_waiting(&censuses);
                 }
-                taken = censuses.taken() => {
-                    let Some(taken) = taken else { bail!("the census thread has ended") };
-                    census_at = clock::instant() + self.census_done(taken);
-                    self.look_up();
+                part = censuses.part() => {
+                    let Some(part) = part else { bail!("the census thread has ended") };
+                    self.census(part);
+                    self.answer_waiting(&censuses);
                 }
-                () = self.lookup.done() => self.look_up_done(),
+                () = self.lookup.done() => {
+                    self.attribute();
+                    if self.tracker.tracked() as u64 > MANY {
+                        memory::give_back();
+                    }
+                    self.answer_waiting(&censuses);
+                }
                 () = readable(ring.as_ref()) => { self.drain(); }
                 () = sleep_until(drain_at), if ring.is_some() => {
                     let any = self.drain() | self.look_in_time();
@@ -134,7 +142,7 @@ impl Engine {
                         if any || self.watched { DRAIN_BUSY } else { (self.drain_every * 2).min(DRAIN_IDLE) };
                     drain_at = clock::instant() + self.drain_every;
                 }
-                () = sleep_until(census_at), if !self.census_running => self.take_census(&censuses),
+                () = sleep_until(census_at), if self.census_running.is_none() => self.take_census(&censuses),
             }
         }
     }
@@ -147,11 +155,17 @@ impl Engine {
         let portions = self.limits.ring_bytes as usize / size_of::<tcpstate_common::Event>() / PORTION + 1;
         for _ in 0..portions {
             let mut events = Vec::new();
-            let more = kernel.drain(&mut events, PORTION);
-            any |= !events.is_empty();
-            for event in &mut events {
-                self.tracker.ingest(event);
-            }
+            let tracker = &mut self.tracker;
+            let more = kernel.drain(PORTION, |record| {
+                any = true;
+                match record {
+                    Record::Event(mut event) => {
+                        tracker.ingest(&mut event);
+                        events.push(event);
+                    }
+                    Record::Acted { cookie, process } => tracker.acted(cookie, process),
+                }
+            });
             Self::tell(&self.batches, &mut self.next_event, events);
             if !more {
                 break;
@@ -197,20 +211,49 @@ impl Engine {
     }
 
     fn take_census(&mut self, censuses: &Taker) {
-        self.census_running = true;
-        censuses.ask();
+        if self.census_running.is_none() {
+            let scope = self.pace.scope(clock::monotonic_ns());
+            self.census_running = Some((scope, 0));
+            censuses.ask(scope);
+        }
     }
 
-    /// Takes in a census, and says how long to wait for the next one.
-    fn census_done(&mut self, taken: Result<Taken, String>) -> Duration {
-        self.census_running = false;
-        let taken = match taken {
-            Ok(taken) => taken,
-            Err(error) => {
-                error!("the census failed: {error}");
-                return self.census_interval;
+    /// Takes in a part of the census that is being taken. What happened before a socket was shown is to be known
+    /// before the socket is: then the event still finds it in the state that it left.
+    fn census(&mut self, part: Part) {
+        self.drain();
+        let Some((scope, cost_ns)) = &mut self.census_running else { return };
+        let begun_ns = clock::thread_cpu_ns();
+        match part {
+            Part::Begins { started_ns } => self.tracker.census_begins(*scope, started_ns),
+            Part::Shows { rows, now_ns } => self.tracker.census_shows(&rows, now_ns),
+            Part::Ends(taken) => {
+                let (scope, cost_ns) = (*scope, *cost_ns);
+                let drift = self.census_ends(&taken);
+                let cost_ns = cost_ns + taken.cpu_ns + clock::thread_cpu_ns().saturating_sub(begun_ns);
+                self.pace.ended(scope, taken.finished_ns, Duration::from_nanos(cost_ns));
+                self.census_running = None;
+                self.census_taken(&taken, drift);
+                return;
             }
-        };
+            Part::Fails(error) => {
+                error!("the census failed: {error}");
+                self.pace.ended(*scope, clock::monotonic_ns(), Duration::ZERO);
+                self.census_running = None;
+                return;
+            }
+        }
+        *cost_ns += clock::thread_cpu_ns().saturating_sub(begun_ns);
+    }
+
+    /// Returns how many sockets the census has shown, and by how many the gauges were off.
+    fn census_ends(&mut self, taken: &Taken) -> (u64, u64) {
+        self.look();
+        let counters = taken.counters.as_ref().map(|(before, after)| (before, after));
+        self.tracker.census_ends(taken.finished_ns, counters)
+    }
+
+    fn census_taken(&mut self, taken: &Taken, (sockets, drift): (u64, u64)) {
         if let Some(kernel) = &mut self.source.kernel
             && let Err(error) = kernel.stand_by()
         {
@@ -218,9 +261,6 @@ impl Engine {
                 "the eBPF program for events that come in while another is handled cannot be attached: {error}"
             );
         }
-        // Whatever happened before the census ended is to be known before it counts.
-        self.look();
-        self.drain();
         if self.census.is_none_or(|last| last.namespaces_unreachable == 0)
             && let Some(reason) = &taken.unreachable_reason
         {
@@ -229,61 +269,90 @@ impl Engine {
                 taken.unreachable
             );
         }
-        let counters = taken.counters.as_deref().map(|(before, after)| (before, after));
-        let drift = self.tracker.reconcile(&taken.census, counters);
-        let took_ns = taken.census.finished_ns - taken.census.started_ns;
         self.census = Some(CensusReading {
-            finished_ns: taken.census.finished_ns,
-            took_ns,
-            sockets: taken.census.rows.len() as u64,
+            finished_ns: taken.finished_ns,
+            took_ns: taken.finished_ns - taken.started_ns,
+            sockets,
             namespaces_visited: taken.visited,
             namespaces_unreachable: taken.unreachable,
             processes_hidden: taken.hidden_processes,
             drift,
         });
         self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
-        self.census_cpu = Duration::from_nanos(taken.cpu_ns);
-        self.census_interval.max(self.census_cpu * CENSUS_REST)
-    }
-
-    /// Starts a look-up of holders if somebody needs it.
-    fn look_up(&mut self) {
-        if self.waiting.is_empty() && !self.tracker.has_owned_parked() {
-            self.attribute(&Found::nothing(clock::monotonic_ns()));
-        } else {
-            self.lookup.start(self.source.kernel.as_mut(), || self.tracker.inodes());
+        if !self.tracker.has_owned_parked() {
+            self.attribute();
+        } else if pace::has_rested(self.lookup.age(), self.lookup.cost()) {
+            self.look_up(Vec::new(), Vec::new());
+        }
+        if sockets > MANY {
+            memory::give_back();
         }
     }
 
-    fn look_up_done(&mut self) {
-        let found = self.lookup.latest();
-        self.attribute(&found);
-        for (filter, answer) in std::mem::take(&mut self.waiting) {
-            // Whoever asked may have left.
-            let _ = answer.send(self.page(filter, &found));
-        }
-    }
-
-    fn attribute(&mut self, found: &Found) {
-        let now_ns = clock::monotonic_ns();
-        self.tracker.attribute(&found.holders, &found.owners, self.limits.top_owners, now_ns);
-    }
-
-    /// Has a census taken or holders looked up, whichever the waiting questions need first.
-    fn refresh(&mut self, censuses: &Taker) {
-        if self.waiting.is_empty() || self.census_running {
+    /// Starts a look-up of who holds the sockets that park, these others, and what these processes hold.
+    fn look_up(&mut self, mut cookies: Vec<u64>, pids: Vec<u32>) {
+        if self.lookup.is_running() {
             return;
         }
-        let now_ns = clock::monotonic_ns();
-        let limit = FRESH.max(self.census_cpu * FRESH_FACTOR);
-        let fresh = self
-            .census
-            .is_some_and(|census| Duration::from_nanos(now_ns.saturating_sub(census.finished_ns)) <= limit);
-        if fresh {
-            self.look_up();
-        } else {
-            self.take_census(censuses);
+        cookies.extend(self.tracker.owned_parked());
+        let tracker = &self.tracker;
+        self.lookup.start(self.source.kernel.as_mut(), Wanted { cookies, pids }, |wanted| {
+            let cookies = wanted.pids.is_empty().then_some(wanted.cookies.as_slice());
+            tracker.inodes(cookies)
+        });
+    }
+
+    /// Groups the parked sockets by those who hold them, as the latest look-up has found them.
+    fn attribute(&mut self) {
+        let Found { holders, owners, .. } = &*self.lookup.latest();
+        self.tracker.attribute(holders, owners, self.limits.top_owners, clock::monotonic_ns());
+    }
+
+    /// Answers the questions that wait for sockets, as far as enough is known. Starts what has to be found out:
+    /// for what is quickly done the question waits, and otherwise it is told as of when it is answered; but
+    /// no socket is shown of which nobody has asked yet who holds it.
+    fn answer_waiting(&mut self, censuses: &Taker) {
+        let (mut others, mut pids) = (Vec::new(), Vec::new());
+        let mut look_up = false;
+        for (filter, answer) in std::mem::take(&mut self.waiting) {
+            if self.wants_census(&filter, censuses) {
+                self.waiting.push((filter, answer));
+                continue;
+            }
+            let found = self.lookup.latest();
+            let page = self.page(&filter, &found);
+            let unknown = page.sockets.iter().map(|(socket, _)| socket);
+            let unknown = unknown.filter(|socket| !found.holders.know(socket));
+            let unknown: Vec<_> = unknown.map(|socket| socket.cookie).collect();
+            let known = unknown.is_empty() && filter.pid.is_none_or(|pid| found.holders.know_process(pid));
+            let holders = page.sockets.iter().any(|(socket, _)| socket.inode != 0) || filter.pid.is_some();
+            let fresh = !holders || pace::is_fresh(self.lookup.age(), self.lookup.cost());
+            let (age, cost) = (self.lookup.age(), self.lookup.cost());
+            look_up |= !known || (!fresh && (cost <= CHEAP || pace::has_rested(age, cost)));
+            if known && (fresh || cost > CHEAP) {
+                // Whoever asked may have left.
+                let _ = answer.send(page);
+            } else {
+                others.extend(unknown);
+                pids.extend(filter.pid);
+                self.waiting.push((filter, answer));
+            }
         }
+        if look_up {
+            self.look_up(others, pids);
+        }
+    }
+
+    /// Starts a census if the last one that shows such sockets is too old. Returns whether the question waits for
+    /// it.
+    fn wants_census(&mut self, filter: &Filter, censuses: &Taker) -> bool {
+        let Some((ended_ns, cost)) = self.pace.last(scope_of(filter)) else { return true };
+        let age = Duration::from_nanos(clock::monotonic_ns().saturating_sub(ended_ns));
+        if pace::is_fresh(age, cost) {
+            return false;
+        }
+        self.take_census(censuses);
+        cost <= CHEAP
     }
 
     fn answer(&mut self, question: Question) {
@@ -312,25 +381,26 @@ impl Engine {
         }
     }
 
-    fn page(&self, mut filter: Filter, found: &Found) -> SocketAnswer {
+    fn page(&self, filter: &Filter, found: &Found) -> SocketAnswer {
         let now_ns = clock::monotonic_ns();
-        let Found { holders, owners } = found;
-        filter.holders = Arc::clone(holders);
+        let Found { holders, owners, .. } = found;
+        let filter = Filter { holders: Arc::clone(holders), ..filter.clone() };
         let page = self.tracker.page(&filter, now_ns);
         let sockets = page
             .sockets
             .into_iter()
             .map(|socket| {
-                let held = holders.of(&socket).iter();
+                let held = holders.of(&socket);
                 let held = held
-                    .map(|holder| (*holder, owners.get(&holder.pid).cloned().unwrap_or_default()))
+                    .map(|holder| (holder, owners.get(&holder.pid).cloned().unwrap_or_default()))
                     .collect();
                 (socket, held)
             })
             .collect();
         SocketAnswer {
             now_ns,
-            census_ns: self.census.map(|census| census.finished_ns),
+            census_ns: self.pace.last(scope_of(&filter)).map(|(ended_ns, _)| ended_ns),
+            holders_ns: (holders.at_ns != 0).then_some(holders.at_ns),
             sockets,
             total: page.total,
             next: page.next,
@@ -383,6 +453,12 @@ impl Engine {
         let maps = self.maps.as_ref()?;
         maps.counters().inspect_err(|error| error!("the counters cannot be read: {error}")).ok()
     }
+}
+
+/// The census that shows the sockets that are asked for.
+fn scope_of(filter: &Filter) -> Scope {
+    let established = filter.state.is_none_or(|state| state == TcpState::Established);
+    if established { Scope::All } else { Scope::NotEstablished }
 }
 
 fn sum(counters: &Counters) -> u64 {

@@ -1,6 +1,6 @@
 //! Look-ups of who holds which sockets: at most one at a time, on a thread of the runtime that may block.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::{
     clock,
     observe::{
-        holders::{self, Found, Way},
+        holders::{self, Found, Wanted, Way},
         kernel::Kernel,
     },
 };
@@ -20,14 +20,14 @@ pub(super) struct Lookup {
     running: bool,
     /// The kernel's iterator cannot be had.
     procfs_only: bool,
-    tell: mpsc::Sender<Result<Found, String>>,
-    told: mpsc::Receiver<Result<Found, String>>,
+    tell: mpsc::Sender<Found>,
+    told: mpsc::Receiver<Found>,
 }
 
 impl Lookup {
     pub(super) fn new(procfs_only: bool) -> Self {
         let (tell, told) = mpsc::channel(1);
-        let latest = Arc::new(Found::nothing(clock::monotonic_ns()));
+        let latest = Arc::new(Found::nothing());
         Self { latest, running: false, procfs_only, tell, told }
     }
 
@@ -41,21 +41,38 @@ impl Lookup {
         if self.procfs_only { "procfs" } else { "task_file" }
     }
 
-    /// Starts a look-up, unless one is running. `inodes` are those of the sockets in question, for the way
+    /// How long ago the latest one was.
+    pub(super) fn age(&self) -> Duration {
+        Duration::from_nanos(clock::monotonic_ns().saturating_sub(self.latest.holders.at_ns))
+    }
+
+    /// What the latest one cost.
+    pub(super) fn cost(&self) -> Duration {
+        Duration::from_nanos(self.latest.cpu_ns)
+    }
+
+    /// Whether one is running.
+    pub(super) fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// Starts a look-up; none must be running. `inodes` are those of the sockets in question, for the way
     /// through /proc.
-    pub(super) fn start(&mut self, kernel: Option<&mut Kernel>, inodes: impl FnOnce() -> HashSet<u32>) {
-        if self.running {
-            return;
-        }
+    pub(super) fn start(
+        &mut self,
+        kernel: Option<&mut Kernel>,
+        wanted: Wanted,
+        inodes: impl FnOnce(&Wanted) -> HashSet<u32>,
+    ) {
         self.running = true;
         let way = match self.iterator(kernel) {
             Some(way) => way,
-            None => Way::Procfs(inodes()),
+            None => Way::Procfs(inodes(&wanted)),
         };
         let tell = self.tell.clone();
         tokio::task::spawn_blocking(move || {
             // The receiver is gone only when the daemon ends.
-            let _ = tell.blocking_send(holders::look_up(way));
+            let _ = tell.blocking_send(holders::look_up(way, wanted));
         });
     }
 
@@ -71,15 +88,11 @@ impl Lookup {
         }
     }
 
-    /// Waits for the look-up that is running and keeps what it found; never returns when none is. What
-    /// failed leaves what was found before.
+    /// Waits for the look-up that is running and keeps what it found; never returns when none is.
     pub(super) async fn done(&mut self) {
         if let Some(found) = self.told.recv().await {
             self.running = false;
-            match found {
-                Ok(found) => self.latest = Arc::new(found),
-                Err(error) => warn!("holders of sockets could not be looked up: {error}"),
-            }
+            self.latest = Arc::new(found);
         }
     }
 }

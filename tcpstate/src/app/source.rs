@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use tracing::{info, warn};
 
+use super::memory;
 use crate::{
     observe::kernel::{Kernel, Sizes},
     track::Tier,
@@ -39,7 +40,7 @@ pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
         Wanted::Auto | Wanted::Ebpf => match Kernel::start(sizes) {
             Ok(kernel) => {
                 // What parsing the kernel's types took is not needed any more.
-                give_memory_back();
+                memory::give_back();
                 info!("tier B: eBPF programs attached");
                 if let Some(error) = kernel.iterator_error() {
                     warn!("holders of sockets are looked up in /proc, which is slower: {error}");
@@ -55,13 +56,4 @@ pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
         warn!("not seen: {blind}");
     }
     Ok(Source { tier: Tier::D, reason: Some(reason), kernel: None })
-}
-
-/// Gives memory that was freed back to the system; the allocator keeps it otherwise.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: takes a number, touches only the allocator's own free lists.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }

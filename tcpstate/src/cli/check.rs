@@ -18,7 +18,7 @@ use crate::{
         privilege::{Capability, Privileges},
         sock_diag,
     },
-    track::Tier,
+    track::{Scope, Tier},
 };
 
 #[derive(Clone, Copy, Debug, ClapArgs)]
@@ -121,7 +121,7 @@ fn layout() -> Result<String, String> {
 fn sockets() -> Result<String, String> {
     let own = netns::own().map_err(|error| error.to_string())?;
     let mut count = 0_u64;
-    sock_diag::dump(own, |_| count += 1).map_err(|error| error.to_string())?;
+    sock_diag::dump(own, Scope::All, |_| count += 1).map_err(|error| error.to_string())?;
     Ok(format!("{count} TCP sockets in this network namespace"))
 }
 

@@ -29,10 +29,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "auto")]
     source: Wanted,
     /// Sockets to keep in memory at most; what finds no room is counted
-    #[arg(long, value_name = "NUMBER", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1_048_576, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     max_sockets: u32,
     /// Bytes of the ring buffer from the kernel: a power of two from 4096 to 1 GiB
-    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = ring_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = ring_bytes)]
     ring_size: u32,
     /// Owners of parked sockets that get metrics of their own, for each state; the rest is one series
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -5,14 +5,34 @@ use std::sync::Arc;
 use tcpstate_common::Counters;
 
 use super::{kernel::Maps, netns, sock_diag};
-use crate::{clock, track::Census};
+use crate::{
+    clock,
+    track::{Row, Scope},
+};
 
-/// A census, and how it went.
+/// Sockets given on at a time.
+const PORTION: usize = 1024;
+
+/// What a census says while it is being taken.
+#[derive(Debug)]
+pub enum Part {
+    /// It begins now, monotonic ns.
+    Begins { started_ns: u64 },
+    /// These sockets exist, as of now, monotonic ns.
+    Shows { rows: Vec<Row>, now_ns: u64 },
+    /// That was all.
+    Ends(Box<Taken>),
+    /// It ends here, though there is more; one sentence why.
+    Fails(String),
+}
+
+/// How a census went.
 #[derive(Debug)]
 pub struct Taken {
-    pub census: Census,
+    pub started_ns: u64,
+    pub finished_ns: u64,
     /// The counters before and after; `None` in tier D.
-    pub counters: Option<Box<(Counters, Counters)>>,
+    pub counters: Option<(Counters, Counters)>,
     /// CPU time that it took, ns: what it cost, whatever it had to wait for.
     pub cpu_ns: u64,
     /// Namespaces that were visited.
@@ -25,27 +45,39 @@ pub struct Taken {
     pub hidden_processes: u64,
 }
 
-/// Takes a census. Blocks, and moves the calling thread through the namespaces: it must be a thread of its
-/// own.
-///
-/// # Errors
-/// If not even the thread's own namespace can be dumped, or if the counters cannot be read.
-pub fn take(maps: Option<&Arc<Maps>>) -> Result<Taken, String> {
+/// Takes a census, and gives it on part by part. Blocks, and moves the calling thread through the namespaces: it
+/// must be a thread of its own.
+pub fn take(maps: Option<&Arc<Maps>>, scope: Scope, mut each: impl FnMut(Part)) {
+    match try_take(maps, scope, &mut each) {
+        Ok(taken) => each(Part::Ends(Box::new(taken))),
+        Err(error) => each(Part::Fails(error)),
+    }
+}
+
+/// Fails if not even the thread's own namespace can be dumped, or if the counters cannot be read.
+fn try_take(maps: Option<&Arc<Maps>>, scope: Scope, each: &mut impl FnMut(Part)) -> Result<Taken, String> {
     let begun_cpu_ns = clock::thread_cpu_ns();
     let before = maps.map(|maps| maps.counters()).transpose()?;
     let started_ns = clock::monotonic_ns();
+    each(Part::Begins { started_ns });
     let found = netns::find();
     let own = netns::own().map_err(|error| format!("the own network namespace is not known: {error}"))?;
-    let mut rows = Vec::new();
     let (mut visited, mut unreachable, mut unreachable_reason) = (0, 0, None);
     for (inum, path) in &found.namespaces {
-        let had = rows.len();
-        let dumped = netns::inside(*inum, path, || sock_diag::dump(*inum, |row| rows.push(row)));
+        let mut rows = Vec::new();
+        let dumped = netns::inside(*inum, path, || {
+            sock_diag::dump(*inum, scope, |row| {
+                rows.push(row);
+                if rows.len() == PORTION {
+                    let rows = std::mem::replace(&mut rows, Vec::with_capacity(PORTION));
+                    each(Part::Shows { rows, now_ns: clock::monotonic_ns() });
+                }
+            })
+        });
         match dumped {
             Ok(()) => visited += 1,
             Err(error) if *inum == own => return Err(format!("sockets cannot be dumped: {error}")),
             Err(error) => {
-                rows.truncate(had);
                 // One that has gone since it was found is not there any more.
                 if error.kind() != std::io::ErrorKind::NotFound {
                     unreachable += 1;
@@ -53,12 +85,15 @@ pub fn take(maps: Option<&Arc<Maps>>) -> Result<Taken, String> {
                 }
             }
         }
+        if !rows.is_empty() {
+            each(Part::Shows { rows, now_ns: clock::monotonic_ns() });
+        }
     }
     let after = maps.map(|maps| maps.counters()).transpose()?;
-    let finished_ns = clock::monotonic_ns();
     Ok(Taken {
-        census: Census { started_ns, finished_ns, rows },
-        counters: before.zip(after).map(Box::new),
+        started_ns,
+        finished_ns: clock::monotonic_ns(),
+        counters: before.zip(after),
         cpu_ns: clock::thread_cpu_ns().saturating_sub(begun_cpu_ns),
         visited,
         unreachable,

@@ -30,48 +30,60 @@ fn read<T: aya::Pod>(bytes: &[u8]) -> Result<T, DecodeError> {
     Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
+/// One record of the ring.
+#[derive(Debug)]
+pub enum Record {
+    /// Something that can be watched.
+    Event(Event),
+    /// A process acted on a socket and changed nothing that could be seen; see [`EventKind::Acted`].
+    Acted { cookie: u64, process: Option<Process> },
+}
+
 /// Decodes one record of the ring.
 ///
 /// # Errors
 /// If the length, the kind, the family or a state is none that there is.
-pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
+pub fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
     let wire: Wire = read(bytes)?;
     let kind =
         EventKind::try_from(wire.kind).map_err(|number| DecodeError::Unknown { what: "kind", number })?;
-    let tuple = tuple(&wire)?;
     let cookie = (wire.cookie != 0).then_some(wire.cookie);
     let process = (wire.pid != 0).then_some(Process { pid: wire.pid, comm: Comm(wire.comm) });
     Ok(match kind {
-        EventKind::Transition => Event::Transition(Transition {
+        EventKind::Transition => Record::Event(Event::Transition(Transition {
             at_ns: wire.time_ns,
             cookie,
             netns: wire.netns,
-            tuple,
+            tuple: tuple(&wire)?,
             from: state(wire.old_state)?,
             to: state(wire.new_state)?,
             entered_ns: (wire.entered_ns != 0).then_some(wire.entered_ns),
             actor: process.map(|process| Actor { process, carried: wire.flags & flags::PID_CARRIED != 0 }),
             error: wire.error,
             inferred: wire.flags & flags::INFERRED != 0,
-        }),
-        EventKind::ResetSent => Event::ResetSent(ResetSent {
+        })),
+        EventKind::ResetSent => Record::Event(Event::ResetSent(ResetSent {
             at_ns: wire.time_ns,
             cookie,
             netns: wire.netns,
-            tuple,
+            tuple: tuple(&wire)?,
             state: if wire.old_state == 0 { None } else { Some(state(wire.old_state)?) },
             reason: (wire.flags & flags::HAS_REASON != 0).then_some(wire.reason),
             process,
-        }),
-        EventKind::ResetReceived => Event::ResetReceived(ResetReceived {
+        })),
+        EventKind::ResetReceived => Record::Event(Event::ResetReceived(ResetReceived {
             at_ns: wire.time_ns,
             cookie,
             netns: wire.netns,
-            tuple,
+            tuple: tuple(&wire)?,
             state: state(wire.old_state)?,
-        }),
+        })),
+        EventKind::Acted => Record::Acted { cookie: wire.cookie, process },
     })
 }
+
+/// Length of what the file iterator writes of one holder, bytes.
+pub const HOLDER_LEN: usize = size_of::<WireHolder>();
 
 /// Decodes what the file iterator wrote: as many holders as there are whole records, each with its
 /// socket's cookie (if it has one) and its file's inode.
@@ -80,7 +92,7 @@ pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
 /// If the bytes end inside a record.
 pub fn holders(bytes: &[u8]) -> Result<Vec<(Option<u64>, u32, Holder)>, DecodeError> {
     bytes
-        .chunks(size_of::<WireHolder>())
+        .chunks(HOLDER_LEN)
         .map(|chunk| {
             let wire: WireHolder = read(chunk)?;
             let holder = Holder {
@@ -125,7 +137,7 @@ pub(super) fn address(family: Family, bytes: [u8; 16]) -> IpAddr {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{DecodeError, Wire, event, holders};
+    use super::{DecodeError, Record, Wire, holders, record};
     use crate::track::Event;
 
     const LEN: usize = size_of::<Wire>();
@@ -140,32 +152,42 @@ mod tests {
 
     #[test]
     fn record_of_another_length_is_refused() {
-        assert_eq!(event(&[0; 7]).unwrap_err(), DecodeError::Length { got: 7, want: LEN });
+        assert_eq!(record(&[0; 7]).unwrap_err(), DecodeError::Length { got: 7, want: LEN });
         assert!(holders(&[0; 50]).is_err());
     }
 
     #[test]
     fn unknown_numbers_are_refused_and_named() {
-        assert!(matches!(event(&blank()), Ok(Event::Transition(_))));
+        assert!(matches!(record(&blank()), Ok(Record::Event(Event::Transition(_)))));
         for (at, what) in [(LEN - 20, "kind"), (LEN - 19, "family"), (LEN - 18, "state"), (LEN - 17, "state")]
         {
             let mut bytes = blank();
             bytes[at] = 200;
-            assert_eq!(event(&bytes).unwrap_err(), DecodeError::Unknown { what, number: 200 });
+            assert_eq!(record(&bytes).unwrap_err(), DecodeError::Unknown { what, number: 200 });
         }
     }
 
     #[test]
+    fn act_that_changes_nothing_is_no_event() {
+        let mut bytes = blank();
+        bytes[LEN - 20] = 3;
+        bytes[8] = 7;
+        assert!(matches!(record(&bytes), Ok(Record::Acted { cookie: 7, process: None })));
+    }
+
+    #[test]
     fn zero_means_not_known() {
-        let Ok(Event::Transition(transition)) = event(&blank()) else { panic!("a transition") };
+        let Ok(Record::Event(Event::Transition(transition))) = record(&blank()) else {
+            panic!("a transition")
+        };
         assert_eq!((transition.cookie, transition.entered_ns, transition.actor), (None, None, None));
     }
 
     proptest! {
         #[test]
         fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), LEN), any in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = event(&bytes);
-            let _ = event(&any);
+            let _ = record(&bytes);
+            let _ = record(&any);
             let _ = holders(&any);
         }
     }

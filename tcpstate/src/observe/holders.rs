@@ -7,11 +7,25 @@ use std::{
     sync::Arc,
 };
 
+use tracing::warn;
+
 use super::{decode, procfs};
 use crate::{
     clock,
-    track::{Holders, Owner},
+    track::{Holder, Holders, Key, Owner},
 };
+
+/// Records read from the iterator at a time.
+const PORTION: usize = 1024;
+
+/// What is to be found out.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Who holds these sockets, by their cookies.
+    pub cookies: Vec<u64>,
+    /// What these processes hold.
+    pub pids: Vec<u32>,
+}
 
 /// What is to be read for a look-up.
 #[derive(Debug)]
@@ -29,43 +43,68 @@ pub struct Found {
     pub holders: Arc<Holders>,
     /// What more is known of the holders, by pid.
     pub owners: HashMap<u32, Owner>,
+    /// CPU time that the look-up took, ns.
+    pub cpu_ns: u64,
 }
 
 impl Found {
-    /// Nobody holds anything.
+    /// Nothing was asked.
     #[must_use]
-    pub fn nothing(at_ns: u64) -> Self {
-        Self { holders: Arc::new(Holders::new(at_ns)), owners: HashMap::new() }
+    pub fn nothing() -> Self {
+        Self { holders: Arc::default(), owners: HashMap::new(), cpu_ns: 0 }
     }
 }
 
 /// Looks up who holds what, and what more is known of those processes. Blocks: milliseconds for thousands
 /// of descriptors.
-///
-/// # Errors
-/// If the iterator cannot be read to its end; one sentence.
-pub fn look_up(way: Way) -> Result<Found, String> {
-    let holders = match way {
-        Way::Iterator(file) => read(file)?,
-        Way::Procfs(wanted) => procfs::holders(&wanted, clock::monotonic_ns()),
+#[must_use]
+pub fn look_up(way: Way, wanted: Wanted) -> Found {
+    let begun_cpu_ns = clock::thread_cpu_ns();
+    let Wanted { mut cookies, pids } = wanted;
+    cookies.sort_unstable();
+    cookies.dedup();
+    let found = match way {
+        Way::Iterator(file) => read(file, &cookies, &pids).unwrap_or_else(|error| {
+            warn!("holders of sockets could not be looked up: {error}");
+            Vec::new()
+        }),
+        Way::Procfs(inodes) => procfs::holders(&inodes),
     };
+    let holders = Holders::new(clock::monotonic_ns(), cookies, pids, found);
     let mut owners = HashMap::new();
-    for holder in holders.all() {
-        if !owners.contains_key(&holder.pid)
-            && let Some(owner) = procfs::owner(holder.pid, holder.start_boottime_ns)
-        {
-            owners.insert(holder.pid, owner);
+    for (pid, start_boottime_ns) in holders.processes() {
+        if let Some(owner) = procfs::owner(pid, start_boottime_ns) {
+            owners.insert(pid, owner);
         }
     }
-    Ok(Found { holders: Arc::new(holders), owners })
+    let cpu_ns = clock::thread_cpu_ns().saturating_sub(begun_cpu_ns);
+    Found { holders: Arc::new(holders), owners, cpu_ns }
 }
 
-fn read(mut file: File) -> Result<Holders, String> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|error| format!("the file iterator stopped: {error}"))?;
-    let mut holders = Holders::new(clock::monotonic_ns());
-    for (cookie, inode, holder) in decode::holders(&bytes).map_err(|error| error.to_string())? {
-        holders.add(cookie, inode, holder);
+/// Reads the iterator to its end, and keeps what is wanted: on a host with many descriptors that is little.
+fn read(mut file: File, cookies: &[u64], pids: &[u32]) -> Result<Vec<(Key, Holder)>, String> {
+    let mut found = Vec::new();
+    let mut bytes = vec![0; PORTION * decode::HOLDER_LEN];
+    let mut held = 0;
+    loop {
+        let read =
+            file.read(&mut bytes[held..]).map_err(|error| format!("the file iterator stopped: {error}"))?;
+        held += read;
+        let whole = if read == 0 { held } else { held / decode::HOLDER_LEN * decode::HOLDER_LEN };
+        for (cookie, inode, holder) in decode::holders(&bytes[..whole]).map_err(|error| error.to_string())? {
+            match cookie {
+                // It has no name yet: whoever asks for it knows its inode.
+                None => found.push((Key::Inode(inode), holder)),
+                Some(cookie) if cookies.binary_search(&cookie).is_ok() || pids.contains(&holder.pid) => {
+                    found.push((Key::Cookie(cookie), holder));
+                }
+                Some(_) => {}
+            }
+        }
+        if read == 0 {
+            return Ok(found);
+        }
+        bytes.copy_within(whole..held, 0);
+        held -= whole;
     }
-    Ok(holders)
 }

@@ -23,13 +23,13 @@ use tcpstate_common::{
 use tracing::{debug, warn};
 
 use super::{
-    decode,
+    decode::{self, Record},
     layout::{Layout, LayoutError},
     privilege::{Capability, Privileges},
     slots::Slots,
     standby::Standby,
 };
-use crate::{clock, track::Event};
+use crate::clock;
 
 const UNEXPECTED: &str = "it is of a kind that was not expected";
 
@@ -161,16 +161,16 @@ impl Kernel {
         self.ring.as_fd().try_clone_to_owned()
     }
 
-    /// Takes out of the ring what is in it now, at most `max` records, and puts it into `events`. Returns
+    /// Takes out of the ring what is in it now, at most `max` records, and calls `each` with every one. Returns
     /// whether more is waiting.
-    pub fn drain(&mut self, events: &mut Vec<Event>, max: usize) -> bool {
+    pub fn drain(&mut self, max: usize, mut each: impl FnMut(Record)) -> bool {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
         for _ in 0..max {
             let Some(record) = self.ring.next() else { return false };
-            match decode::event(&record) {
-                Ok(event) => events.push(event),
+            match decode::record(&record) {
+                Ok(record) => each(record),
                 Err(error) => {
                     if self.malformed == 0 {
                         warn!("a record from the kernel side makes no sense and was dropped: {error}");

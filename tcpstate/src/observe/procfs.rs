@@ -4,7 +4,7 @@
 use std::{collections::HashSet, fs, os::unix::ffi::OsStrExt, path::Path};
 
 use super::cgroup;
-use crate::track::{Comm, Holder, Holders, Owner};
+use crate::track::{Comm, Holder, Key, Owner};
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -20,8 +20,8 @@ pub fn owner(pid: u32, start_boottime_ns: u64) -> Option<Owner> {
 
 /// Looks through every process's descriptors for the sockets with these inodes. Without the privilege for a
 /// process, that process is passed over.
-pub(super) fn holders(wanted: &HashSet<u32>, at_ns: u64) -> Holders {
-    let mut holders = Holders::new(at_ns);
+pub(super) fn holders(wanted: &HashSet<u32>) -> Vec<(Key, Holder)> {
+    let mut holders = Vec::new();
     if wanted.is_empty() {
         return holders;
     }
@@ -49,7 +49,7 @@ pub(super) fn holders(wanted: &HashSet<u32>, at_ns: u64) -> Holders {
         let start_boottime_ns = start * (NS_PER_S / ticks_per_second());
         for (inode, fd) in held {
             let holder = Holder { pid, fd, comm: Comm::new(comm.trim_end_matches('\n')), start_boottime_ns };
-            holders.add(None, inode, holder);
+            holders.push((Key::Inode(inode), holder));
         }
     }
     holders

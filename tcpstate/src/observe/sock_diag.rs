@@ -18,7 +18,7 @@ use tcpstate_common::{
 };
 
 use super::decode::address;
-use crate::track::{Family, Row, Timer, Tuple};
+use crate::track::{Family, Row, Scope, Timer, Tuple};
 
 const NETLINK_SOCK_DIAG: isize = 4;
 const IPPROTO_TCP: u8 = 6;
@@ -29,17 +29,17 @@ const INET_DIAG_MSG_LEN: usize = 72;
 /// Large enough for whatever the kernel puts into one answer (32 KiB since 5.19).
 const BUFFER_LEN: usize = 1 << 17;
 
-/// Asks the kernel for every TCP socket of the calling thread's network namespace, in all visible states,
-/// and calls `each` with every one.
+/// Asks the kernel for the TCP sockets of the calling thread's network namespace, in the visible states of the
+/// scope, and calls `each` with every one.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn dump(netns: u32, mut each: impl FnMut(Row)) -> io::Result<()> {
+pub fn dump(netns: u32, scope: Scope, mut each: impl FnMut(Row)) -> io::Result<()> {
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.connect(&NetlinkAddr::new(0, 0))?;
     let mut buffer = Vec::with_capacity(BUFFER_LEN);
     for family in [AF_INET, AF_INET6] {
-        socket.send(&request(family), 0)?;
+        socket.send(&request(family, scope), 0)?;
         loop {
             buffer.clear();
             socket.recv(&mut buffer, 0)?;
@@ -55,11 +55,12 @@ pub fn dump(netns: u32, mut each: impl FnMut(Row)) -> io::Result<()> {
     Ok(())
 }
 
-fn request(family: u8) -> Vec<u8> {
+fn request(family: u8, scope: Scope) -> Vec<u8> {
     let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let states = TcpState::VISIBLE.iter().fold(0, |mask, state| mask | 1 << state.index());
+    let states = TcpState::VISIBLE.into_iter().filter(|state| scope.has(*state));
+    let states = states.fold(0, |mask, state| mask | 1 << state.index());
     let body = SockDiagMessage::InetRequest(InetRequest {
         family,
         protocol: IPPROTO_TCP,

@@ -165,6 +165,8 @@ pub struct SocketAnswer {
     pub now_ns: u64,
     /// Monotonic ns of the census on which it stands; `None` before the first.
     pub census_ns: Option<u64>,
+    /// Monotonic ns of the look-up of holders; `None` before the first.
+    pub holders_ns: Option<u64>,
     pub sockets: Vec<(Socket, Vec<(Holder, Owner)>)>,
     /// All that pass the filter, on every page.
     pub total: u64,

@@ -1,8 +1,13 @@
-//! A census: which sockets exist, asked of the kernel at one time.
+//! A census: which sockets exist, asked of the kernel. It comes in portions, and nobody keeps it as a whole.
+
+use std::collections::BTreeMap;
 
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
 use super::event::Tuple;
+
+const NS_PER_MS: u64 = 1_000_000;
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// The timer that runs on a socket, as `idiag_timer` numbers them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,33 +65,60 @@ impl Row {
     }
 }
 
-/// All sockets of the namespaces that could be visited.
-#[derive(Clone, Debug, Default)]
-pub struct Census {
-    /// Monotonic ns, before the first namespace.
-    pub started_ns: u64,
-    /// Monotonic ns, after the last namespace.
-    pub finished_ns: u64,
-    pub rows: Vec<Row>,
+/// Which states a census asks about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// All of them.
+    All,
+    /// All but `ESTABLISHED`: what may go wrong, without the many where nothing does.
+    NotEstablished,
+}
+
+impl Scope {
+    /// Whether sockets in this state are shown.
+    #[must_use]
+    pub fn has(self, state: TcpState) -> bool {
+        self == Self::All || state != TcpState::Established
+    }
 }
 
 /// Sockets of one family by state: those with a full socket, and mini-sockets.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counted {
     pub full: [u64; STATE_SLOTS],
     pub mini: [u64; STATE_SLOTS],
+    /// When the mini-sockets end, by monotonic second, and by the state that they are in.
+    pub ends: BTreeMap<u64, [u64; STATE_SLOTS]>,
 }
 
-impl Census {
-    /// Counts the rows by family and state.
+/// What a census has shown, counted.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    pub scope: Scope,
+    /// By [`super::Family::index`].
+    pub families: [Counted; 2],
+    /// Sockets, together.
+    pub sockets: u64,
+}
+
+impl Tally {
+    /// Nothing yet.
     #[must_use]
-    pub fn count(&self) -> [Counted; 2] {
-        let mut counted = [Counted::default(); 2];
-        for row in &self.rows {
-            let family = &mut counted[row.tuple.family.index()];
-            let by_state = if row.is_mini() { &mut family.mini } else { &mut family.full };
-            by_state[row.state.index()] += 1;
+    pub fn new(scope: Scope) -> Self {
+        Self { scope, families: Default::default(), sockets: 0 }
+    }
+
+    /// Counts a socket that was shown at this time, monotonic ns.
+    pub fn add(&mut self, row: &Row, now_ns: u64) {
+        self.sockets += 1;
+        let family = &mut self.families[row.tuple.family.index()];
+        let state = row.state.index();
+        if row.is_mini() {
+            family.mini[state] += 1;
+            let second = (now_ns + u64::from(row.expires_ms) * NS_PER_MS) / NS_PER_S;
+            family.ends.entry(second).or_default()[state] += 1;
+        } else {
+            family.full[state] += 1;
         }
-        counted
     }
 }

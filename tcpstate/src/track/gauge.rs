@@ -2,17 +2,19 @@
 //! since the programs were attached; a census says how many there were before. What neither sees (a
 //! mini-socket's end, a request socket) is as of the last census, and the result says so.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use tcpstate_common::{Counters, TcpState, state::STATE_SLOTS};
 
-use super::{census::Census, event::Family};
+use super::{
+    census::{Scope, Tally},
+    event::Family,
+};
 
 const LISTEN: usize = TcpState::Listen.index();
 const SYN_RECV: usize = TcpState::SynRecv.index();
 const FIN_WAIT2: usize = TcpState::FinWait2.index();
 const TIME_WAIT: usize = TcpState::TimeWait.index();
-const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// Sockets by family and state.
@@ -80,7 +82,7 @@ struct Base {
     /// `Moves::minis` when the last census ended.
     minis_made: [u64; STATE_SLOTS],
     /// When the mini-sockets of the last census end: monotonic second, and how many, by state.
-    ends: VecDeque<(u64, [u64; STATE_SLOTS])>,
+    ends: BTreeMap<u64, [u64; STATE_SLOTS]>,
     /// Request sockets counted by the last census.
     requests: u64,
 }
@@ -107,11 +109,10 @@ impl Gauges {
     /// A dump goes through the kernel's hash table in steps, and in the middle of traffic it can pass a
     /// socket over or show it twice. So a census is believed at once only if nothing moved while it was
     /// taken, and otherwise if the next one says the same.
-    pub fn reconcile(&mut self, census: &Census, counters: Option<(&Counters, &Counters)>) -> u64 {
-        let counted = census.count();
+    pub fn reconcile(&mut self, tally: Tally, counters: Option<(&Counters, &Counters)>) -> u64 {
+        let Tally { scope, families, .. } = tally;
         let mut drift = 0;
-        for family in Family::ALL {
-            let f = family.index();
+        for (f, counted) in families.into_iter().enumerate() {
             let zero = Moves::default();
             let (before, after) = match counters {
                 Some((before, after)) => (Moves::of(before, f), Moves::of(after, f)),
@@ -123,10 +124,10 @@ impl Gauges {
             let mut certain = true;
             for state in TcpState::VISIBLE {
                 let s = state.index();
-                if s == TIME_WAIT || s == SYN_RECV {
+                if s == TIME_WAIT || s == SYN_RECV || !scope.has(state) {
                     continue;
                 }
-                let seen = counted[f].full[s].cast_signed();
+                let seen = counted.full[s].cast_signed();
                 if !self.counted {
                     base.full[s] = seen;
                     continue;
@@ -155,13 +156,13 @@ impl Gauges {
                 drift += believed.unsigned_abs();
                 certain &= entered == 0 && left == 0;
             }
-            base.minis = counted[f].mini;
+            base.minis = counted.mini;
             base.minis_made = after.minis;
-            base.requests = counted[f].full[SYN_RECV];
-            base.ends = ends(census, family);
+            base.requests = counted.full[SYN_RECV];
+            base.ends = counted.ends;
             // Once a census has left no doubt, the counters keep it so.
             let was = self.known[f].unwrap_or(false);
-            self.known[f] = Some(was || certain);
+            self.known[f] = Some(was || (certain && scope == Scope::All));
         }
         if self.counted { drift } else { 0 }
     }
@@ -187,7 +188,7 @@ impl Gauges {
                 let ended: u64 = base
                     .ends
                     .iter()
-                    .take_while(|(second, _)| (second + 1) * NS_PER_S <= now_ns)
+                    .take_while(|(second, _)| (*second + 1) * NS_PER_S <= now_ns)
                     .map(|(_, by_state)| by_state[s])
                     .sum();
                 counts[f][s] = full + (base.minis[s] + made).saturating_sub(ended);
@@ -206,14 +207,4 @@ fn agreed(one: i64, other: i64) -> i64 {
     } else {
         other
     }
-}
-
-/// When the mini-sockets of a census end, by monotonic second.
-fn ends(census: &Census, family: Family) -> VecDeque<(u64, [u64; STATE_SLOTS])> {
-    let mut seconds = std::collections::BTreeMap::<u64, [u64; STATE_SLOTS]>::new();
-    for row in census.rows.iter().filter(|row| row.tuple.family == family && row.is_mini()) {
-        let at_ns = census.finished_ns + u64::from(row.expires_ms) * NS_PER_MS;
-        seconds.entry(at_ns / NS_PER_S).or_default()[row.state.index()] += 1;
-    }
-    seconds.into_iter().collect()
 }

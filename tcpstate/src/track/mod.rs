@@ -6,30 +6,33 @@ pub mod census;
 pub mod event;
 pub mod gauge;
 pub mod notes;
+mod packed;
 pub mod parked;
+mod places;
 pub mod query;
 pub mod resets;
 pub mod table;
 pub mod tier;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{HashMap, HashSet};
 
 use tcpstate_common::{Counters, Dwell, TcpState, state::STATE_SLOTS};
 
-pub use census::{Census, Row, Timer};
+pub use census::{Row, Scope, Tally, Timer};
 pub use event::{Actor, Comm, Event, Family, Process, ResetReceived, ResetSent, Transition, Tuple};
 pub use gauge::{Gauges, SocketCounts};
 pub use notes::Note;
-pub use parked::{Holder, Holders, Owner, ParkedGroup};
+pub use parked::{Holder, Holders, Key, Owner, ParkedGroup};
 pub use query::{Filter, Page};
 pub use resets::{Direction, Phase, Reset, Resets};
 pub use table::{Since, Socket, Table};
 pub use tier::Tier;
 
 use notes::Notes;
+use packed::Packed;
 
 /// How much the tracker may remember.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,14 @@ pub struct Tracker {
     resets: Resets,
     parked: Vec<ParkedGroup>,
     unattributed: u64,
+    census: Option<Census>,
+}
+
+/// A census that is being taken.
+#[derive(Debug)]
+struct Census {
+    started_ns: u64,
+    tally: Tally,
 }
 
 impl Tracker {
@@ -73,6 +84,7 @@ impl Tracker {
             resets: Resets::new(limits.max_resets),
             parked: Vec::new(),
             unattributed: 0,
+            census: None,
         }
     }
 
@@ -100,9 +112,16 @@ impl Tracker {
         }
     }
 
+    /// A process acted on a socket, and the socket stays in its state.
+    pub fn acted(&mut self, cookie: u64, process: Option<Process>) {
+        self.table.acted(cookie, process);
+    }
+
     /// Takes in what the kernel side remembers of a socket.
     pub fn note(&mut self, note: Note) {
-        self.notes.add(note);
+        if !self.table.note(&note) {
+            self.notes.add(note);
+        }
     }
 
     /// Times spent in their states, by sockets that the kernel side had handed over, by state.
@@ -111,19 +130,36 @@ impl Tracker {
         self.table.dwell()
     }
 
-    /// Takes in what really exists. `before` and `after` are the counters as they stood when the census
-    /// began and ended; without them (tier D) the census alone counts. Returns by how many sockets the census
-    /// differed from what the events had said.
-    pub fn reconcile(&mut self, census: &Census, counters: Option<(&Counters, &Counters)>) -> u64 {
-        self.table.reconcile(census, &mut self.notes);
-        self.notes.forget_before(census);
-        self.gauges.reconcile(census, counters)
+    /// A census begins. It comes in portions, with events in between.
+    pub fn census_begins(&mut self, scope: Scope, started_ns: u64) {
+        self.table.census_begins();
+        self.census = Some(Census { started_ns, tally: Tally::new(scope) });
+    }
+
+    /// Takes in sockets that exist.
+    pub fn census_shows(&mut self, rows: &[Row], now_ns: u64) {
+        let Some(census) = &mut self.census else { return };
+        for row in rows {
+            census.tally.add(row, now_ns);
+            self.table.census_shows(row, census.started_ns, &mut self.notes);
+        }
+    }
+
+    /// All that exists has been shown. The counters are those from before and after the census; without them (tier
+    /// D) the census alone counts. Returns how many sockets it has shown, and by how many they differed from what
+    /// the events had said.
+    pub fn census_ends(&mut self, finished_ns: u64, counters: Option<(&Counters, &Counters)>) -> (u64, u64) {
+        let Some(Census { started_ns, tally }) = self.census.take() else { return (0, 0) };
+        self.table.census_ends(tally.scope, started_ns, finished_ns);
+        self.notes.forget_before(started_ns);
+        let shown = tally.sockets;
+        (shown, self.gauges.reconcile(tally, counters))
     }
 
     /// Takes in who holds which socket, and groups the parked sockets by it. At most `top` groups a state
     /// are named; the rest is one group.
     pub fn attribute(&mut self, holders: &Holders, owners: &HashMap<u32, Owner>, top: usize, now_ns: u64) {
-        let (groups, unattributed) = parked::group(self.table.sockets(), holders, owners, top, now_ns);
+        let (groups, unattributed) = parked::group(self.table.packed(), holders, owners, top, now_ns);
         self.parked = groups;
         self.unattributed = unattributed;
     }
@@ -137,7 +173,7 @@ impl Tracker {
     /// One page of the sockets that pass the filter.
     #[must_use]
     pub fn page(&self, filter: &Filter, now_ns: u64) -> Page {
-        query::page(self.table.sockets(), filter, now_ns)
+        query::page(&self.table, filter, now_ns)
     }
 
     /// The latest resets.
@@ -161,13 +197,26 @@ impl Tracker {
     /// Whether a process must be looked up to say who parks sockets.
     #[must_use]
     pub fn has_owned_parked(&self) -> bool {
-        self.table.sockets().any(|socket| socket.state.parks() && socket.inode != 0)
+        self.table.packed().iter().any(is_owned_parked)
     }
 
-    /// Inodes of the socket files that processes hold.
+    /// The cookies of the sockets that park and that a process must have open.
+    pub fn owned_parked(&self) -> impl Iterator<Item = u64> {
+        self.table.packed().iter().filter(|socket| is_owned_parked(socket)).map(Packed::cookie)
+    }
+
+    /// Inodes of the files of these sockets, or of all, as far as there are files.
     #[must_use]
-    pub fn inodes(&self) -> HashSet<u32> {
-        self.table.sockets().map(|socket| socket.inode).filter(|inode| *inode != 0).collect()
+    pub fn inodes(&self, cookies: Option<&[u64]>) -> HashSet<u32> {
+        let inodes: HashSet<_> = match cookies {
+            Some(cookies) => cookies
+                .iter()
+                .filter_map(|cookie| self.table.get(*cookie))
+                .map(|socket| socket.inode)
+                .collect(),
+            None => self.table.packed().iter().map(Packed::inode).collect(),
+        };
+        inodes.into_iter().filter(|inode| *inode != 0).collect()
     }
 
     /// Sockets in the table.
@@ -185,4 +234,8 @@ impl Tracker {
             late_events: self.table.late_events(),
         }
     }
+}
+
+fn is_owned_parked(socket: &Packed) -> bool {
+    socket.state().parks() && socket.inode() != 0
 }

@@ -5,10 +5,7 @@ use std::collections::HashMap;
 
 use tcpstate_common::TcpState;
 
-use super::{
-    census::{Census, Row},
-    event::Process,
-};
+use super::{census::Row, event::Process};
 
 /// When a socket entered its state, and who acted on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,9 +66,9 @@ impl Notes {
         self.by_cookie.remove(&cookie);
     }
 
-    /// Forgets the sockets that a census should have shown.
-    pub(super) fn forget_before(&mut self, census: &Census) {
-        self.by_cookie.retain(|_, note| note.written_ns >= census.started_ns);
+    /// Forgets what was written before a census began, which should have shown those sockets.
+    pub(super) fn forget_before(&mut self, started_ns: u64) {
+        self.by_cookie.retain(|_, note| note.written_ns >= started_ns);
         if self.by_cookie.capacity() > 4 * self.by_cookie.len() {
             self.by_cookie.shrink_to(2 * self.by_cookie.len());
         }

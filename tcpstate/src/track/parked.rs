@@ -8,7 +8,7 @@ use std::{
 
 use tcpstate_common::TcpState;
 
-use super::{event::Comm, table::Socket};
+use super::{event::Comm, packed::Packed, table::Socket};
 
 /// A process that has a socket open.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -25,45 +25,113 @@ pub struct Holder {
 pub struct Holders {
     /// Monotonic ns.
     pub at_ns: u64,
-    by_cookie: HashMap<u64, Vec<Holder>>,
-    by_inode: HashMap<u32, Vec<Holder>>,
+    processes: Vec<Holding>,
+    by_cookie: Vec<Held>,
+    by_inode: Vec<Held>,
+    /// The cookies that were asked about, in their order.
+    asked: Vec<u64>,
+    /// The processes of which every socket was asked for.
+    pids: Vec<u32>,
+}
+
+/// A process that holds sockets.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Holding {
+    pid: u32,
+    comm: Comm,
+    start_boottime_ns: u64,
+}
+
+/// One descriptor: of the many there may be, 16 bytes each.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Held {
+    /// The socket's cookie, or the inode of its file.
+    key: u64,
+    /// Index of the process.
+    process: u32,
+    fd: u32,
+}
+
+/// By what a holder's socket was found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Key {
+    Cookie(u64),
+    /// The inode of its file, where the cookie is not known.
+    Inode(u32),
 }
 
 impl Holders {
-    /// Nobody has anything open.
+    /// What was found at one time, by asking about these cookies, in their order, and about everything that these
+    /// processes hold.
     #[must_use]
-    pub fn new(at_ns: u64) -> Self {
-        Self { at_ns, ..Self::default() }
+    pub fn new(
+        at_ns: u64,
+        asked: Vec<u64>,
+        pids: Vec<u32>,
+        found: impl IntoIterator<Item = (Key, Holder)>,
+    ) -> Self {
+        let mut holders = Self { at_ns, asked, pids, ..Self::default() };
+        let mut indexes = HashMap::new();
+        for (key, holder) in found {
+            let Holder { pid, fd, comm, start_boottime_ns } = holder;
+            let process = *indexes.entry((pid, start_boottime_ns)).or_insert_with(|| {
+                holders.processes.push(Holding { pid, comm, start_boottime_ns });
+                u32::try_from(holders.processes.len() - 1).unwrap_or(u32::MAX)
+            });
+            match key {
+                Key::Cookie(key) => holders.by_cookie.push(Held { key, process, fd }),
+                Key::Inode(key) => holders.by_inode.push(Held { key: key.into(), process, fd }),
+            }
+        }
+        for list in [&mut holders.by_cookie, &mut holders.by_inode] {
+            list.sort_unstable();
+            list.dedup();
+            list.shrink_to_fit();
+        }
+        holders
     }
 
-    /// Adds a holder by the socket's cookie, or by its file's inode where the cookie is not known.
-    pub fn add(&mut self, cookie: Option<u64>, inode: u32, holder: Holder) {
-        let list = match cookie {
-            Some(cookie) => self.by_cookie.entry(cookie).or_default(),
-            None => self.by_inode.entry(inode).or_default(),
+    /// Whether it was asked who holds this socket, if anybody can.
+    #[must_use]
+    pub fn know(&self, socket: &Socket) -> bool {
+        socket.inode == 0 || self.asked.binary_search(&socket.cookie).is_ok()
+    }
+
+    /// Whether it was asked what this process holds.
+    #[must_use]
+    pub fn know_process(&self, pid: u32) -> bool {
+        self.pids.contains(&pid)
+    }
+
+    /// All processes that have this socket open, one entry a descriptor.
+    pub fn of(&self, socket: &Socket) -> impl Iterator<Item = Holder> {
+        self.find(socket.cookie, socket.inode)
+    }
+
+    /// The look-up never goes by inode for a socket that has none, since inode 0 is not a file.
+    fn find(&self, cookie: u64, inode: u32) -> impl Iterator<Item = Holder> {
+        let found = match range(&self.by_cookie, cookie) {
+            [] if inode != 0 => range(&self.by_inode, inode.into()),
+            found => found,
         };
-        if !list.contains(&holder) {
-            list.push(holder);
-        }
+        found.iter().filter_map(|held| self.holder(*held))
     }
 
-    /// All processes that have this socket open, one entry a descriptor. The look-up never goes by inode
-    /// for a socket that has none, since inode 0 is not a file.
-    #[must_use]
-    pub fn of(&self, socket: &Socket) -> &[Holder] {
-        if let Some(list) = self.by_cookie.get(&socket.cookie) {
-            return list;
-        }
-        if socket.inode == 0 {
-            return &[];
-        }
-        self.by_inode.get(&socket.inode).map_or(&[], Vec::as_slice)
+    fn holder(&self, held: Held) -> Option<Holder> {
+        let Holding { pid, comm, start_boottime_ns } = *self.processes.get(held.process as usize)?;
+        Some(Holder { pid, fd: held.fd, comm, start_boottime_ns })
     }
 
-    /// Every holder, one a descriptor.
-    pub fn all(&self) -> impl Iterator<Item = &Holder> {
-        self.by_cookie.values().chain(self.by_inode.values()).flatten()
+    /// Every process that holds anything: its pid, and its start, ns since boot.
+    pub fn processes(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.processes.iter().map(|process| (process.pid, process.start_boottime_ns))
     }
+}
+
+fn range(list: &[Held], key: u64) -> &[Held] {
+    let first = list.partition_point(|held| held.key < key);
+    let count = list[first..].iter().take_while(|held| held.key == key).count();
+    &list[first..first + count]
 }
 
 /// What more is known of a process.
@@ -97,21 +165,32 @@ pub struct ParkedGroup {
 
 /// Groups the sockets that park, and `TIME_WAIT`; at most `top` named groups a state. Also returns how many
 /// of those that a process must hold have no holder.
-pub(super) fn group<'a>(
-    sockets: impl Iterator<Item = &'a Socket>,
+pub(super) fn group(
+    sockets: &[Packed],
     holders: &Holders,
     owners: &HashMap<u32, Owner>,
     top: usize,
     now_ns: u64,
 ) -> (Vec<ParkedGroup>, u64) {
-    let mut groups = BTreeMap::<(TcpState, Blamed), (u64, u64)>::new();
+    // Names are for the groups: the sockets are many.
+    let mut culprits = HashMap::<(TcpState, Culprit), (u64, u64)>::new();
     let mut unattributed = 0;
-    for socket in sockets.filter(|socket| socket.state.parks() || socket.state == TcpState::TimeWait) {
-        let blamed = blame(socket, holders, owners);
-        unattributed += u64::from(socket.inode != 0 && blamed.comm.is_none());
-        let (count, oldest) = groups.entry((socket.state, blamed)).or_default();
+    for socket in sockets {
+        let state = socket.state();
+        if !state.parks() && state != TcpState::TimeWait {
+            continue;
+        }
+        let culprit = Culprit::of(socket, holders);
+        unattributed += u64::from(socket.inode() != 0 && culprit == Culprit::Nobody);
+        let (count, since_ns) = culprits.entry((state, culprit)).or_insert((0, u64::MAX));
         *count += 1;
-        *oldest = (*oldest).max(socket.age_ms(now_ns));
+        *since_ns = (*since_ns).min(socket.since_ns());
+    }
+    let mut groups = BTreeMap::<(TcpState, Blamed), (u64, u64)>::new();
+    for ((state, culprit), (count, since_ns)) in culprits {
+        let (sum, oldest_ms) = groups.entry((state, culprit.blamed(owners))).or_default();
+        *sum += count;
+        *oldest_ms = (*oldest_ms).max(now_ns.saturating_sub(since_ns) / 1_000_000);
     }
     let mut by_state = BTreeMap::<TcpState, Vec<ParkedGroup>>::new();
     for ((state, blamed), (count, oldest_age_ms)) in groups {
@@ -135,17 +214,44 @@ pub(super) fn group<'a>(
     (named, unattributed)
 }
 
-/// The first holder by pid where processes share a socket; they are one service nearly always, and the API
-/// lists them all.
-fn blame(socket: &Socket, holders: &Holders, owners: &HashMap<u32, Owner>) -> Blamed {
-    if let Some(holder) = holders.of(socket).iter().min() {
-        let owner = owners.get(&holder.pid).cloned().unwrap_or_default();
-        return Blamed { comm: Some(holder.comm.to_string()), unit: owner.unit, container: owner.container };
+/// Who is to blame for one socket.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Culprit {
+    /// A process that has it open.
+    Holder {
+        pid: u32,
+        comm: Comm,
+    },
+    /// A process that closed it.
+    Closer {
+        comm: Comm,
+    },
+    Nobody,
+}
+
+impl Culprit {
+    /// The first holder by pid where processes share a socket; they are one service nearly always, and the API
+    /// lists them all.
+    fn of(socket: &Packed, holders: &Holders) -> Self {
+        if let Some(holder) = holders.find(socket.cookie(), socket.inode()).min() {
+            return Self::Holder { pid: holder.pid, comm: holder.comm };
+        }
+        match socket.actor().filter(|_| socket.inode() == 0) {
+            Some(comm) => Self::Closer { comm },
+            None => Self::Nobody,
+        }
     }
-    // A process that closed the socket may have ended, and its number may be another's by now: only the
-    // name it had is certain.
-    match socket.actor.filter(|_| socket.inode == 0) {
-        Some(process) => Blamed { comm: Some(process.comm.to_string()), ..Blamed::default() },
-        None => Blamed::default(),
+
+    /// A process that closed the socket may have ended, and its number may be another's by now: only the name it
+    /// had is certain.
+    fn blamed(self, owners: &HashMap<u32, Owner>) -> Blamed {
+        match self {
+            Self::Holder { pid, comm } => {
+                let owner = owners.get(&pid).cloned().unwrap_or_default();
+                Blamed { comm: Some(comm.to_string()), unit: owner.unit, container: owner.container }
+            }
+            Self::Closer { comm } => Blamed { comm: Some(comm.to_string()), ..Blamed::default() },
+            Self::Nobody => Blamed::default(),
+        }
     }
 }

@@ -1,10 +1,18 @@
 //! Pages of the table.
 
-use std::{collections::BinaryHeap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeSet, BinaryHeap},
+    net::IpAddr,
+    ops::Bound,
+    sync::Arc,
+};
 
 use tcpstate_common::TcpState;
 
-use super::{parked::Holders, table::Socket};
+use super::{
+    parked::Holders,
+    table::{Socket, Table},
+};
 
 /// Which sockets are asked for. `None` everywhere: all.
 #[derive(Clone, Debug, Default)]
@@ -28,9 +36,17 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether nothing but the state is asked for.
+    fn is_state_alone(&self) -> bool {
+        self.min_age_ms.is_none()
+            && self.pid.is_none()
+            && self.port.is_none()
+            && self.peer.is_none()
+            && self.netns.is_none()
+    }
+
     fn passes(&self, socket: &Socket, now_ns: u64) -> bool {
-        self.state.is_none_or(|state| socket.state == state)
-            && self.min_age_ms.is_none_or(|age_ms| socket.age_ms(now_ns) >= age_ms)
+        self.min_age_ms.is_none_or(|age_ms| socket.age_ms(now_ns) >= age_ms)
             && self.port.is_none_or(|port| socket.tuple.has_port(port))
             && self.peer.is_none_or(|peer| socket.tuple.is_peer(peer))
             && self.netns.is_none_or(|netns| socket.netns == netns)
@@ -38,7 +54,7 @@ impl Filter {
     }
 
     fn is_of(&self, socket: &Socket, pid: u32) -> bool {
-        self.holders.of(socket).iter().any(|holder| holder.pid == pid)
+        self.holders.of(socket).any(|holder| holder.pid == pid)
             || (socket.inode == 0 && socket.actor.is_some_and(|process| process.pid == pid))
     }
 }
@@ -53,47 +69,47 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
-pub(super) fn page<'a>(sockets: impl Iterator<Item = &'a Socket>, filter: &Filter, now_ns: u64) -> Page {
+pub(super) fn page(table: &Table, filter: &Filter, now_ns: u64) -> Page {
+    match filter.state.filter(|_| filter.is_state_alone()).and_then(|state| table.parked(state)) {
+        Some(cookies) => indexed(table, cookies, filter),
+        None => searched(table, filter, now_ns),
+    }
+}
+
+/// The page of a state of which the table keeps the cookies in their order.
+fn indexed(table: &Table, cookies: &BTreeSet<u64>, filter: &Filter) -> Page {
+    let first = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut following = cookies.range((first, Bound::Unbounded)).copied();
+    let sockets: Vec<_> =
+        following.by_ref().take(filter.limit).filter_map(|cookie| table.get(cookie)).collect();
+    let more = following.next().is_some();
+    let next = sockets.last().filter(|_| more).map(|socket| socket.cookie);
+    Page { sockets, total: cookies.len() as u64, next }
+}
+
+fn searched(table: &Table, filter: &Filter, now_ns: u64) -> Page {
     let mut total = 0;
     let mut more = false;
     // The smallest cookies of those after the cursor, the largest of them on top.
-    let mut smallest = BinaryHeap::<(u64, ByCookie<'a>)>::new();
-    for socket in sockets.filter(|socket| filter.passes(socket, now_ns)) {
-        total += 1;
-        if filter.after.is_some_and(|after| socket.cookie <= after) {
+    let mut smallest = BinaryHeap::new();
+    for packed in table.packed() {
+        if filter.state.is_some_and(|state| packed.state() != state)
+            || !(filter.is_state_alone() || filter.passes(&packed.unpack(), now_ns))
+        {
             continue;
         }
-        smallest.push((socket.cookie, ByCookie(socket)));
+        total += 1;
+        if filter.after.is_some_and(|after| packed.cookie() <= after) {
+            continue;
+        }
+        smallest.push(packed.cookie());
         if smallest.len() > filter.limit {
             smallest.pop();
             more = true;
         }
     }
     let sockets: Vec<_> =
-        smallest.into_sorted_vec().into_iter().map(|(_, ByCookie(socket))| socket.clone()).collect();
+        smallest.into_sorted_vec().into_iter().filter_map(|cookie| table.get(cookie)).collect();
     let next = sockets.last().filter(|_| more).map(|socket| socket.cookie);
     Page { sockets, total, next }
-}
-
-/// Cookies are unique, so what they belong to never decides the order.
-struct ByCookie<'a>(&'a Socket);
-
-impl PartialEq for ByCookie<'_> {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for ByCookie<'_> {}
-
-impl PartialOrd for ByCookie<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for ByCookie<'_> {
-    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
-        std::cmp::Ordering::Equal
-    }
 }

@@ -1,14 +1,16 @@
 //! The connection table, keyed by the socket's cookie. A census says what exists; events say since when,
 //! and who acted. An event that is told late does not bring a socket back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use tcpstate_common::{Dwell, TcpState, state::STATE_SLOTS};
 
 use super::{
-    census::{Census, Row, Timer},
+    census::{Row, Scope, Timer},
     event::{Actor, Process, Transition, Tuple},
     notes::{Note, Notes},
+    packed::Packed,
+    places::Places,
 };
 
 /// How long a socket that has ended is remembered, so that what is told late about it is known to be late.
@@ -69,7 +71,15 @@ impl Socket {
 /// The table.
 #[derive(Debug)]
 pub struct Table {
-    sockets: HashMap<u64, Socket>,
+    sockets: Vec<Packed>,
+    places: Places,
+    counts: [usize; STATE_SLOTS],
+    /// The cookies of those that park, by state: so that they are found at once, among however many others.
+    parked: [BTreeSet<u64>; STATE_SLOTS],
+    /// Where the search for a socket that may go was ended last.
+    hand: usize,
+    /// The number of the census that is being taken, or was last.
+    census: u32,
     ended: HashMap<u64, u64>,
     ended_order: VecDeque<(u64, u64)>,
     max_sockets: usize,
@@ -83,7 +93,12 @@ impl Table {
     #[must_use]
     pub fn new(max_sockets: usize) -> Self {
         Self {
-            sockets: HashMap::new(),
+            sockets: Vec::new(),
+            places: Places::default(),
+            counts: [0; STATE_SLOTS],
+            parked: Default::default(),
+            hand: 0,
+            census: 0,
             ended: HashMap::new(),
             ended_order: VecDeque::new(),
             max_sockets,
@@ -94,8 +109,30 @@ impl Table {
     }
 
     /// Every socket, in no order.
-    pub fn sockets(&self) -> impl Iterator<Item = &Socket> {
-        self.sockets.values()
+    pub(super) fn packed(&self) -> &[Packed] {
+        &self.sockets
+    }
+
+    /// One socket.
+    #[must_use]
+    pub fn get(&self, cookie: u64) -> Option<Socket> {
+        self.place(cookie).map(|place| self.sockets[place].unpack())
+    }
+
+    fn place(&self, cookie: u64) -> Option<usize> {
+        self.places.get(cookie, &self.sockets)
+    }
+
+    /// The cookies of the sockets in a state that parks; `None` for another state.
+    #[must_use]
+    pub fn parked(&self, state: TcpState) -> Option<&BTreeSet<u64>> {
+        state.parks().then(|| &self.parked[state.index()])
+    }
+
+    /// Sockets in one state.
+    #[must_use]
+    pub fn count(&self, state: TcpState) -> usize {
+        self.counts[state.index()]
     }
 
     /// Sockets in the table.
@@ -132,7 +169,10 @@ impl Table {
     pub fn transition(&mut self, event: &mut Transition) {
         let Some(cookie) = event.cookie else { return };
         self.forget_tombstones(event.at_ns);
-        self.complete(cookie, event);
+        let known = self.get(cookie);
+        if let Some(socket) = &known {
+            self.complete(socket, event);
+        }
         if event.to == TcpState::Close {
             self.end(cookie, event.at_ns);
             return;
@@ -142,13 +182,15 @@ impl Table {
             return;
         }
         let actor = event.actor.map(|actor| actor.process);
-        let full = self.sockets.len() >= self.max_sockets;
-        match self.sockets.get_mut(&cookie) {
-            Some(socket) if socket.since.ns() > event.at_ns => match socket.since {
+        match known {
+            Some(mut socket) if socket.since.ns() > event.at_ns => match socket.since {
                 Since::Exactly(_) => self.late_events += 1,
-                Since::AtLatest(_) => catch_up(socket, event, actor),
+                Since::AtLatest(_) => {
+                    catch_up(&mut socket, event, actor);
+                    self.put(&socket);
+                }
             },
-            Some(socket) => {
+            Some(mut socket) => {
                 socket.tuple = event.tuple;
                 socket.actor = actor.or(socket.actor);
                 if !is_hand_over(event) {
@@ -156,10 +198,10 @@ impl Table {
                     socket.since = Since::Exactly(event.at_ns);
                 }
                 if event.inferred {
-                    become_mini(socket);
+                    become_mini(&mut socket);
                 }
+                self.put(&socket);
             }
-            None if full => self.refused += 1,
             None => {
                 let mut socket = Socket {
                     cookie,
@@ -178,15 +220,14 @@ impl Table {
                 if event.inferred {
                     become_mini(&mut socket);
                 }
-                self.sockets.insert(cookie, socket);
+                self.put(&socket);
             }
         }
     }
 
     /// What the kernel side has handed over it does not know any more: since when a socket was in the state that
     /// it leaves, and who acted on it before.
-    fn complete(&mut self, cookie: u64, event: &mut Transition) {
-        let Some(socket) = self.sockets.get(&cookie) else { return };
+    fn complete(&mut self, socket: &Socket, event: &mut Transition) {
         if event.entered_ns.is_some() || !event.from.parks() || socket.state != event.from {
             return;
         }
@@ -201,37 +242,124 @@ impl Table {
         }
     }
 
+    /// Takes in who acted on a socket, which stays in its state.
+    pub(super) fn acted(&mut self, cookie: u64, process: Option<Process>) {
+        if let Some(mut socket) = self.get(cookie) {
+            socket.actor = process.or(socket.actor);
+            self.put(&socket);
+        }
+    }
+
+    /// Takes in what the kernel side remembers of a socket. Returns whether the socket is in the table, in the
+    /// state that the note is about.
+    pub(super) fn note(&mut self, note: &Note) -> bool {
+        let Some(mut socket) = self.get(note.cookie) else { return false };
+        let is_mini = socket.timer == Timer::TimeWait;
+        if socket.state != note.state || is_mini != note.mini {
+            return false;
+        }
+        socket.since = Since::Exactly(note.entered_ns);
+        socket.actor = note.actor.or(socket.actor);
+        self.put(&socket);
+        true
+    }
+
     /// Forgets a socket that has ended, and remembers that it has. Returns what was known of it.
     pub fn end(&mut self, cookie: u64, at_ns: u64) -> Option<Socket> {
         self.ended.insert(cookie, at_ns);
         self.ended_order.push_back((at_ns, cookie));
-        self.sockets.remove(&cookie)
+        self.place(cookie).map(|place| self.remove(place))
     }
 
-    /// Takes in what exists. A socket that the census did not see has ended, unless an event told of it
-    /// after the census began; so has told an event of a socket that the census saw before it ended.
-    pub(super) fn reconcile(&mut self, census: &Census, notes: &mut Notes) {
-        self.forget_tombstones(census.finished_ns);
-        let mut old = std::mem::take(&mut self.sockets);
-        // Where room is short, sockets that park come first, then TIME_WAIT, then the rest.
-        for class in 0..3 {
-            for row in census.rows.iter().filter(|row| importance(row.state) == class) {
-                if self.ended.get(&row.cookie).is_some_and(|ended_ns| *ended_ns >= census.started_ns) {
-                    continue;
-                }
-                let before = old.remove(&row.cookie);
-                if self.sockets.len() >= self.max_sockets {
-                    self.refused += 1;
-                } else {
-                    self.sockets.insert(row.cookie, merge(row, before, notes.take(row), census));
-                }
+    /// A census begins.
+    pub(super) fn census_begins(&mut self) {
+        self.census = self.census.wrapping_add(1);
+    }
+
+    /// Takes in a socket that a census shows, unless an event told of it after the census began.
+    pub(super) fn census_shows(&mut self, row: &Row, started_ns: u64, notes: &mut Notes) {
+        if self.ended.get(&row.cookie).is_some_and(|ended_ns| *ended_ns >= started_ns) {
+            return;
+        }
+        let socket = merge(row, self.get(row.cookie), notes.take(row), started_ns);
+        self.put(&socket);
+        if let Some(place) = self.place(row.cookie) {
+            self.sockets[place].seen = self.census;
+        }
+    }
+
+    /// Forgets the sockets that a census should have shown and has not.
+    pub(super) fn census_ends(&mut self, scope: Scope, started_ns: u64, finished_ns: u64) {
+        self.forget_tombstones(finished_ns);
+        for place in (0..self.sockets.len()).rev() {
+            let socket = &self.sockets[place];
+            if socket.seen != self.census && scope.has(socket.state()) && socket.since_ns() < started_ns {
+                self.remove(place);
             }
         }
-        for (cookie, socket) in old {
-            if socket.since.ns() >= census.started_ns && self.sockets.len() < self.max_sockets {
-                self.sockets.insert(cookie, socket);
+    }
+
+    /// Puts a socket where it was, or makes room for it.
+    fn put(&mut self, socket: &Socket) {
+        if let Some(place) = self.place(socket.cookie) {
+            let old = self.sockets[place];
+            self.sockets[place] = Packed::new(socket, old.seen);
+            if old.state() != socket.state {
+                self.count_out(&old);
+                self.count_in(&self.sockets[place].clone());
+            }
+        } else if self.make_room(importance(socket.state)) {
+            let packed = Packed::new(socket, self.census.wrapping_sub(1));
+            self.sockets.push(packed);
+            self.places.pushed(&self.sockets);
+            self.count_in(&packed);
+        }
+    }
+
+    fn remove(&mut self, place: usize) -> Socket {
+        self.places.swap_removes(place, &self.sockets);
+        let packed = self.sockets.swap_remove(place);
+        self.count_out(&packed);
+        packed.unpack()
+    }
+
+    fn count_in(&mut self, packed: &Packed) {
+        let state = packed.state();
+        self.counts[state.index()] += 1;
+        if state.parks() {
+            self.parked[state.index()].insert(packed.cookie());
+        }
+    }
+
+    fn count_out(&mut self, packed: &Packed) {
+        let state = packed.state();
+        self.counts[state.index()] -= 1;
+        if state.parks() {
+            self.parked[state.index()].remove(&packed.cookie());
+        }
+    }
+
+    /// Where room is short, sockets that park come first, then `TIME_WAIT`, then the rest: one of those that come
+    /// last has to go. Returns whether there is room for a socket of this importance.
+    fn make_room(&mut self, class: usize) -> bool {
+        if self.sockets.len() < self.max_sockets {
+            return true;
+        }
+        self.refused += 1;
+        let Some(last) = (class + 1..CLASSES).rev().find(|class| self.has_class(*class)) else {
+            return false;
+        };
+        loop {
+            self.hand = (self.hand + 1) % self.sockets.len();
+            if importance(self.sockets[self.hand].state()) == last {
+                self.remove(self.hand);
+                return true;
             }
         }
+    }
+
+    fn has_class(&self, class: usize) -> bool {
+        TcpState::ALL.iter().any(|state| importance(*state) == class && self.count(*state) > 0)
     }
 
     fn forget_tombstones(&mut self, now_ns: u64) {
@@ -274,6 +402,10 @@ fn become_mini(socket: &mut Socket) {
     socket.wqueue = 0;
 }
 
+/// How many classes [`importance`] knows.
+const CLASSES: usize = 3;
+
+/// 0 goes last.
 fn importance(state: TcpState) -> usize {
     if state.parks() {
         0
@@ -284,19 +416,17 @@ fn importance(state: TcpState) -> usize {
     }
 }
 
-fn merge(row: &Row, before: Option<Socket>, note: Option<Note>, census: &Census) -> Socket {
+fn merge(row: &Row, before: Option<Socket>, note: Option<Note>, started_ns: u64) -> Socket {
     // An event after the census began is newer than the census.
-    if let Some(known) = &before
-        && known.state != row.state
-        && known.since.ns() >= census.started_ns
-    {
-        return known.clone();
-    }
+    let before = match before {
+        Some(known) if known.state != row.state && known.since.ns() >= started_ns => return known,
+        before => before,
+    };
     let same = before.as_ref().filter(|known| known.state == row.state);
     let since = match (note, same) {
         (Some(note), _) => Since::Exactly(note.entered_ns),
         (None, Some(known)) => known.since,
-        (None, None) => Since::AtLatest(census.started_ns),
+        (None, None) => Since::AtLatest(started_ns),
     };
     Socket {
         cookie: row.cookie,

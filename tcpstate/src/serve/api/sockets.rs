@@ -106,6 +106,10 @@ pub struct Sockets {
     /// since is in the answer too; queues, timers and mini-sockets' ends are as of the census.
     #[schema(required)]
     pub as_of: Option<String>,
+    /// When it was looked up who holds them (RFC 3339); null before the first look-up. On a host with very many
+    /// sockets that is some time ago.
+    #[schema(required)]
+    pub holders_as_of: Option<String>,
     /// Sockets that pass the filters, on all pages together.
     pub total: u64,
     pub sockets: Vec<Socket>,
@@ -234,9 +238,10 @@ impl Socket {
 
 impl Sockets {
     fn of(answer: SocketAnswer, stamps: &Stamps) -> Self {
-        let SocketAnswer { now_ns, census_ns, sockets, total, next } = answer;
+        let SocketAnswer { now_ns, census_ns, holders_ns, sockets, total, next } = answer;
         Self {
             as_of: census_ns.map(|census_ns| stamps.millis(census_ns)),
+            holders_as_of: holders_ns.map(|holders_ns| stamps.millis(holders_ns)),
             total,
             sockets: sockets
                 .into_iter()

@@ -72,6 +72,7 @@ impl Fake {
                 drop(answer.send(SocketAnswer {
                     now_ns: scene::NOW_NS,
                     census_ns: self.readings.census.map(|census| census.finished_ns),
+                    holders_ns: self.readings.census.map(|census| census.finished_ns),
                     sockets: page.sockets.into_iter().map(with_holders).collect(),
                     total: page.total,
                     next: page.next,

@@ -11,9 +11,10 @@ use tcpstate_common::{Counters, TcpState};
 use crate::{
     serve::ask::{CensusReading, Limits, Probe, Readings},
     track::{
-        Actor, Census, Comm, Event, Family, Gauges, GivenUp, Holder, Note, Owner, ParkedGroup, Process,
-        Reset, ResetReceived, ResetSent, Resets, Row, Tier, Timer, Tracker, Transition, Tuple,
+        Actor, Comm, Event, Family, Gauges, GivenUp, Holder, Note, Owner, ParkedGroup, Process, Reset,
+        ResetReceived, ResetSent, Resets, Row, Tier, Timer, Tracker, Transition, Tuple,
         parked::Blamed,
+        tests::{Census, tally},
     },
 };
 
@@ -213,7 +214,7 @@ fn counters() -> Counters {
 /// The readings of tier B on this host.
 pub(crate) fn readings() -> Readings {
     let mut gauges = Gauges::new(true);
-    gauges.reconcile(&census(rows()), Some((&Counters::ZERO, &Counters::ZERO)));
+    gauges.reconcile(tally(&census(rows())), Some((&Counters::ZERO, &Counters::ZERO)));
     let blamed = |comm: &str, unit: Option<&str>, container: Option<&str>| {
         Some(Blamed {
             comm: Some(comm.into()),

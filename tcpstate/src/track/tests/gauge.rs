@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use tcpstate_common::{Counters, TcpState};
 
-use super::{SECOND, census, row};
-use crate::track::{Census, Family, Gauges, Row};
+use super::{Census, SECOND, census, row};
+use crate::track::{Family, Gauges, Row};
 
 fn count(counters: &mut Counters, from: TcpState, to: TcpState) {
     counters.transitions[0][from.index()][to.index()] += 1;
@@ -21,7 +21,7 @@ fn listener_stays_where_it_is_when_a_child_is_born() {
     let mut gauges = Gauges::new(true);
     let mut counters = Counters::ZERO;
     count(&mut counters, TcpState::Close, TcpState::Listen);
-    gauges.reconcile(&census(1, vec![row(1, TcpState::Listen)]), Some((&counters, &counters)));
+    gauges.compare(&census(1, vec![row(1, TcpState::Listen)]), Some((&counters, &counters)));
     for _ in 0..3 {
         count(&mut counters, TcpState::Listen, TcpState::SynRecv);
         count(&mut counters, TcpState::SynRecv, TcpState::Established);
@@ -35,7 +35,7 @@ fn sockets_older_than_the_daemon_count() {
     let mut gauges = Gauges::new(true);
     let counters = Counters::ZERO;
     let rows = vec![row(1, TcpState::Established), row(2, TcpState::Established)];
-    gauges.reconcile(&census(1, rows), Some((&counters, &counters)));
+    gauges.compare(&census(1, rows), Some((&counters, &counters)));
     let mut counters = counters;
     count(&mut counters, TcpState::Established, TcpState::CloseWait);
     assert_eq!(read(&gauges, &counters, TcpState::Established), 1);
@@ -47,7 +47,7 @@ fn sockets_older_than_the_daemon_count() {
 fn time_wait_counts_from_the_inference_until_its_time_is_over() {
     let mut gauges = Gauges::new(true);
     let mut counters = Counters::ZERO;
-    gauges.reconcile(&census(SECOND, vec![row(1, TcpState::TimeWait)]), Some((&counters, &counters)));
+    gauges.compare(&census(SECOND, vec![row(1, TcpState::TimeWait)]), Some((&counters, &counters)));
     count(&mut counters, TcpState::FinWait2, TcpState::TimeWait);
     let at = |ns| gauges.read(Some(&counters), ns).get(Family::V4, TcpState::TimeWait);
     assert_eq!(at(2 * SECOND), 2);
@@ -59,7 +59,7 @@ fn time_wait_counts_from_the_inference_until_its_time_is_over() {
 fn fin_wait2_without_its_socket_still_counts() {
     let mut gauges = Gauges::new(true);
     let mut counters = Counters::ZERO;
-    gauges.reconcile(&census(1, vec![]), Some((&counters, &counters)));
+    gauges.compare(&census(1, vec![]), Some((&counters, &counters)));
     count(&mut counters, TcpState::FinWait1, TcpState::FinWait2);
     assert_eq!(read(&gauges, &counters, TcpState::FinWait2), 1);
     count(&mut counters, TcpState::FinWait2, TcpState::FinWait2);
@@ -73,9 +73,9 @@ fn drift_is_how_far_the_census_is_from_the_events() {
     let mut gauges = Gauges::new(true);
     let counters = Counters::ZERO;
     let still = Some((&counters, &counters));
-    assert_eq!(gauges.reconcile(&census(1, vec![row(1, TcpState::Established)]), still), 0);
-    assert_eq!(gauges.reconcile(&census(2, vec![row(1, TcpState::Established)]), still), 0);
-    assert_eq!(gauges.reconcile(&census(3, vec![]), still), 1);
+    assert_eq!(gauges.compare(&census(1, vec![row(1, TcpState::Established)]), still), 0);
+    assert_eq!(gauges.compare(&census(2, vec![row(1, TcpState::Established)]), still), 0);
+    assert_eq!(gauges.compare(&census(3, vec![]), still), 1);
     assert_eq!(read(&gauges, &counters, TcpState::Established), 0);
 }
 
@@ -84,37 +84,33 @@ fn census_in_the_middle_of_traffic_is_believed_when_the_next_one_agrees() {
     let mut gauges = Gauges::new(true);
     let start = Counters::ZERO;
     let two = || vec![row(1, TcpState::Established), row(2, TcpState::Established)];
-    gauges.reconcile(&census(1, two()), Some((&start, &start)));
+    gauges.compare(&census(1, two()), Some((&start, &start)));
     // Somebody else connects and closes meanwhile; the dump passes both sockets over.
     let mut moved = start;
     count(&mut moved, TcpState::Close, TcpState::SynSent);
     count(&mut moved, TcpState::SynSent, TcpState::Close);
-    assert_eq!(gauges.reconcile(&census(2, vec![]), Some((&start, &moved))), 0);
+    assert_eq!(gauges.compare(&census(2, vec![]), Some((&start, &moved))), 0);
     assert_eq!(read(&gauges, &moved, TcpState::Established), 2);
     // Then it passes one over, and then none.
     let mut more = moved;
     count(&mut more, TcpState::Close, TcpState::SynSent);
-    assert_eq!(gauges.reconcile(&census(3, two()[..1].to_vec()), Some((&moved, &more))), 1);
+    assert_eq!(gauges.compare(&census(3, two()[..1].to_vec()), Some((&moved, &more))), 1);
     assert_eq!(read(&gauges, &more, TcpState::Established), 1);
     let mut last = more;
     count(&mut last, TcpState::SynSent, TcpState::Close);
-    assert_eq!(gauges.reconcile(&census(4, two()), Some((&more, &last))), 0);
-    assert_eq!(
-        gauges.reconcile(&census(5, two()), Some((&last, &last))),
-        1,
-        "at rest it is believed at once"
-    );
+    assert_eq!(gauges.compare(&census(4, two()), Some((&more, &last))), 0);
+    assert_eq!(gauges.compare(&census(5, two()), Some((&last, &last))), 1, "at rest it is believed at once");
     assert_eq!(read(&gauges, &last, TcpState::Established), 2);
 }
 
 #[test]
 fn without_counters_the_gauge_is_the_census() {
     let mut gauges = Gauges::new(false);
-    gauges.reconcile(&census(1, vec![row(1, TcpState::CloseWait)]), None);
+    gauges.compare(&census(1, vec![row(1, TcpState::CloseWait)]), None);
     let counts = gauges.read(None, 0);
     assert_eq!(counts.get(Family::V4, TcpState::CloseWait), 1);
     assert!(!counts.exact);
-    gauges.reconcile(&census(2, vec![]), None);
+    gauges.compare(&census(2, vec![]), None);
     assert_eq!(gauges.read(None, 0).get(Family::V4, TcpState::CloseWait), 0);
 }
 
@@ -185,7 +181,7 @@ proptest! {
         }
         let mut counters = Counters::ZERO;
         let mut gauges = Gauges::new(true);
-        gauges.reconcile(&Census { rows: world.rows(), ..Census::default() }, Some((&counters, &counters)));
+        gauges.compare(&Census { rows: world.rows(), ..Census::default() }, Some((&counters, &counters)));
         let mut steps = steps.into_iter();
         while let Some(step) = steps.next() {
             match step {
@@ -200,7 +196,7 @@ proptest! {
                     let after = |row: &Row| seen_after >> (row.cookie % 64) & 1 == 1;
                     let mut rows: Vec<_> = first.into_iter().filter(|row| !after(row)).collect();
                     rows.extend(world.rows().into_iter().filter(after));
-                    let drift = gauges.reconcile(
+                    let drift = gauges.compare(
                         &Census { rows, ..Census::default() },
                         Some((&start, &counters)),
                     );

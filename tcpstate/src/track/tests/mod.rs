@@ -9,9 +9,11 @@ mod table;
 
 use std::net::SocketAddr;
 
-use tcpstate_common::TcpState;
+use tcpstate_common::{Counters, TcpState};
 
-use super::{Actor, Census, Comm, Event, Family, Limits, Process, Row, Timer, Tracker, Transition, Tuple};
+use super::{
+    Actor, Comm, Event, Family, Gauges, Limits, Process, Row, Scope, Tally, Timer, Tracker, Transition, Tuple,
+};
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 
@@ -60,6 +62,37 @@ pub(super) fn row(cookie: u64, state: TcpState) -> Row {
         uid: (!mini).then_some(1000),
         inode: if mini { 0 } else { u32::try_from(cookie).expect("small") + 100 },
     }
+}
+
+/// A census, all at once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Census {
+    pub(crate) started_ns: u64,
+    pub(crate) finished_ns: u64,
+    pub(crate) rows: Vec<Row>,
+}
+
+impl Tracker {
+    /// Takes in a whole census; returns by how many sockets it differed from what the events had said.
+    pub(crate) fn reconcile(&mut self, census: &Census, counters: Option<(&Counters, &Counters)>) -> u64 {
+        self.census_begins(Scope::All, census.started_ns);
+        self.census_shows(&census.rows, census.finished_ns);
+        self.census_ends(census.finished_ns, counters).1
+    }
+}
+
+impl Gauges {
+    fn compare(&mut self, census: &Census, counters: Option<(&Counters, &Counters)>) -> u64 {
+        self.reconcile(tally(census), counters)
+    }
+}
+
+pub(crate) fn tally(census: &Census) -> Tally {
+    let mut tally = Tally::new(Scope::All);
+    for row in &census.rows {
+        tally.add(row, census.finished_ns);
+    }
+    tally
 }
 
 pub(super) fn census(started_ns: u64, rows: Vec<Row>) -> Census {

@@ -6,10 +6,14 @@ use proptest::prelude::*;
 use tcpstate_common::TcpState;
 
 use super::{SECOND, census, closed_by, row, tracker, transition};
-use crate::track::{Comm, Holder, Holders, Owner, ParkedGroup};
+use crate::track::{Comm, Holder, Holders, Key, Owner, ParkedGroup};
 
 fn holder(pid: u32, name: &str) -> Holder {
     Holder { pid, fd: 3, comm: Comm::new(name), start_boottime_ns: 1 }
+}
+
+fn found(list: Vec<(Key, Holder)>) -> Holders {
+    Holders::new(0, Vec::new(), Vec::new(), list)
 }
 
 fn names(groups: &[ParkedGroup]) -> Vec<(Option<String>, u64)> {
@@ -26,8 +30,7 @@ fn names(groups: &[ParkedGroup]) -> Vec<(Option<String>, u64)> {
 fn holder_is_blamed_with_its_unit() {
     let mut tracker = tracker(8);
     tracker.reconcile(&census(SECOND, vec![row(7, TcpState::CloseWait)]), None);
-    let mut holders = Holders::new(0);
-    holders.add(Some(7), 0, holder(4121, "payments"));
+    let holders = found(vec![(Key::Cookie(7), holder(4121, "payments"))]);
     let owner = Owner { unit: Some("app.service".to_owned()), ..Owner::default() };
     tracker.attribute(&holders, &HashMap::from([(4121, owner)]), 5, 3 * SECOND);
     let group = &tracker.parked()[0];
@@ -44,8 +47,7 @@ fn socket_that_was_never_accepted_is_nobodys() {
     queued.inode = 0;
     tracker.reconcile(&census(SECOND, vec![queued]), None);
     // Some file that is no socket of ours also has no inode that is known.
-    let mut holders = Holders::new(0);
-    holders.add(None, 0, holder(1, "stranger"));
+    let holders = found(vec![(Key::Inode(0), holder(1, "stranger"))]);
     tracker.attribute(&holders, &HashMap::new(), 5, SECOND);
     assert_eq!(names(tracker.parked()), [(Some(String::new()), 1)]);
     assert_eq!(tracker.unattributed(), 0, "no process could hold it");
@@ -55,7 +57,7 @@ fn socket_that_was_never_accepted_is_nobodys() {
 fn owned_socket_without_holder_is_unattributed() {
     let mut tracker = tracker(8);
     tracker.reconcile(&census(SECOND, vec![row(7, TcpState::CloseWait)]), None);
-    tracker.attribute(&Holders::new(0), &HashMap::new(), 5, SECOND);
+    tracker.attribute(&Holders::default(), &HashMap::new(), 5, SECOND);
     assert_eq!(tracker.unattributed(), 1);
 }
 
@@ -64,20 +66,18 @@ fn time_wait_is_of_the_process_that_closed() {
     let mut tracker = tracker(8);
     let event = transition(7, 10, TcpState::FinWait2, TcpState::TimeWait);
     tracker.ingest(&mut closed_by(event, 9, "client"));
-    tracker.attribute(&Holders::new(0), &HashMap::new(), 5, SECOND);
+    tracker.attribute(&Holders::default(), &HashMap::new(), 5, SECOND);
     assert_eq!(names(tracker.parked()), [(Some("client".to_owned()), 1)]);
 }
 
 #[test]
 fn process_that_shares_a_socket_is_listed_beside_the_other() {
-    let mut holders = Holders::new(0);
-    holders.add(Some(7), 0, holder(1, "parent"));
-    holders.add(Some(7), 0, holder(2, "child"));
-    holders.add(Some(7), 0, holder(2, "child"));
+    let sharing = [holder(2, "child"), holder(1, "parent"), holder(2, "child")];
+    let holders = found(sharing.map(|holder| (Key::Cookie(7), holder)).into());
     let mut tracker = tracker(8);
     tracker.reconcile(&census(SECOND, vec![row(7, TcpState::CloseWait)]), None);
     let page = tracker.page(&crate::track::Filter { limit: 1, ..Default::default() }, 0);
-    assert_eq!(holders.of(&page.sockets[0]).len(), 2);
+    assert_eq!(holders.of(&page.sockets[0]).count(), 2);
 }
 
 proptest! {
@@ -87,10 +87,9 @@ proptest! {
         let mut tracker = tracker(1000);
         let rows = (0..pids.len() as u64).map(|cookie| row(cookie + 1, TcpState::CloseWait)).collect();
         tracker.reconcile(&census(SECOND, rows), None);
-        let mut holders = Holders::new(0);
-        for (cookie, pid) in pids.iter().enumerate() {
-            holders.add(Some(cookie as u64 + 1), 0, holder(*pid + 1, &format!("p{pid}")));
-        }
+        let held = pids.iter().zip(1_u64..);
+        let held = held.map(|(pid, cookie)| (Key::Cookie(cookie), holder(*pid + 1, &format!("p{pid}"))));
+        let holders = found(held.collect());
         tracker.attribute(&holders, &HashMap::new(), top, SECOND);
         prop_assert!(tracker.parked().len() <= top + 1);
         let sum: u64 = tracker.parked().iter().map(|group| group.count).sum();

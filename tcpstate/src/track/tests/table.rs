@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tcpstate_common::TcpState;
 
 use super::{SECOND, census, closed_by, process, row, tracker, transition};
-use crate::track::{Actor, Event, Filter, ResetSent, Since, Socket, Tracker};
+use crate::track::{Actor, Event, Filter, ResetSent, Scope, Since, Socket, Tracker};
 
 fn sockets(tracker: &Tracker) -> Vec<Socket> {
     tracker.page(&Filter { limit: usize::MAX, ..Filter::default() }, 0).sockets
@@ -135,6 +135,18 @@ fn what_the_kernel_side_has_handed_over_the_table_knows() {
 }
 
 #[test]
+fn close_after_shutdown_says_who_and_changes_nothing_else() {
+    let mut tracker = tracker(8);
+    tracker.ingest(&mut Event::Transition(transition(7, SECOND, TcpState::FinWait1, TcpState::FinWait2)));
+    tracker.acted(7, Some(process(9, "app")));
+    tracker.acted(8, Some(process(9, "app")));
+    let sockets = sockets(&tracker);
+    assert_eq!(sockets.len(), 1);
+    assert_eq!((sockets[0].state, sockets[0].since), (TcpState::FinWait2, Since::Exactly(SECOND)));
+    assert_eq!(sockets[0].actor, Some(process(9, "app")));
+}
+
+#[test]
 fn time_that_the_kernel_side_has_counted_is_not_counted_again() {
     let mut tracker = tracker(8);
     tracker.ingest(&mut Event::Transition(transition(7, SECOND, TcpState::FinWait1, TcpState::FinWait2)));
@@ -217,6 +229,63 @@ proptest! {
                 tracker.ingest(&mut Event::Transition(transition(cookie, at_ns, from, to)));
             }
             prop_assert!(tracker.tracked() <= 16);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Event { cookie: u64, to: TcpState },
+    Census { shown: Vec<(u64, TcpState)>, scope: Scope },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let state = prop::sample::select(TcpState::VISIBLE.to_vec());
+    let socket = (1..20_u64, state.clone());
+    prop_oneof![
+        3 => (1..20_u64, prop_oneof![4 => state, 1 => Just(TcpState::Close)])
+            .prop_map(|(cookie, to)| Step::Event { cookie, to }),
+        1 => (prop::collection::vec(socket, 0..20), any::<bool>()).prop_map(|(mut shown, all)| {
+            let scope = if all { Scope::All } else { Scope::NotEstablished };
+            shown.retain(|(_, state)| scope.has(*state));
+            Step::Census { shown, scope }
+        }),
+    ]
+}
+
+proptest! {
+    /// Whatever comes, the table never has more than its room, and what it keeps to find sockets quickly says the
+    /// same as the sockets themselves.
+    #[test]
+    fn what_finds_sockets_quickly_agrees_with_the_sockets(steps in prop::collection::vec(step(), 0..60), room in 1..12_usize) {
+        let mut tracker = tracker(room);
+        for (step, at_ns) in steps.into_iter().zip((1..).map(|number| number * 100)) {
+            match step {
+                Step::Event { cookie, to } => {
+                    tracker.ingest(&mut Event::Transition(transition(cookie, at_ns, TcpState::Established, to)));
+                }
+                Step::Census { shown, scope } => {
+                    tracker.census_begins(scope, at_ns);
+                    let rows: Vec<_> = shown.iter().map(|(cookie, state)| row(*cookie, *state)).collect();
+                    tracker.census_shows(&rows, at_ns);
+                    tracker.census_ends(at_ns + 1, None);
+                    let known: Vec<_> = rows.iter().map(|row| row.cookie).collect();
+                    for socket in sockets(&tracker) {
+                        prop_assert!(known.contains(&socket.cookie) || !scope.has(socket.state), "{socket:?}");
+                    }
+                }
+            }
+            let all = sockets(&tracker);
+            prop_assert!(all.len() <= room);
+            prop_assert_eq!(all.len(), tracker.tracked());
+            for state in TcpState::VISIBLE {
+                let filter = Filter { state: Some(state), limit: usize::MAX, ..Filter::default() };
+                let quick = tracker.page(&filter, 0);
+                let slow: Vec<_> = all.iter().filter(|socket| socket.state == state).map(|socket| socket.cookie).collect();
+                let found: Vec<_> = quick.sockets.iter().map(|socket| socket.cookie).collect();
+                prop_assert_eq!(found, slow);
+                prop_assert_eq!(usize::try_from(quick.total), Ok(quick.sockets.len()));
+            }
         }
     }
 }
