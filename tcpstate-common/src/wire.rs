@@ -65,6 +65,8 @@ pub mod flags {
     pub const PID_CARRIED: u32 = 1 << 1;
     /// `reason` is set.
     pub const HAS_REASON: u32 = 1 << 2;
+    /// Told only because somebody watches: the kernel side keeps note of the socket itself, or has no need to.
+    pub const FOR_WATCHERS: u32 = 1 << 3;
 }
 
 /// One record of the ring.

@@ -226,7 +226,7 @@ unsafe fn remember(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
     let failed = old == SYN_SENT && new == CLOSE;
     let remembered = parks(old) && place.remembers(cookie, old as u8, now_ns);
     let (mut entered_ns, mut earlier) = (0, None);
-    let mut told = watched | failed;
+    let mut told = failed;
     if remembered {
         entered_ns = place.entered_ns();
         earlier = place.actor();
@@ -250,14 +250,14 @@ unsafe fn remember(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
             place.take(cookie, new as u8, now_ns, actor);
         }
     } else if parks(new) {
-        told |= !place.take(cookie, new as u8, now_ns, actor);
+        told = !place.take(cookie, new as u8, now_ns, actor);
     }
     // SAFETY: as above.
     unsafe {
         if failed {
             count_connect_failure(sk, counters);
         }
-        if told {
+        if told | watched {
             emit::send(EventKind::Transition, now_ns, counters, |event| {
                 event.cookie = cookie;
                 event.old_state = old as u8;
@@ -266,6 +266,9 @@ unsafe fn remember(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
                 sk.describe(event);
                 if inferred {
                     event.flags |= flags::INFERRED;
+                }
+                if !told {
+                    event.flags |= flags::FOR_WATCHERS;
                 }
                 blame(event, actor, earlier);
             });

@@ -163,6 +163,7 @@ impl Engine {
                         tracker.ingest(&mut event);
                         events.push(event);
                     }
+                    Record::ForWatchers(event) => events.push(event),
                     Record::Acted { cookie, process } => tracker.acted(cookie, process),
                 }
             });

@@ -35,6 +35,8 @@ fn read<T: aya::Pod>(bytes: &[u8]) -> Result<T, DecodeError> {
 pub enum Record {
     /// Something that can be watched.
     Event(Event),
+    /// The same, which is told only because somebody watches.
+    ForWatchers(Event),
     /// A process acted on a socket and changed nothing that could be seen; see [`EventKind::Acted`].
     Acted { cookie: u64, process: Option<Process> },
 }
@@ -49,8 +51,13 @@ pub fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
         EventKind::try_from(wire.kind).map_err(|number| DecodeError::Unknown { what: "kind", number })?;
     let cookie = (wire.cookie != 0).then_some(wire.cookie);
     let process = (wire.pid != 0).then_some(Process { pid: wire.pid, comm: Comm(wire.comm) });
+    let for_watchers = wire.flags & flags::FOR_WATCHERS != 0;
+    let transition = |transition| {
+        let event = Event::Transition(transition);
+        if for_watchers { Record::ForWatchers(event) } else { Record::Event(event) }
+    };
     Ok(match kind {
-        EventKind::Transition => Record::Event(Event::Transition(Transition {
+        EventKind::Transition => transition(Transition {
             at_ns: wire.time_ns,
             cookie,
             netns: wire.netns,
@@ -61,7 +68,7 @@ pub fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
             actor: process.map(|process| Actor { process, carried: wire.flags & flags::PID_CARRIED != 0 }),
             error: wire.error,
             inferred: wire.flags & flags::INFERRED != 0,
-        })),
+        }),
         EventKind::ResetSent => Record::Event(Event::ResetSent(ResetSent {
             at_ns: wire.time_ns,
             cookie,

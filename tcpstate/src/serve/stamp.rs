@@ -31,12 +31,30 @@ impl Stamps {
         format!("{:.6}", self.timestamp(at_ns))
     }
 
-    fn timestamp(&self, at_ns: u64) -> Timestamp {
-        let wall = if at_ns <= self.at_ns {
+    /// The wall-clock second, and the microseconds in it.
+    pub(super) fn second_and_micros(&self, at_ns: u64) -> (u64, u32) {
+        let since_epoch = self.wall(at_ns).and_then(|wall| wall.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let since_epoch = since_epoch.unwrap_or_default();
+        (since_epoch.as_secs(), since_epoch.subsec_micros())
+    }
+
+    /// RFC 3339 in UTC as far as the second, without the `Z`.
+    pub(super) fn seconds(&self, at_ns: u64) -> String {
+        let mut text = self.micros(at_ns);
+        text.truncate(text.find('.').unwrap_or(text.len()));
+        text
+    }
+
+    fn wall(&self, at_ns: u64) -> Option<SystemTime> {
+        if at_ns <= self.at_ns {
             self.wall.checked_sub(Duration::from_nanos(self.at_ns - at_ns))
         } else {
             self.wall.checked_add(Duration::from_nanos(at_ns - self.at_ns))
-        };
+        }
+    }
+
+    fn timestamp(&self, at_ns: u64) -> Timestamp {
+        let wall = self.wall(at_ns);
         wall.and_then(|wall| Timestamp::try_from(wall).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }

@@ -92,6 +92,12 @@ pub struct Tuple {
 }
 
 impl Tuple {
+    /// Whether there is another end: not for a listener, nor where the kernel does not say.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.remote.port() != 0 || !self.remote.ip().is_unspecified()
+    }
+
     /// Whether either end has this port.
     #[must_use]
     pub fn has_port(&self, port: u16) -> bool {

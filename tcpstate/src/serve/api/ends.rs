@@ -24,11 +24,10 @@ pub struct Ends {
 
 impl Ends {
     pub(super) fn of(tuple: &track::Tuple, netns: u32) -> Self {
-        let nowhere = tuple.remote.port() == 0 && tuple.remote.ip().is_unspecified();
         Self {
             family: tuple.family.name().to_owned(),
             local: tuple.local.to_string(),
-            remote: (!nowhere).then(|| tuple.remote.to_string()),
+            remote: tuple.is_connected().then(|| tuple.remote.to_string()),
             netns: (netns != 0).then_some(netns),
         }
     }

@@ -2,25 +2,17 @@
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
-use axum::{
-    extract::State,
-    response::{
-        IntoResponse, Sse,
-        sse::{self, KeepAlive},
-    },
-};
+use axum::{body::Body, extract::State, http::header, response::IntoResponse};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Ends, Process, ends,
+    Ends, Process,
     feed::{Feed, Told},
+    lines::Lines,
 };
-use crate::{
-    serve::{errno, figures, params::NoParams, problem::Problem, shared::Shared, stamp::Stamps},
-    track::{self, Phase},
-};
+use crate::serve::{params::NoParams, problem::Problem, shared::Shared};
 
 /// How long the stream may be silent; then a comment shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -126,72 +118,6 @@ pub struct Lost {
     pub count: u64,
 }
 
-impl Transition {
-    fn of(event: &track::Transition, stamps: &Stamps) -> Self {
-        Self {
-            at: stamps.micros(event.at_ns),
-            cookie: ends::cookie(event.cookie),
-            ends: Ends::of(&event.tuple, event.netns),
-            from: event.from.name().to_owned(),
-            to: event.to.name().to_owned(),
-            inferred: event.inferred,
-            in_old_state_ns: event.entered_ns.map(|entered_ns| event.at_ns.saturating_sub(entered_ns)),
-            actor: event.actor.map(|actor| Actor { process: actor.process.into(), carried: actor.carried }),
-            errno: (event.error != 0).then(|| errno::name(event.error)),
-        }
-    }
-}
-
-impl ResetSent {
-    fn of(event: &track::ResetSent, reasons: &BTreeMap<u32, String>, stamps: &Stamps) -> Self {
-        Self {
-            at: stamps.micros(event.at_ns),
-            cookie: ends::cookie(event.cookie),
-            ends: Ends::of(&event.tuple, event.netns),
-            state: event.state.map(|state| state.name().to_owned()),
-            phase: event.state.map(|state| Phase::of(state).name().to_owned()),
-            reason: event.reason.map(|number| figures::reason(number, reasons)),
-            process: event.process.map(Process::from),
-        }
-    }
-}
-
-impl ResetReceived {
-    fn of(event: &track::ResetReceived, stamps: &Stamps) -> Self {
-        Self {
-            at: stamps.micros(event.at_ns),
-            cookie: ends::cookie(event.cookie),
-            ends: Ends::of(&event.tuple, event.netns),
-            state: event.state.name().to_owned(),
-            phase: Phase::of(event.state).name().to_owned(),
-        }
-    }
-}
-
-fn encode(told: &Told, reasons: &BTreeMap<u32, String>) -> sse::Event {
-    let stamps = Stamps::now();
-    match told {
-        Told::Event(track::Event::Transition(event)) => {
-            named(names::TRANSITION, &Transition::of(event, &stamps))
-        }
-        Told::Event(track::Event::ResetSent(event)) => {
-            named(names::RESET_SENT, &ResetSent::of(event, reasons, &stamps))
-        }
-        Told::Event(track::Event::ResetReceived(event)) => {
-            named(names::RESET_RECEIVED, &ResetReceived::of(event, &stamps))
-        }
-        Told::Lost(count) => named(names::LOST, &Lost { count: *count }),
-    }
-}
-
-fn named(name: &str, data: &impl Serialize) -> sse::Event {
-    let event = sse::Event::default().event(name);
-    event.json_data(data).unwrap_or_else(|error| {
-        tracing::error!(%error, name, "an event could not be written as JSON");
-        sse::Event::default().comment("an event could not be written; the daemon's log says why")
-    })
-}
-
 /// Every event as it comes, as server-sent events.
 ///
 /// `event:` is `transition`, `reset_sent`, `reset_received` or `lost`; `data:` is one JSON object:
@@ -217,9 +143,22 @@ pub(in crate::serve) async fn events(
     let stream = stream::unfold(feed, move |mut feed| {
         let reasons = Arc::clone(&reasons);
         async move {
-            let told = feed.next().await?;
-            Some((Ok::<_, Infallible>(encode(&told, &reasons)), feed))
+            let chunk = match tokio::time::timeout(KEEP_ALIVE, feed.next()).await {
+                Ok(told) => lines(&told?, &reasons),
+                Err(_) => b":\n\n".to_vec(),
+            };
+            Some((Ok::<_, Infallible>(chunk), feed))
         }
     });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(stream)))
+}
+
+/// What is told together is sent together.
+fn lines(told: &Told, reasons: &BTreeMap<u32, String>) -> Vec<u8> {
+    let mut lines = Lines::new(reasons);
+    match told {
+        Told::Events(batch) => batch.events.iter().for_each(|event| lines.event(event)),
+        Told::Lost(count) => lines.lost(*count),
+    }
+    lines.into_bytes()
 }

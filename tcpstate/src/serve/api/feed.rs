@@ -8,18 +8,16 @@ use tokio::sync::{
     watch,
 };
 
-use crate::{
-    serve::{
-        ask::{Batch, Watching},
-        shared::Own,
-    },
-    track::Event,
+use crate::serve::{
+    ask::{Batch, Watching},
+    shared::Own,
 };
 
 /// What a watcher is told next.
 #[derive(Clone, Debug)]
 pub(in crate::serve) enum Told {
-    Event(Event),
+    /// Events that were drained together.
+    Events(Arc<Batch>),
     /// This many events were missed here.
     Lost(u64),
 }
@@ -30,15 +28,15 @@ pub(in crate::serve) struct Feed {
     batches: broadcast::Receiver<Arc<Batch>>,
     /// The number of the next event, if none is missed.
     expected: u64,
-    /// The batch that is being told, and how much of it has been.
-    current: Option<(Arc<Batch>, usize)>,
+    /// The batch that comes after a loss.
+    next: Option<Arc<Batch>>,
     stop: watch::Receiver<bool>,
     own: Arc<Own>,
 }
 
 impl Feed {
     pub(in crate::serve) fn new(watching: Watching, stop: watch::Receiver<bool>, own: Arc<Own>) -> Self {
-        Self { batches: watching.batches, expected: watching.next, current: None, stop, own }
+        Self { batches: watching.batches, expected: watching.next, next: None, stop, own }
     }
 
     /// Waits for what comes next; `None` when the daemon ends.
@@ -47,12 +45,8 @@ impl Feed {
             if *self.stop.borrow() {
                 return None;
             }
-            if let Some((batch, told)) = &mut self.current {
-                if let Some(event) = batch.events.get(*told) {
-                    *told += 1;
-                    return Some(Told::Event(event.clone()));
-                }
-                self.current = None;
+            if let Some(batch) = self.next.take() {
+                return Some(Told::Events(batch));
             }
             let received = tokio::select! {
                 biased;
@@ -63,7 +57,7 @@ impl Feed {
                 Ok(batch) => {
                     let lost = batch.first.saturating_sub(self.expected);
                     self.expected = batch.first + batch.events.len() as u64;
-                    self.current = Some((batch, 0));
+                    self.next = Some(batch).filter(|batch| !batch.events.is_empty());
                     if lost > 0 {
                         self.own.add_watch_lost(lost);
                         return Some(Told::Lost(lost));

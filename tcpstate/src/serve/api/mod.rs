@@ -3,6 +3,7 @@
 pub mod ends;
 pub mod events;
 pub mod feed;
+mod lines;
 pub mod openapi;
 pub mod resets;
 pub mod sockets;
