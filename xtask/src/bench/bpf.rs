@@ -120,21 +120,25 @@ fn parse(told: &str) -> Result<Vec<Program>> {
         .collect())
 }
 
-/// What each program has done between two looks: those that ran, in the order in which they were loaded.
+/// The names of the programs that were loaded between two looks; empty for none.
+pub(super) fn came(earlier: &[Program], later: &[Program]) -> String {
+    let known = |id| earlier.iter().any(|program| program.id == id);
+    let new: Vec<_> = later.iter().filter(|program| !known(program.id)).cloned().collect();
+    names(&new)
+}
+
+/// What each program has done between two looks: those that ran, in the order in which they were loaded. Those
+/// that came in between are somebody else's.
 pub(super) fn between(earlier: &[Program], later: Vec<Program>) -> Vec<Program> {
-    let old = |id| earlier.iter().find(|program| program.id == id);
-    let mut done: Vec<_> = later
-        .into_iter()
-        .map(|it| {
-            let (time, runs) = old(it.id).map_or((0, 0), |old| (old.run_time_ns, old.runs));
-            Program {
-                run_time_ns: it.run_time_ns.saturating_sub(time),
-                runs: it.runs.saturating_sub(runs),
-                ..it
-            }
-        })
-        .collect();
-    done.retain(|program| program.runs > 0);
+    let mut done = Vec::new();
+    for now in later {
+        let Some(old) = earlier.iter().find(|old| old.id == now.id) else { continue };
+        let run_time_ns = now.run_time_ns.saturating_sub(old.run_time_ns);
+        let runs = now.runs.saturating_sub(old.runs);
+        if runs > 0 {
+            done.push(Program { run_time_ns, runs, ..now });
+        }
+    }
     done.sort_by_key(|program| program.id);
     done
 }
@@ -165,7 +169,7 @@ impl Drop for Statistics {
 
 #[cfg(test)]
 mod tests {
-    use super::{Program, between, parse};
+    use super::{Program, between, came, parse};
 
     fn program(id: u64, run_time_ns: u64, runs: u64) -> Program {
         Program { id, name: "p".to_owned(), run_time_ns, runs }
@@ -191,9 +195,16 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_came_meanwhile_is_named() {
+        let earlier = [program(1, 0, 0)];
+        assert_eq!(came(&earlier, &[program(1, 5, 5), program(2, 0, 0)]), "p (id 2)");
+        assert_eq!(came(&earlier, &[]), "", "one that went disturbs less than it did");
+    }
+
+    #[test]
     fn only_what_ran_meanwhile_counts() {
-        let earlier = [program(1, 100, 10), program(2, 50, 5)];
-        let later = vec![program(3, 30, 3), program(2, 50, 5), program(1, 160, 12)];
-        assert_eq!(between(&earlier, later), [program(1, 60, 2), program(3, 30, 3)]);
+        let earlier = [program(1, 100, 10), program(2, 50, 5), program(4, 0, 0)];
+        let later = vec![program(4, 9, 1), program(3, 30, 3), program(2, 50, 5), program(1, 160, 12)];
+        assert_eq!(between(&earlier, later), [program(1, 60, 2), program(4, 9, 1)]);
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{
+    bpf::came,
     numbers::{Spread, as_f64, difference},
     process::{self, Cpu},
     stage::{Churned, Closer, Stage, TRANSITIONS_OF_A_CONNECTION, transitions},
@@ -84,15 +85,26 @@ struct Round<'a> {
 impl Round<'_> {
     fn bare(&self, churn: &mut Churn) -> Result<f64> {
         self.subjects.bpftool.wait_until_nothing_traces()?;
-        let rate = self.stage.churn(Closer::Client, self.seconds)?.rate;
+        let rate = self.undisturbed()?.rate;
         churn.bare.push(rate);
         Ok(rate)
+    }
+
+    /// A load during which nobody else attached anything, as far as one can see afterwards.
+    fn undisturbed(&self) -> Result<Churned> {
+        let before = self.subjects.bpftool.tracing()?;
+        let churned = self.stage.churn(Closer::Client, self.seconds)?;
+        let came = came(&before, &self.subjects.bpftool.tracing()?);
+        if !came.is_empty() {
+            warn(format!("somebody else began to trace, so this round is not to be trusted: {came}"));
+        }
+        Ok(churned)
     }
 
     /// `catch_up` waits until the subject has done its work for all events.
     fn run<T>(&self, pid: u32, catch_up: impl FnOnce() -> Result<T>) -> Result<(Run, T)> {
         let before = process::cpu(pid)?;
-        let churned = self.stage.churn(Closer::Client, self.seconds)?;
+        let churned = self.undisturbed()?;
         let caught_up = catch_up()?;
         let run = Run { churned, cpu: process::cpu(pid)? - before, resident_kb: process::resident_kb(pid)? };
         Ok((run, caught_up))

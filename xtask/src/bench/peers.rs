@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
+    process::{self, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -60,7 +61,7 @@ impl Peer {
         let file = File::create(output.file()).context("the peer's output has no place")?;
         let mut command = leashed(Path::new("unshare"));
         command.args(["--mount", "sh", "-c", WITH_TRACING_FILES]).arg(&self.program).args(self.arguments);
-        command.stdin(std::process::Stdio::null()).stderr(file.try_clone()?).stdout(file);
+        command.stdin(Stdio::null()).stderr(file.try_clone()?).stdout(file);
         let mut running = Running::start(&mut command, None)?;
         bpftool
             .wait_until_something_traces(&mut running)
@@ -125,7 +126,7 @@ impl Output {
     fn new() -> Result<Self> {
         let memory = PathBuf::from(MEMORY);
         let parent = if memory.is_dir() { memory } else { env::temp_dir() };
-        let folder = parent.join(format!("tcpstate-bench-{}", std::process::id()));
+        let folder = parent.join(format!("tcpstate-bench-{}", process::id()));
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(Self(folder))
     }
@@ -162,6 +163,7 @@ mod tests {
     fn an_event_is_no_loss() {
         assert_eq!(lost_in("12 34 lost 5 events"), None);
         assert_eq!(lost_in("Lost and found"), None);
+        assert_eq!(lost_in("Lost 12 sheep"), None);
         assert_eq!(lost_in(""), None);
     }
 }
