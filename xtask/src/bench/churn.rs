@@ -1,7 +1,7 @@
 //! What each subject costs where connections are made as fast as the machine makes them: throughput against
 //! nothing attached, time on the processors, memory, losses.
 
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -42,6 +42,8 @@ pub(super) struct Churn {
     rows: Vec<Row>,
     /// Connections a second with nothing attached.
     bare: Vec<f64>,
+    /// Loads during which somebody else began to trace.
+    disturbed: u32,
 }
 
 /// One run with a subject attached.
@@ -56,11 +58,11 @@ struct Run {
 pub(super) fn measure(subjects: &Subjects, rounds: u32, seconds: u64) -> Result<Churn> {
     let stage = subjects.stage()?;
     stage.churn(Closer::Client, WARM_UP_S)?;
-    let mut churn = Churn { rows: Vec::new(), bare: Vec::new() };
+    let mut churn = Churn { rows: Vec::new(), bare: Vec::new(), disturbed: 0 };
     let mut left_out = Vec::new();
     for round in 1..=rounds {
         say(format!("churn, round {round} of {rounds}"));
-        let bench = Round { subjects, stage: &stage, seconds };
+        let bench = Round { subjects, stage: &stage, seconds, disturbed: Cell::new(0) };
         bench.empty(&mut churn)?;
         bench.tcpstate(&mut churn)?;
         for index in 0..subjects.peers.len() {
@@ -72,6 +74,7 @@ pub(super) fn measure(subjects: &Subjects, rounds: u32, seconds: u64) -> Result<
                 left_out.push(index);
             }
         }
+        churn.disturbed += bench.disturbed.get();
     }
     Ok(churn)
 }
@@ -80,23 +83,25 @@ struct Round<'a> {
     subjects: &'a Subjects,
     stage: &'a Stage,
     seconds: u64,
+    disturbed: Cell<u32>,
 }
 
 impl Round<'_> {
     fn bare(&self, churn: &mut Churn) -> Result<f64> {
         self.subjects.bpftool.wait_until_nothing_traces()?;
-        let rate = self.undisturbed()?.rate;
+        let rate = self.load()?.rate;
         churn.bare.push(rate);
         Ok(rate)
     }
 
-    /// A load during which nobody else attached anything, as far as one can see afterwards.
-    fn undisturbed(&self) -> Result<Churned> {
+    /// Makes connections, and notes when somebody else came in between, as far as one can see afterwards.
+    fn load(&self) -> Result<Churned> {
         let before = self.subjects.bpftool.tracing()?;
         let churned = self.stage.churn(Closer::Client, self.seconds)?;
         let came = came(&before, &self.subjects.bpftool.tracing()?);
         if !came.is_empty() {
             warn(format!("somebody else began to trace, so this round is not to be trusted: {came}"));
+            self.disturbed.set(self.disturbed.get() + 1);
         }
         Ok(churned)
     }
@@ -104,7 +109,7 @@ impl Round<'_> {
     /// `catch_up` waits until the subject has done its work for all events.
     fn run<T>(&self, pid: u32, catch_up: impl FnOnce() -> Result<T>) -> Result<(Run, T)> {
         let before = process::cpu(pid)?;
-        let churned = self.undisturbed()?;
+        let churned = self.load()?;
         let caught_up = catch_up()?;
         let run = Run { churned, cpu: process::cpu(pid)? - before, resident_kb: process::resident_kb(pid)? };
         Ok((run, caught_up))
@@ -231,8 +236,14 @@ impl Churn {
         ];
         let rows: Vec<_> = self.rows.iter().map(Row::cells).collect();
         let bare = or_dash(Spread::of(&self.bare).map(|spread| format!("{spread:.0}")));
+        let disturbed = match self.disturbed {
+            0 => String::new(),
+            count => format!(" Somebody else traced in {count} of the loads: these numbers are spoiled."),
+        };
         let text = table(&HEADS, &rows);
-        format!("## Under full load\n\nWith nothing attached: {bare} connections a second.\n\n{text}")
+        format!(
+            "## Under full load\n\nWith nothing attached: {bare} connections a second.{disturbed}\n\n{text}"
+        )
     }
 
     pub(super) fn json(&self) -> Value {
@@ -250,7 +261,11 @@ impl Churn {
                 "off_by": row.off_by,
             })
         });
-        json!({ "bare_connections_per_second": self.bare, "subjects": rows.collect::<Vec<_>>() })
+        json!({
+            "bare_connections_per_second": self.bare,
+            "disturbed_loads": self.disturbed,
+            "subjects": rows.collect::<Vec<_>>(),
+        })
     }
 }
 
@@ -288,12 +303,14 @@ mod tests {
 
     #[test]
     fn a_subject_that_cannot_lose_says_nothing_of_it() {
-        let mut churn = Churn { rows: Vec::new(), bare: vec![100.0] };
+        let mut churn = Churn { rows: Vec::new(), bare: vec![100.0], disturbed: 0 };
         churn.row("empty program").add(&run(99.0), 100.0);
         churn.row("empty program").add(&run(97.0), 100.0);
         assert_eq!(churn.rows.len(), 1, "both rounds are in one row");
         let text = churn.markdown();
-        assert!(text.contains("100 (100–100) connections"), "{text}");
+        assert!(text.contains("100 (100–100) connections a second.\n"), "{text}");
         assert!(text.ends_with("| 20 | - | - |\n"), "{text}");
+        churn.disturbed = 2;
+        assert!(churn.markdown().contains("Somebody else traced in 2 of the loads"));
     }
 }
