@@ -41,23 +41,25 @@ pub(super) fn measure(subjects: &Subjects, rounds: u32, seconds: u64) -> Result<
     subjects.bpftool.wait_until_nothing_traces()?;
     say("in the kernel: empty program");
     let empty = subjects.start_empty()?;
-    rows.push(load.row("empty program", Closer::Client)?);
+    rows.push(load.row("empty program", Closer::Client, &load.own()?)?);
     drop(empty);
     subjects.bpftool.wait_until_nothing_traces()?;
     say("in the kernel: tcpstate");
     let daemon = subjects.start_daemon()?;
+    let own = load.own()?;
     let mut connection = daemon.connect()?;
     settle(&mut connection)?;
     for closer in [Closer::Client, Closer::Server, Closer::Reset] {
-        rows.push(load.row("tcpstate", closer)?);
+        rows.push(load.row("tcpstate", closer, &own)?);
     }
     let watching = connection.stream_away("/api/v1/events")?;
-    rows.push(load.row("tcpstate, watched", Closer::Client)?);
+    rows.push(load.row("tcpstate, watched", Closer::Client, &own)?);
     drop((watching, daemon));
     for peer in &subjects.peers {
         subjects.bpftool.wait_until_nothing_traces()?;
         say(format!("in the kernel: {}", peer.name));
-        let measured = peer.start(&subjects.bpftool).and_then(|_peer| load.row(peer.name, Closer::Client));
+        let measured =
+            peer.start(&subjects.bpftool).and_then(|_peer| load.row(peer.name, Closer::Client, &load.own()?));
         match measured {
             Ok(row) => rows.push(row),
             Err(error) => warn(format!("{} is left out: {error:#}", peer.name)),
@@ -75,10 +77,16 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    fn row(&self, subject: &'static str, closer: Closer) -> Result<Row> {
+    /// The programs of a subject, right after it was started: those that come later are somebody else's.
+    fn own(&self) -> Result<Vec<u64>> {
+        Ok(self.subjects.bpftool.tracing()?.iter().map(|program| program.id).collect())
+    }
+
+    fn row(&self, subject: &'static str, closer: Closer, own: &[u64]) -> Result<Row> {
         let mut row = Row { subject, closer, connection_ns: Vec::new(), programs: Vec::new() };
         for _ in 0..self.rounds {
-            let before = self.subjects.bpftool.tracing()?;
+            let mut before = self.subjects.bpftool.tracing()?;
+            before.retain(|program| own.contains(&program.id));
             let connections = self.stage.churn(closer, self.seconds)?.connections;
             row.add(&between(&before, self.subjects.bpftool.tracing()?), connections);
         }

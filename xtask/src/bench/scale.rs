@@ -29,6 +29,8 @@ const QUESTIONS: [(&str, &str); 2] = [
 ];
 /// The daemon's default room for sockets.
 const USUAL_ROOM: u64 = 262_144;
+/// The daemon's default for the shortest time between two censuses, nearly: before, there is nothing to ask.
+const NO_CENSUS: Duration = Duration::from_secs(4);
 /// How long a census may let us wait.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -83,6 +85,7 @@ fn row(subjects: &Subjects, sockets: u64, quick: bool) -> Result<Row> {
     let mut cpu = process::activity(daemon.pid())?.running_ns;
     for _ in 0..samples {
         row.list_with_ss(&stage)?;
+        thread::sleep(NO_CENSUS);
         last = next_census(&mut connection, Some(&last))?;
         row.census_ms.push(last.took_ms);
         let now = process::activity(daemon.pid())?.running_ns;
@@ -175,7 +178,8 @@ impl Scale {
         let rows: Vec<_> = self.0.iter().map(Row::cells).collect();
         format!(
             "## Many sockets\n\nHalf of them ESTABLISHED, a quarter CLOSE_WAIT, a quarter FIN_WAIT2. Answers are to \
-            {} requests a second during\nchurn on all cores, each counted from when it was due.\n\n{}",
+            {} requests a second over\none connection, during churn on all cores; where a rate stands beside, they \
+            took too long for more.\n\n{}",
             latency::PER_SECOND,
             table(&heads, &rows)
         )
@@ -201,11 +205,15 @@ impl Scale {
 
 #[cfg(test)]
 mod tests {
-    use super::{Latencies, QUESTIONS, Row, Scale};
+    use std::time::Duration;
+
+    use super::{Latencies, QUESTIONS, Row, Scale, latency::Taken};
 
     #[test]
     fn a_row_has_a_cell_for_each_head() {
-        let answers = QUESTIONS.map(|(question, _)| Latencies::of(question, &[1.0, 3.0]).unwrap()).into();
+        let taken = [1, 3].map(Duration::from_millis).map(|it| Taken { from_question: it, from_due: it });
+        let took = Duration::from_millis(40);
+        let answers = QUESTIONS.map(|(question, _)| Latencies::of(question, &taken, took).unwrap()).into();
         let row = Row {
             sockets: 10_000,
             census_ms: vec![5.0, 7.0, 6.0],
