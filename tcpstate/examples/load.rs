@@ -2,7 +2,8 @@
 //! time and number, and only between addresses of 127.0.0.0/8; run it in a network namespace of its own.
 //!
 //! `load churn CLOSER THREADS SECONDS` makes connections with so many threads, closed by the `client`, by the
-//! `server`, or with a `rst`, and prints how many there were and in how many ns.
+//! `server`, or with a `rst`, and prints how many there were, in how many ns, and how many in all: each thread
+//! still ends the connection that it is at.
 //!
 //! `load park STATE COUNT` holds so many connections of which one end is in that state (`established`,
 //! `close-wait` or `time-wait`), prints `ready`, and ends when its input does.
@@ -20,11 +21,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 /// No run takes longer, whatever it was told.
 const MAX_SECONDS: u64 = 600;
 /// No run holds more connections, whatever it was told.
 const MAX_PARKED: u32 = 1_000_000;
-/// Connections that one process holds: both ends are its own, and descriptors are limited.
+/// Connections that one process holds: both ends are its own, and descriptors are limited, often to 20,000.
 const PARKED_PER_PROCESS: u32 = 9_000;
 /// Destination addresses: so many times the ephemeral ports.
 const DESTINATIONS: u32 = 250;
@@ -90,7 +93,7 @@ fn churn(closer: &str, count: &str, seconds: &str) -> Result<(), String> {
     for thread in threads {
         thread.join().map_err(|_| "a thread panicked")?.map_err(text)?;
     }
-    say(&format!("{connections} {}", took.as_nanos()))
+    say(&format!("{connections} {} {}", took.as_nanos(), made.load(Ordering::Relaxed)))
 }
 
 /// Who ends a connection, and how.
@@ -184,9 +187,18 @@ impl Drop for Holder {
     }
 }
 
+/// Takes as many descriptors as this process may have: most systems give a thousand to those who do not ask.
+fn allow_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where they are too few, opening a socket says so.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 fn hold(state: &str, first: &str, count: &str) -> Result<(), String> {
     let first: u32 = first.parse().map_err(text)?;
     let count: u32 = count.parse().map_err(text)?;
+    allow_descriptors();
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(text)?;
     let port = listener.local_addr().map_err(text)?.port();
     let mut kept = Vec::new();

@@ -1,6 +1,7 @@
 //! `cargo xtask build`: the eBPF object first, then the daemon that embeds it.
 //!
-//! Input: the workspace and setup's tools. Output: `TARGET/bpf/tcpstate.bpf.o` and the daemon.
+//! Input: the workspace and setup's tools. Output: `TARGET/bpf/tcpstate.bpf.o` and the daemon; for the bench also
+//! `TARGET/bpf/empty.bpf.o`.
 
 use std::{
     env, fs, iter,
@@ -62,17 +63,33 @@ pub(crate) fn cargo(workspace: &Workspace) -> Command {
 /// # Errors
 /// Names the step that failed.
 pub(crate) fn object(workspace: &Workspace, tools: &Tools) -> Result<()> {
+    ebpf_binary(workspace, tools, "tcpstate-ebpf", &workspace.object())
+}
+
+/// Builds the program that does nothing, against which the bench measures; returns its file.
+///
+/// # Errors
+/// Names the step that failed.
+pub(crate) fn empty_object(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
+    let file = workspace.object().with_file_name("empty.bpf.o");
+    ebpf_binary(workspace, tools, "empty", &file)?;
+    Ok(file)
+}
+
+/// Builds one binary of the eBPF crate and copies it to `file`.
+fn ebpf_binary(workspace: &Workspace, tools: &Tools, binary: &str, file: &Path) -> Result<()> {
     // The same folder for both ways would make cargo compile everything anew after a change of way.
     let target = workspace.target.join(match tools.compiler.way {
         Way::Nightly => "ebpf-nightly",
         Way::System => "ebpf",
     });
     let mut cargo = object_command(&tools.compiler, &tools.linker, &target)?;
+    cargo.args(["--bin", binary]);
     cargo.current_dir(&workspace.root);
     child::run(&mut cargo, "compiling the eBPF object")?;
-    let built = target.join(BPF_TARGET).join("release/tcpstate-ebpf");
+    let built = target.join(BPF_TARGET).join("release").join(binary);
     let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    write_if_changed(&workspace.object(), &bytes)?;
+    write_if_changed(file, &bytes)?;
     Ok(())
 }
 

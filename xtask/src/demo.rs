@@ -6,19 +6,20 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::{
-    build, child, host,
+    build, child,
+    daemon::{self, Daemon},
+    host,
+    running::Running,
     say::{say, warn},
     setup::{self, Needs},
     workspace::Workspace,
@@ -50,7 +51,7 @@ pub(crate) fn main(_: &Args) -> Result<ExitCode> {
     let leaky = stage.server("leaky-server")?;
     let careless = stage.server("careless-closer")?;
     let good = stage.server("good-server")?;
-    let watching = Daemon::start(&stage, &daemon)?;
+    let watching = Watching::start(&stage, &daemon)?;
     let mut client = stage.start("churning-client");
     client.arg(COUNT.to_string()).args([&leaky.address, &careless.address, &good.address]);
     let _client = stage.spawn(client.stdin(Stdio::piped()))?;
@@ -121,10 +122,8 @@ impl Stage {
     }
 
     fn spawn(&self, command: &mut Command) -> Result<Running> {
-        let child =
-            command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
         let sudo = self.privilege.iter().flatten().find(|word| word.ends_with("sudo")).cloned();
-        Ok(Running { child, sudo })
+        Running::start(command, sudo)
     }
 
     fn server(&self, program: &str) -> Result<Server> {
@@ -139,36 +138,6 @@ struct Server {
     _running: Running,
 }
 
-/// A process that ends when this does.
-struct Running {
-    child: Child,
-    /// Through which it was started, and has to be ended.
-    sudo: Option<PathBuf>,
-}
-
-impl Running {
-    fn first_line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        let stdout = self.child.stdout.take().context("its output is not ours")?;
-        BufReader::new(stdout).read_line(&mut line).context("its output cannot be read")?;
-        ensure!(!line.is_empty(), "it ended at once");
-        Ok(line.trim().to_owned())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already; either way it is gone then.
-        if let Some(sudo) = &self.sudo {
-            // sudo passes SIGTERM on to what it runs, and takes it from root only.
-            let _ = Command::new(sudo).args(["kill", &self.child.id().to_string()]).status();
-        } else {
-            let _ = self.child.kill();
-        }
-        let _ = self.child.wait();
-    }
-}
-
 /// What the daemon has seen.
 struct Seen {
     tier: String,
@@ -177,45 +146,17 @@ struct Seen {
     resets: Vec<Value>,
 }
 
-struct Daemon {
-    address: String,
-    _running: Running,
-}
+struct Watching(Daemon);
 
-impl Daemon {
+impl Watching {
     fn start(stage: &Stage, daemon: &Path) -> Result<Self> {
         let mut command = stage.privileged(daemon);
-        command.args(["daemon", "--web.listen-address", "127.0.0.1:0", "--reconcile-interval", "1s"]);
-        let mut running = stage.spawn(command.stderr(Stdio::piped()))?;
-        let lines =
-            BufReader::new(running.child.stderr.take().context("the daemon's output is not ours")?).lines();
-        let mut address = None;
-        let mut said = Vec::new();
-        let mut lines = lines.map_while(Result::ok);
-        for line in lines.by_ref() {
-            if let Some((_, url)) = line.split_once("listening on http://") {
-                address = Some(url.trim().to_owned());
-            }
-            let ready = line.contains("ready");
-            said.push(line);
-            if ready {
-                break;
-            }
-        }
-        let Some(address) = address else { bail!("the daemon did not start: {}", said.join("\n")) };
-        // Its output is read to the end, so that it never waits for us.
-        thread::spawn(move || lines.for_each(drop));
-        Ok(Self { address, _running: running })
+        command.args(daemon::ARGUMENTS).args(["--reconcile-interval", "1s"]);
+        Ok(Self(Daemon::of(stage.spawn(command.stderr(Stdio::piped()))?)?))
     }
 
     fn json(&self, path: &str) -> Result<Value> {
-        let mut stream = TcpStream::connect(&self.address).context("the daemon does not answer")?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address)?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("the daemon's answer has no body")?;
-        ensure!(head.contains(" 200 "), "the daemon says {body}");
-        serde_json::from_str(body).context("the daemon's answer is not JSON")
+        self.0.connect()?.json(path)
     }
 
     fn list(&self, path: &str, key: &str) -> Result<Vec<Value>> {

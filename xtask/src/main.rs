@@ -4,14 +4,18 @@
 //! Must not know how tcpstate works: it knows the project's files, not their meaning.
 #![expect(clippy::print_stdout, reason = "a command line tool talks on stdout; say.rs does most of it")]
 
+mod bench;
 mod build;
 mod child;
+mod daemon;
 mod demo;
 mod host;
+mod http;
 mod install;
 mod lint;
 mod packaging;
 mod run;
+mod running;
 mod say;
 mod setup;
 mod test;
@@ -44,6 +48,7 @@ enum Task {
     Run(run::Args),
     Demo(demo::Args),
     Test(test::Args),
+    Bench(bench::Args),
     Lint(lint::Args),
     Tidy(tidy::Args),
     Install(install::Args),
@@ -67,6 +72,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Run(args) => run::main(&args),
         Task::Demo(args) => demo::main(&args),
         Task::Test(args) => test::main(&args),
+        Task::Bench(args) => bench::main(&args),
         Task::Lint(args) => lint::main(&args),
         Task::Tidy(args) => tidy::main(&args),
         Task::Install(args) => install::main(&args),

@@ -16,7 +16,7 @@ pub(crate) mod cargo_deny;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 
 pub(crate) use self::compiler::{BPF_TARGET, Compiler, Way};
 use self::{
@@ -98,6 +98,22 @@ pub(crate) fn ensure(needs: Needs) -> Result<Tools> {
         survey.compiler.map_err(|it| anyhow!("no eBPF compiler: {}; {}", it.nightly, it.system))?;
     let Some(linker) = survey.linker else { bail!("bpf-linker is missing after it was built") };
     Ok(Tools { compiler, linker, promtool: survey.promtool })
+}
+
+/// Makes sure that `program`, which the bench measures beside tcpstate, is there; installs its `package` otherwise.
+///
+/// # Errors
+/// When it is missing and cannot be installed from here.
+pub(crate) fn peer(program: &str, package: &str) -> Result<PathBuf> {
+    let places = Places::of_this_machine()?;
+    if places.program(program).is_none() {
+        ensure!(places.program("apt-get").is_some(), "this machine has no apt-get to install {package} with");
+        let privilege = Privilege::of_this_process();
+        ensure!(privilege != Privilege::None, "installing {package} takes root");
+        say(advice::about_to_install(&[package]));
+        apt::install(&[package], privilege)?;
+    }
+    places.program(program).ok_or_else(|| anyhow!("the package {package} brings no {program}"))
 }
 
 fn install_build_needs(lock: &Lock, places: &Places, privilege: Privilege) -> Result<()> {

@@ -1,0 +1,76 @@
+//! A process that ends when its handle goes: nothing that xtask starts outlives it.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, ChildStderr, Command},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+
+pub(crate) struct Running {
+    child: Child,
+    /// Through which it was started, and has to be ended.
+    sudo: Option<PathBuf>,
+}
+
+impl Running {
+    /// # Errors
+    /// Names the program that cannot be started.
+    pub(crate) fn start(command: &mut Command, sudo: Option<PathBuf>) -> Result<Self> {
+        let child =
+            command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        Ok(Self { child, sudo })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// # Errors
+    /// When it ends without a word.
+    pub(crate) fn first_line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        let stdout = self.child.stdout.take().context("its output is not ours")?;
+        BufReader::new(stdout).read_line(&mut line).context("its output cannot be read")?;
+        ensure!(!line.is_empty(), "it ended at once");
+        Ok(line.trim().to_owned())
+    }
+
+    pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
+    /// Closes its input, which is how our own programs are told to end, and waits until it has.
+    ///
+    /// # Errors
+    /// When it takes longer than `patience`; it is killed then.
+    pub(crate) fn finish(mut self, patience: Duration) -> Result<()> {
+        drop(self.child.stdin.take());
+        let deadline = Instant::now() + patience;
+        while !self.has_ended() {
+            ensure!(Instant::now() < deadline, "a program did not end within {} s", patience.as_secs());
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already; either way it is gone then.
+        if let Some(sudo) = &self.sudo {
+            // sudo passes SIGTERM on to what it runs, and takes it from root only.
+            let _ = Command::new(sudo).args(["kill", &self.child.id().to_string()]).status();
+        } else {
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
