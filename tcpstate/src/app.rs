@@ -8,6 +8,8 @@ mod memory;
 mod pace;
 pub mod source;
 
+pub use memory::room_for_sockets;
+
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail};

@@ -38,6 +38,8 @@ fn each_wrong_flag_is_named_with_what_is_wrong() {
         (&["daemon", "--web.listen-address", "nonsense"], "--web.listen-address"),
         (&["daemon", "--ring-size", "5000"], "power of two"),
         (&["daemon", "--max-sockets", "0"], "1..=16777216"),
+        (&["daemon", "--max-memory", "lots"], "such as 256MiB"),
+        (&["daemon", "--max-memory", "1MiB"], "leaves no room for sockets"),
         (&["daemon", "--reconcile-interval", "1ms"], "less than 100ms"),
         (&["daemon", "--reconcile-interval", "soon"], "not a duration"),
         (&["no-such-command"], "no-such-command"),

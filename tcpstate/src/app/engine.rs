@@ -37,7 +37,7 @@ const PORTION: usize = 1024;
 const WATCH_PORTIONS: usize = 64;
 /// From one look into the ring to the next while records come in, and at most while none do.
 const DRAIN_BUSY: Duration = Duration::from_millis(50);
-const DRAIN_IDLE: Duration = Duration::from_millis(400);
+const DRAIN_IDLE: Duration = Duration::from_millis(800);
 /// Where there are more sockets than this, what a census or a look-up took is given back at once.
 const MANY: u64 = 10_000;
 
@@ -60,8 +60,8 @@ pub(super) struct Engine {
     next_event: u64,
     watched: bool,
     drain_every: Duration,
-    /// Transitions at the last look at the slots that was due.
-    looked_at: u64,
+    /// Transitions, and reports that were none, at the last two looks at the slots, the latest first.
+    looked_at: [u64; 2],
 }
 
 impl Engine {
@@ -95,7 +95,7 @@ impl Engine {
             next_event: 0,
             watched: false,
             drain_every: DRAIN_BUSY,
-            looked_at: 0,
+            looked_at: [u64::MAX; 2],
         }
     }
 
@@ -184,22 +184,31 @@ impl Engine {
     /// Looks at the kernel side's slots before others can have taken the places of sockets that have just ended.
     /// Returns whether it was time.
     fn look_in_time(&mut self) -> bool {
-        let Some(transitions) = self.counters().map(|counters| sum(&counters)) else { return false };
         let Some(kernel) = &mut self.source.kernel else { return false };
+        let places = kernel.slots().places() as u64;
         // A socket that ends in a mini-socket makes three transitions at least.
-        let due = transitions.wrapping_sub(self.looked_at) >= kernel.slots().places() as u64;
+        let due = self.transitions().is_some_and(|now| now.wrapping_sub(self.looked_at[0]) >= places);
         if due {
-            self.looked_at = transitions;
             self.look();
         }
         due
     }
 
-    /// Takes note of what the kernel side remembers.
+    /// Takes note of what the kernel side remembers, if anything has happened since the time before last: what was
+    /// counted by then may have been written a moment later.
     fn look(&mut self) {
-        if let Some(kernel) = &mut self.source.kernel {
+        let Some(transitions) = self.transitions() else { return };
+        if self.looked_at != [transitions; 2]
+            && let Some(kernel) = &mut self.source.kernel
+        {
+            self.looked_at = [transitions, self.looked_at[0]];
             kernel.slots().look(clock::monotonic_ns(), |note| self.tracker.note(note));
         }
+    }
+
+    fn transitions(&self) -> Option<u64> {
+        // Reports of the state that a socket is in already say who acts.
+        self.counters().map(|counters| sum(&counters) + counters.ignored)
     }
 
     fn tell(batches: &broadcast::Sender<Arc<Batch>>, next_event: &mut u64, events: Vec<Event>) {

@@ -1,4 +1,30 @@
-//! Memory that is not needed any more.
+//! How much memory the daemon takes, and giving back what it does not need any more.
+
+use anyhow::{Context, Result};
+
+/// What the daemon takes without any socket: itself, the kernel side's table of slots, the lists of resets, and what
+/// waits for a watcher. The ring comes twice on top, since it is mapped twice.
+const ITSELF: u64 = 48 << 20;
+/// What a socket takes in the table and in its indexes, if it parks and is held, with its share of what a census and a
+/// look-up take while they are done; `tcpstate/docs/performance.md` has what it comes to.
+const SOCKET: u64 = 256;
+
+/// For how many sockets a limit, bytes, leaves room.
+///
+/// # Errors
+/// If it is too small even for one: one sentence.
+pub fn room_for_sockets(max_memory: u64, ring_bytes: u32) -> Result<usize> {
+    let itself = ITSELF + 2 * u64::from(ring_bytes);
+    let room = max_memory.checked_sub(itself).map(|rest| rest / SOCKET).filter(|room| *room > 0);
+    let room = room.with_context(|| {
+        format!(
+            "--max-memory {} MiB leaves no room for sockets: the daemon itself takes up to {} MiB",
+            max_memory >> 20,
+            itself >> 20
+        )
+    })?;
+    Ok(usize::try_from(room)?)
+}
 
 /// Gives memory that was freed back to the system; the allocator keeps it otherwise.
 pub(super) fn give_back() {
@@ -6,5 +32,25 @@ pub(super) fn give_back() {
     // SAFETY: takes a number, touches only the allocator's own free lists.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room_for_sockets;
+
+    #[test]
+    fn what_is_left_is_for_sockets() {
+        assert_eq!(room_for_sockets(256 << 20, 4 << 20).expect("room"), 819_200);
+        assert_eq!(room_for_sockets((56 << 20) + 256, 4 << 20).expect("room"), 1);
+    }
+
+    #[test]
+    fn limit_that_leaves_nothing_says_what_would_be_enough() {
+        let error = room_for_sockets(32 << 20, 4 << 20).expect_err("too little").to_string();
+        assert_eq!(
+            error,
+            "--max-memory 32 MiB leaves no room for sockets: the daemon itself takes up to 56 MiB"
+        );
     }
 }

@@ -7,7 +7,10 @@ use clap::{Args as ClapArgs, ValueEnum};
 
 use crate::{
     app::{self, Config, source::Wanted},
-    serve::{ask::Limits, params::duration},
+    serve::{
+        ask::Limits,
+        params::{bytes, duration},
+    },
 };
 
 /// How log lines look.
@@ -28,9 +31,14 @@ pub struct Args {
     /// dumps otherwise; `tcpstate check` says which
     #[arg(long, value_enum, default_value = "auto")]
     source: Wanted,
-    /// Sockets to keep in memory at most; what finds no room is counted
-    #[arg(long, value_name = "NUMBER", default_value_t = 1_048_576, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
-    max_sockets: u32,
+    /// Memory to take at most, as a number of bytes or with KiB, MiB or GiB. What is left beside the daemon itself
+    /// is for sockets, 256 bytes each; where they need more, sockets that neither park nor are in `TIME_WAIT` go
+    /// first, and what goes is counted
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = bytes::parse)]
+    max_memory: u64,
+    /// Sockets to keep in memory at most; what finds no room is counted [default: what --max-memory has room for]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    max_sockets: Option<u32>,
     /// Bytes of the ring buffer from the kernel: a power of two from 4096 to 1 GiB
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = ring_bytes)]
     ring_size: u32,
@@ -55,11 +63,13 @@ pub struct Args {
 /// One sentence: which address, which privilege, or which part of the kernel stands in the way.
 pub fn run(args: &Args) -> Result<ExitCode> {
     start_logging(args);
+    let room = app::room_for_sockets(args.max_memory, args.ring_size)?;
     app::run(&Config {
         listen: args.listen.clone(),
         source: args.source,
         limits: Limits {
-            max_sockets: args.max_sockets as usize,
+            max_sockets: args.max_sockets.map_or(room, |sockets| room.min(sockets as usize)),
+            max_memory: args.max_memory,
             max_resets: 10_000,
             ring_bytes: args.ring_size,
             top_owners: args.top_owners as usize,

@@ -122,6 +122,8 @@ pub struct Readings {
 /// The limits in force.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Bytes, all in all.
+    pub max_memory: u64,
     pub max_sockets: usize,
     pub max_resets: usize,
     pub ring_bytes: u32,

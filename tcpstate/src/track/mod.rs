@@ -79,7 +79,7 @@ impl Tracker {
     pub fn new(limits: Limits, counted: bool) -> Self {
         Self {
             table: Table::new(limits.max_sockets),
-            notes: Notes::new(limits.max_sockets),
+            notes: Notes::new(limits.max_sockets.div_ceil(2)),
             gauges: Gauges::new(counted),
             resets: Resets::new(limits.max_resets),
             parked: Vec::new(),

@@ -131,6 +131,8 @@ impl Census {
 /// The limits in force.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Limits {
+    /// Memory that the daemon takes at most, bytes.
+    pub max_memory_bytes: u64,
     /// Sockets in the table at most.
     pub max_sockets: u64,
     /// Resets that are kept at most.
@@ -145,6 +147,7 @@ pub struct Limits {
 impl From<ask::Limits> for Limits {
     fn from(limits: ask::Limits) -> Self {
         Self {
+            max_memory_bytes: limits.max_memory,
             max_sockets: limits.max_sockets as u64,
             max_resets: limits.max_resets as u64,
             ring_bytes: limits.ring_bytes,

@@ -1,6 +1,7 @@
 //! Query parameters, read strictly: a name that is not known, or one that is given twice, is an error and
 //! not a filter that silently does nothing.
 
+pub mod bytes;
 pub(super) mod cursor;
 pub mod duration;
 pub(super) mod limit;

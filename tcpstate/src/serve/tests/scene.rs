@@ -270,7 +270,13 @@ pub(crate) fn readings() -> Readings {
             drift: 3,
         }),
         holder_lookup: "task_file",
-        limits: Limits { max_sockets: 100_000, max_resets: 1000, ring_bytes: 1 << 20, top_owners: 20 },
+        limits: Limits {
+            max_memory: 64 << 20,
+            max_sockets: 100_000,
+            max_resets: 1000,
+            ring_bytes: 1 << 20,
+            top_owners: 20,
+        },
     }
 }
 

@@ -115,7 +115,7 @@ fn the_status_says_what_is_seen_and_what_is_missed() {
         },
         "losses": {"transition": 6, "reset_sent": 5, "reset_received": 4, "malformed": 1, "missed": 5, "acted": 0, "note": 3, "socket": 2, "watch": 0},
         "late_events": 9, "unknown_states": 1,
-        "limits": {"max_sockets": 100_000, "max_resets": 1000, "ring_bytes": 1_048_576, "top_owners": 20},
+        "limits": {"max_memory_bytes": 67_108_864, "max_sockets": 100_000, "max_resets": 1000, "ring_bytes": 1_048_576, "top_owners": 20},
         "holder_lookup": "task_file", "tracked_sockets": 5, "unattributed_sockets": 1
     });
     assert_eq!(status, expected);

@@ -65,7 +65,7 @@ fn note_waits_for_a_census_that_could_show_its_socket_and_no_longer() {
 
 #[test]
 fn notes_are_bounded_and_what_has_no_room_is_counted() {
-    let mut tracker = tracker(2);
+    let mut tracker = tracker(4);
     for cookie in [1, 2, 2, 3, 4] {
         tracker.note(note(cookie, TcpState::TimeWait, SECOND));
     }
