@@ -71,7 +71,7 @@ pub(crate) fn object(workspace: &Workspace, tools: &Tools) -> Result<()> {
 /// # Errors
 /// Names the step that failed.
 pub(crate) fn empty_object(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
-    let file = workspace.object().with_file_name("empty.bpf.o");
+    let file = workspace.empty_object();
     ebpf_binary(workspace, tools, "empty", &file)?;
     Ok(file)
 }

@@ -23,6 +23,8 @@ use crate::{
 
 /// Tells tests where promtool is.
 const PROMTOOL_VARIABLE: &str = "TCPSTATE_PROMTOOL";
+/// Tells tests where the eBPF program is that does nothing.
+const EMPTY_VARIABLE: &str = "TCPSTATE_EMPTY_OBJECT";
 
 /// Builds everything, runs all tests, and ends with `tidy`.
 ///
@@ -43,6 +45,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     let tools = setup::ensure(Needs::Test)?;
     build::everything(&workspace, &tools, false)?;
+    build::empty_object(&workspace, &tools)?;
 
     let privilege = Privilege::of_this_process();
     // Compiling apart keeps cargo's progress on the terminal; the tests' own output is read below.
@@ -73,6 +76,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
 fn test_command(workspace: &Workspace, tools: &Tools, privilege: Privilege) -> Result<Command> {
     let mut cargo = build::cargo(workspace);
     cargo.args(["test", "--workspace", "--exclude", "tcpstate-ebpf", "--no-fail-fast"]);
+    cargo.env(EMPTY_VARIABLE, workspace.empty_object());
     if let Some(promtool) = &tools.promtool {
         cargo.env(PROMTOOL_VARIABLE, promtool);
     }

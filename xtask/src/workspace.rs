@@ -38,6 +38,11 @@ impl Workspace {
         self.target.join("bpf").join("tcpstate.bpf.o")
     }
 
+    /// The eBPF program that does nothing, against which others are measured.
+    pub(crate) fn empty_object(&self) -> PathBuf {
+        self.object().with_file_name("empty.bpf.o")
+    }
+
     /// The daemon of one profile.
     pub(crate) fn daemon(&self, release: bool) -> PathBuf {
         self.target.join(if release { "release" } else { "debug" }).join("tcpstate")

@@ -243,7 +243,7 @@ impl Engine {
                 let cost_ns = cost_ns + taken.cpu_ns + clock::thread_cpu_ns().saturating_sub(begun_ns);
                 self.pace.ended(scope, taken.finished_ns, Duration::from_nanos(cost_ns));
                 self.census_running = None;
-                self.census_taken(&taken, drift);
+                self.census_taken(scope, &taken, drift);
                 return;
             }
             Part::Fails(error) => {
@@ -263,7 +263,7 @@ impl Engine {
         self.tracker.census_ends(taken.finished_ns, counters)
     }
 
-    fn census_taken(&mut self, taken: &Taken, (sockets, drift): (u64, u64)) {
+    fn census_taken(&mut self, scope: Scope, taken: &Taken, (sockets, drift): (u64, u64)) {
         if let Some(kernel) = &mut self.source.kernel
             && let Err(error) = kernel.stand_by()
         {
@@ -280,6 +280,7 @@ impl Engine {
             );
         }
         self.census = Some(CensusReading {
+            scope,
             finished_ns: taken.finished_ns,
             took_ns: taken.finished_ns - taken.started_ns,
             sockets,

@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use tcpstate_common::Counters;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::track::{Event, Filter, GivenUp, Holder, Owner, ParkedGroup, Reset, Socket, SocketCounts, Tier};
+use crate::track::{
+    Event, Filter, GivenUp, Holder, Owner, ParkedGroup, Reset, Scope, Socket, SocketCounts, Tier,
+};
 
 /// A question, with the way back for its answer.
 #[derive(Debug)]
@@ -146,6 +148,8 @@ pub struct Probe {
 /// The last census.
 #[derive(Clone, Copy, Debug)]
 pub struct CensusReading {
+    /// Which states it asked about.
+    pub scope: Scope,
     /// Monotonic ns.
     pub finished_ns: u64,
     pub took_ns: u64,

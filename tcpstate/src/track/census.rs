@@ -75,6 +75,15 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The name in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::NotEstablished => "not_established",
+        }
+    }
+
     /// Whether sockets in this state are shown.
     #[must_use]
     pub fn has(self, state: TcpState) -> bool {

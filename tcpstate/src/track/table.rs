@@ -281,9 +281,17 @@ impl Table {
         if self.ended.get(&row.cookie).is_some_and(|ended_ns| *ended_ns >= started_ns) {
             return;
         }
-        let socket = merge(row, self.get(row.cookie), notes.take(row), started_ns);
-        self.put(&socket);
-        if let Some(place) = self.place(row.cookie) {
+        let place = self.place(row.cookie);
+        let before = place.map(|place| self.sockets[place].unpack());
+        let socket = merge(row, before, notes.take(row), started_ns);
+        let place = match place {
+            Some(place) => {
+                self.replace(place, &socket);
+                Some(place)
+            }
+            None => self.insert(&socket),
+        };
+        if let Some(place) = place {
             self.sockets[place].seen = self.census;
         }
     }
@@ -301,19 +309,32 @@ impl Table {
 
     /// Puts a socket where it was, or makes room for it.
     fn put(&mut self, socket: &Socket) {
-        if let Some(place) = self.place(socket.cookie) {
-            let old = self.sockets[place];
-            self.sockets[place] = Packed::new(socket, old.seen);
-            if old.state() != socket.state {
-                self.count_out(&old);
-                self.count_in(&self.sockets[place].clone());
-            }
-        } else if self.make_room(importance(socket.state)) {
-            let packed = Packed::new(socket, self.census.wrapping_sub(1));
-            self.sockets.push(packed);
-            self.places.pushed(&self.sockets);
-            self.count_in(&packed);
+        match self.place(socket.cookie) {
+            Some(place) => self.replace(place, socket),
+            None => drop(self.insert(socket)),
         }
+    }
+
+    fn replace(&mut self, place: usize, socket: &Socket) {
+        let old = self.sockets[place];
+        let new = Packed::new(socket, old.seen);
+        self.sockets[place] = new;
+        if old.state() != new.state() {
+            self.count_out(&old);
+            self.count_in(&new);
+        }
+    }
+
+    /// Returns the place, or nothing where there is no room.
+    fn insert(&mut self, socket: &Socket) -> Option<usize> {
+        if !self.make_room(importance(socket.state)) {
+            return None;
+        }
+        let packed = Packed::new(socket, self.census.wrapping_sub(1));
+        self.sockets.push(packed);
+        self.places.pushed(&self.sockets);
+        self.count_in(&packed);
+        Some(self.sockets.len() - 1)
     }
 
     fn remove(&mut self, place: usize) -> Socket {

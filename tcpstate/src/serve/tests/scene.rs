@@ -12,7 +12,7 @@ use crate::{
     serve::ask::{CensusReading, Limits, Probe, Readings},
     track::{
         Actor, Comm, Event, Family, Gauges, GivenUp, Holder, Note, Owner, ParkedGroup, Process, Reset,
-        ResetReceived, ResetSent, Resets, Row, Tier, Timer, Tracker, Transition, Tuple,
+        ResetReceived, ResetSent, Resets, Row, Scope, Tier, Timer, Tracker, Transition, Tuple,
         parked::Blamed,
         tests::{Census, tally},
     },
@@ -261,6 +261,7 @@ pub(crate) fn readings() -> Readings {
             },
         ],
         census: Some(CensusReading {
+            scope: Scope::All,
             finished_ns: NOW_NS - 3 * S,
             took_ns: 5_000_000,
             sockets: 5,

@@ -1,0 +1,219 @@
+//! What each room takes for one thing, and for many: records, events, censuses, questions, and a scrape.
+//! `cargo bench -p tcpstate` after `cargo xtask build --release`.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hint::black_box,
+    sync::Arc,
+};
+
+use axum::{body::Body, http::Request};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use tcpstate::{
+    observe::{decode, sock_diag},
+    serve::{
+        self,
+        ask::{Engine, Limits, Question, Readings},
+    },
+    track::{
+        self, Comm, Event, Family, Filter, Gauges, GivenUp, Holder, Holders, Key, Row, Scope, Tier, Timer,
+        Tracker, Transition, Tuple,
+    },
+};
+use tcpstate_common::{Counters, TcpState};
+use tokio::sync::{mpsc, watch};
+use tower::ServiceExt;
+
+/// Sockets in the table.
+const SIZES: [u64; 3] = [1_000, 100_000, 500_000];
+/// The beginning of time, monotonic ns.
+const BEGIN_NS: u64 = 1_000_000_000;
+
+fn tuple(number: u64) -> Tuple {
+    let [.., a, b, c] = number.to_be_bytes();
+    Tuple { family: Family::V4, local: ([10, 0, 0, 1], 8080).into(), remote: ([10, a, b, c], 40_000).into() }
+}
+
+/// Every fourth socket parks.
+fn row(number: u64) -> Row {
+    Row {
+        cookie: number * 7,
+        netns: 1,
+        tuple: tuple(number),
+        state: if number.is_multiple_of(4) { TcpState::CloseWait } else { TcpState::Established },
+        timer: Timer::None,
+        expires_ms: 0,
+        retransmits: 0,
+        rqueue: 0,
+        wqueue: 0,
+        uid: Some(1000),
+        inode: 77,
+    }
+}
+
+fn rows(count: u64) -> Vec<Row> {
+    (1..=count).map(row).collect()
+}
+
+fn tracker(rows: &[Row]) -> Tracker {
+    let mut tracker = Tracker::new(track::Limits { max_sockets: 1 << 20, max_resets: 10_000 }, true);
+    census(&mut tracker, rows, BEGIN_NS);
+    tracker
+}
+
+fn census(tracker: &mut Tracker, rows: &[Row], at_ns: u64) {
+    tracker.census_begins(Scope::All, at_ns);
+    for rows in rows.chunks(1024) {
+        tracker.census_shows(rows, at_ns);
+    }
+    tracker.census_ends(at_ns, Some((&Counters::ZERO, &Counters::ZERO)));
+}
+
+fn transition(number: u64, at_ns: u64, from: TcpState, to: TcpState) -> Event {
+    Event::Transition(Transition {
+        at_ns,
+        cookie: Some(number * 7),
+        netns: 1,
+        tuple: tuple(number),
+        from,
+        to,
+        entered_ns: None,
+        actor: None,
+        error: 0,
+        inferred: false,
+    })
+}
+
+fn decoding(c: &mut Criterion) {
+    let mut record = [0_u8; size_of::<tcpstate_common::Event>()];
+    let family = record.len() - 19;
+    record[family..family + 3].copy_from_slice(&[2, 1, 8]);
+    c.bench_function("decode/record", |b| b.iter(|| decode::record(black_box(&record))));
+    let mut message = [0_u8; 72];
+    message[..2].copy_from_slice(&[2, 8]);
+    c.bench_function("decode/socket", |b| b.iter(|| sock_diag::row(black_box(&message), 1)));
+}
+
+/// A socket closes and another one takes its place: two events.
+fn events(c: &mut Criterion) {
+    let mut group = c.benchmark_group("track/event");
+    for size in SIZES {
+        let mut tracker = tracker(&rows(size));
+        let mut number = 0;
+        group.throughput(Throughput::Elements(2));
+        group.bench_function(BenchmarkId::from_parameter(size), |b| {
+            b.iter(|| {
+                number = number % size + 1;
+                let at_ns = BEGIN_NS * 100 + number;
+                tracker.ingest(&mut transition(number, at_ns, TcpState::CloseWait, TcpState::LastAck));
+                tracker.ingest(&mut transition(number, at_ns + 1, TcpState::LastAck, TcpState::CloseWait));
+            });
+        });
+    }
+}
+
+fn reconciling(c: &mut Criterion) {
+    let mut group = c.benchmark_group("track/census");
+    group.sample_size(10);
+    for size in SIZES {
+        let rows = rows(size);
+        let mut tracker = tracker(&rows);
+        let mut at_ns = BEGIN_NS;
+        group.throughput(Throughput::Elements(size));
+        group.bench_function(BenchmarkId::from_parameter(size), |b| {
+            b.iter(|| {
+                at_ns += 1;
+                census(&mut tracker, &rows, at_ns);
+            });
+        });
+    }
+}
+
+fn questions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("track/page");
+    for size in SIZES {
+        let tracker = tracker(&rows(size));
+        let parked = Filter { state: Some(TcpState::CloseWait), limit: 100, ..Filter::default() };
+        group.bench_function(BenchmarkId::new("state", size), |b| b.iter(|| tracker.page(&parked, BEGIN_NS)));
+        let searched = Filter { port: Some(8080), ..parked };
+        group
+            .bench_function(BenchmarkId::new("port", size), |b| b.iter(|| tracker.page(&searched, BEGIN_NS)));
+    }
+}
+
+fn blaming(c: &mut Criterion) {
+    let mut group = c.benchmark_group("track/attribute");
+    group.sample_size(10);
+    for size in SIZES {
+        let rows = rows(size);
+        let parked = rows.iter().filter(|row| row.state == TcpState::CloseWait);
+        let held = parked.clone().zip(0..).map(|(row, fd)| {
+            let holder = Holder { pid: 1 + fd / 9000, fd, comm: Comm::new("leaky"), start_boottime_ns: 1 };
+            (Key::Cookie(row.cookie), holder)
+        });
+        let holders = Holders::new(BEGIN_NS, Vec::new(), Vec::new(), held);
+        let mut tracker = tracker(&rows);
+        group.bench_function(BenchmarkId::from_parameter(size), |b| {
+            b.iter(|| tracker.attribute(&holders, &HashMap::new(), 20, BEGIN_NS));
+        });
+    }
+}
+
+fn readings() -> Readings {
+    Readings {
+        now_ns: BEGIN_NS,
+        started_ns: 0,
+        ready: true,
+        tier: Tier::B,
+        tier_reason: None,
+        sockets: Gauges::new(true).read(Some(&Counters::ZERO), BEGIN_NS),
+        counters: Some(Arc::new(Counters::ZERO)),
+        reset_reasons: Arc::new(BTreeMap::new()),
+        parked: Vec::new(),
+        unattributed: 0,
+        tracked: 0,
+        given_up: GivenUp::default(),
+        malformed: 0,
+        probes: Vec::new(),
+        census: None,
+        holder_lookup: "task_file",
+        limits: Limits {
+            max_memory: 1 << 28,
+            max_sockets: 1 << 20,
+            max_resets: 10_000,
+            ring_bytes: 1 << 22,
+            top_owners: 20,
+        },
+    }
+}
+
+/// A scrape from the request to the last byte, but for the network.
+fn scraping(c: &mut Criterion) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    let (questions, mut asked) = mpsc::channel(1);
+    let (_stop, stopping) = watch::channel(false);
+    runtime.spawn(async move {
+        while let Some(question) = asked.recv().await {
+            if let Question::Readings(answer) = question {
+                let _ = answer.send(readings());
+            }
+        }
+    });
+    let router = serve::router(Engine(questions), stopping);
+    c.bench_function("serve/metrics", |b| {
+        b.iter_batched(
+            || (router.clone(), Request::get("/metrics").header("host", "localhost").body(Body::empty())),
+            |(router, request)| {
+                runtime.block_on(async {
+                    let Ok(request) = request else { return 0 };
+                    let Ok(answer) = router.oneshot(request).await;
+                    axum::body::to_bytes(answer.into_body(), 1 << 20).await.map_or(0, |body| body.len())
+                })
+            },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+criterion_group!(rooms, decoding, events, reconciling, questions, blaming, scraping);
+criterion_main!(rooms);
