@@ -22,6 +22,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use serde_json::Value;
 
 use self::{
     bpf::Bpftool,
@@ -30,7 +31,7 @@ use self::{
 };
 use crate::{
     build, child, host,
-    say::say,
+    say::{say, warn},
     setup::{self, Needs, Tools},
     workspace::Workspace,
 };
@@ -89,33 +90,47 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     };
     let mut report = Report::new(&conditions)?;
     let wanted = |part| args.only.is_none_or(|only| only == part);
-    if wanted(Part::Churn) {
+    let mut failed = false;
+    let mut take = |name: &str, part, measured: &mut dyn FnMut() -> Result<(String, Value)>| {
+        if !wanted(part) {
+            return;
+        }
+        match measured() {
+            Ok((markdown, json)) => report.add(name, markdown, json),
+            // What the other parts have measured is not lost with it.
+            Err(error) => {
+                warn(format!("{name} is left out: {error:#}"));
+                failed = true;
+            }
+        }
+    };
+    take("churn", Part::Churn, &mut || {
         let churn = churn::measure(&subjects, conditions.rounds, conditions.seconds)?;
-        report.add("churn", churn.markdown(), churn.json());
-    }
-    if wanted(Part::Kernel) {
+        Ok((churn.markdown(), churn.json()))
+    });
+    take("kernel", Part::Kernel, &mut || {
         let kernel = kernel::measure(&subjects, conditions.rounds, conditions.seconds)?;
-        report.add("kernel", kernel.markdown(), kernel.json());
-    }
-    if wanted(Part::Scale) {
+        Ok((kernel.markdown(), kernel.json()))
+    });
+    take("scale", Part::Scale, &mut || {
         let scale = scale::measure(&subjects, args.quick)?;
-        report.add("scale", scale.markdown(), scale.json());
-    }
-    if wanted(Part::Idle) {
+        Ok((scale.markdown(), scale.json()))
+    });
+    take("idle", Part::Idle, &mut || {
         let idle = idle::measure(&subjects, args.quick)?;
-        report.add("idle", idle.markdown(), idle.json());
-    }
-    if wanted(Part::Storm) {
+        Ok((idle.markdown(), idle.json()))
+    });
+    take("storm", Part::Storm, &mut || {
         let storm = storm::measure(&subjects, args.quick)?;
-        report.add("storm", storm.markdown(), storm.json());
-    }
+        Ok((storm.markdown(), storm.json()))
+    });
     println!("\n{}", report.markdown());
     let folder = report.write(&workspace)?;
     say(format!("wrote bench.json and bench.md to {}", folder.display()));
     if args.record {
         say(format!("wrote {}", report.record(&workspace)?));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Builds and installs what the parts start.

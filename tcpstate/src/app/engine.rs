@@ -142,7 +142,9 @@ impl Engine {
                         if any || self.watched { DRAIN_BUSY } else { (self.drain_every * 2).min(DRAIN_IDLE) };
                     drain_at = clock::instant() + self.drain_every;
                 }
-                () = sleep_until(census_at), if self.census_running.is_none() => self.take_census(&censuses),
+                () = sleep_until(census_at), if self.census_running.is_none() => {
+                    self.take_census(self.pace.scope(clock::monotonic_ns()), &censuses);
+                }
             }
         }
     }
@@ -220,9 +222,8 @@ impl Engine {
         }
     }
 
-    fn take_census(&mut self, censuses: &Taker) {
+    fn take_census(&mut self, scope: Scope, censuses: &Taker) {
         if self.census_running.is_none() {
-            let scope = self.pace.scope(clock::monotonic_ns());
             self.census_running = Some((scope, 0));
             censuses.ask(scope);
         }
@@ -248,7 +249,7 @@ impl Engine {
             }
             Part::Fails(error) => {
                 error!("the census failed: {error}");
-                self.pace.ended(*scope, clock::monotonic_ns(), Duration::ZERO);
+                self.pace.failed(clock::monotonic_ns());
                 self.census_running = None;
                 return;
             }
@@ -357,12 +358,18 @@ impl Engine {
     /// Starts a census if the last one that shows such sockets is too old. Returns whether the question waits for
     /// it.
     fn wants_census(&mut self, filter: &Filter, censuses: &Taker) -> bool {
-        let Some((ended_ns, cost)) = self.pace.last(scope_of(filter)) else { return true };
-        let age = Duration::from_nanos(clock::monotonic_ns().saturating_sub(ended_ns));
-        if pace::is_fresh(age, cost) {
+        if self.pace.has_failed() {
             return false;
         }
-        self.take_census(censuses);
+        let scope = scope_of(filter);
+        let Some((ended_ns, cost)) = self.pace.last(scope) else { return true };
+        let now_ns = clock::monotonic_ns();
+        if pace::is_fresh(Duration::from_nanos(now_ns.saturating_sub(ended_ns)), cost) {
+            return false;
+        }
+        // Where all sockets are quickly counted, all of them are.
+        let scope = if scope == Scope::All { scope } else { self.pace.scope(now_ns) };
+        self.take_census(scope, censuses);
         cost <= CHEAP
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Pace {
     interval: Duration,
     all: Option<Last>,
     some: Option<Last>,
+    /// When the last one failed, monotonic ns, if it did.
+    failed_ns: Option<u64>,
 }
 
 /// When the last census of a kind ended, and what it cost.
@@ -49,12 +51,13 @@ impl Last {
 
 impl Pace {
     pub(super) fn new(interval: Duration) -> Self {
-        Self { interval, all: None, some: None }
+        Self { interval, all: None, some: None, failed_ns: None }
     }
 
     /// A census has ended. One of all sockets is one of some of them, too.
     pub(super) fn ended(&mut self, scope: Scope, ended_ns: u64, cost: Duration) {
         let last = Last { ended_ns, cost };
+        self.failed_ns = None;
         match scope {
             Scope::All => {
                 self.all = Some(last);
@@ -65,8 +68,21 @@ impl Pace {
         }
     }
 
+    /// A census has failed. What was seen before stays as old as it is.
+    pub(super) fn failed(&mut self, now_ns: u64) {
+        self.failed_ns = Some(now_ns);
+    }
+
+    /// Whether the last census has failed, so that waiting for the next one is waiting for nothing.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed_ns.is_some()
+    }
+
     /// When the next census is due, monotonic ns.
     pub(super) fn due_ns(&self) -> u64 {
+        if let Some(ended_ns) = self.failed_ns {
+            return Last { ended_ns, cost: Duration::ZERO }.due_ns(self.interval);
+        }
         let due_ns = |last: Option<Last>| last.map_or(0, |last| last.due_ns(self.interval));
         due_ns(self.all).min(due_ns(self.some))
     }
@@ -118,6 +134,18 @@ mod tests {
         pace.ended(Scope::All, 101 * S, millis(600));
         assert_eq!(pace.last(Scope::NotEstablished), Some((101 * S, millis(40))));
         assert_eq!(pace.due_ns(), 107 * S);
+    }
+
+    #[test]
+    fn census_that_failed_is_tried_again_and_nothing_is_newer_for_it() {
+        let mut pace = Pace::new(millis(5000));
+        pace.failed(10 * S);
+        assert_eq!((pace.due_ns(), pace.has_failed(), pace.last(Scope::All)), (15 * S, true, None));
+        pace.ended(Scope::All, 16 * S, millis(1));
+        pace.failed(30 * S);
+        assert_eq!((pace.due_ns(), pace.last(Scope::All)), (35 * S, Some((16 * S, millis(1)))));
+        pace.ended(Scope::All, 36 * S, millis(1));
+        assert!(!pace.has_failed());
     }
 
     #[test]

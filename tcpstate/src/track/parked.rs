@@ -94,7 +94,11 @@ impl Holders {
     /// Whether it was asked who holds this socket, if anybody can.
     #[must_use]
     pub fn know(&self, socket: &Socket) -> bool {
-        socket.inode == 0 || self.asked.binary_search(&socket.cookie).is_ok()
+        socket.inode == 0 || self.were_asked(socket.cookie)
+    }
+
+    fn were_asked(&self, cookie: u64) -> bool {
+        self.asked.binary_search(&cookie).is_ok()
     }
 
     /// Whether it was asked what this process holds.
@@ -164,7 +168,7 @@ pub struct ParkedGroup {
 }
 
 /// Groups the sockets that park, and `TIME_WAIT`; at most `top` named groups a state. Also returns how many
-/// of those that a process must hold have no holder.
+/// of those that a process must hold have no holder, though it was asked who holds them.
 pub(super) fn group(
     sockets: &[Packed],
     holders: &Holders,
@@ -181,7 +185,8 @@ pub(super) fn group(
             continue;
         }
         let culprit = Culprit::of(socket, holders);
-        unattributed += u64::from(socket.inode() != 0 && culprit == Culprit::Nobody);
+        let should_be_known = socket.inode() != 0 && holders.were_asked(socket.cookie());
+        unattributed += u64::from(should_be_known && culprit == Culprit::Nobody);
         let (count, since_ns) = culprits.entry((state, culprit)).or_insert((0, u64::MAX));
         *count += 1;
         *since_ns = (*since_ns).min(socket.since_ns());

@@ -47,7 +47,8 @@ pub struct Transition {
     /// Whether `to` is inferred: the kernel said `CLOSE`, and the socket's flags say that a mini-socket took
     /// over, in `TIME_WAIT` or in `FIN_WAIT2`.
     pub inferred: bool,
-    /// Time spent in `from`, ns; null when its beginning was not seen.
+    /// Time spent in `from`, ns; null when its beginning was not seen. Up to one kernel tick (1 to 10 ms) too long
+    /// where it began before somebody watched.
     #[schema(required)]
     pub in_old_state_ns: Option<u64>,
     /// The process that acted; null when none can be named, as for what the network brings about.

@@ -167,7 +167,7 @@ pub struct Socket {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AgeIs {
-    /// The change to the state was seen.
+    /// The change to the state was seen. Exact to one kernel tick (1 to 10 ms).
     Exact,
     /// The socket was already in the state when the daemon came, or no event told of the change.
     AtLeast,

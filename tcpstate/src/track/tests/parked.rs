@@ -58,6 +58,8 @@ fn owned_socket_without_holder_is_unattributed() {
     let mut tracker = tracker(8);
     tracker.reconcile(&census(SECOND, vec![row(7, TcpState::CloseWait)]), None);
     tracker.attribute(&Holders::default(), &HashMap::new(), 5, SECOND);
+    assert_eq!(tracker.unattributed(), 0, "nobody has asked yet");
+    tracker.attribute(&Holders::new(0, vec![7], Vec::new(), []), &HashMap::new(), 5, SECOND);
     assert_eq!(tracker.unattributed(), 1);
 }
 
