@@ -297,6 +297,12 @@ const _: () = {
 };
 
 impl Counters {
+    /// Transitions of both families, together.
+    #[must_use]
+    pub fn transitions_total(&self) -> u64 {
+        self.transitions.as_flattened().as_flattened().iter().sum()
+    }
+
     /// Counters that have counted nothing yet.
     pub const ZERO: Self = Self {
         transitions: [[[0; STATE_SLOTS]; STATE_SLOTS]; 2],

@@ -1,5 +1,5 @@
 //! The kernel side of tcpstate: counts every TCP state transition, remembers sockets that park, and tells
-//! user space about resets, `TIME_WAIT` and failed connects. Decides nothing: no thresholds, no policy.
+//! user space about resets, failed connects, and what the slots cannot tell. Decides nothing: no thresholds, no policy.
 #![no_std]
 #![no_main]
 // Three instructions that have no other name here: see `maps.rs` and `slots.rs`.

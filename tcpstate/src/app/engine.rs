@@ -189,9 +189,10 @@ impl Engine {
         let Some(kernel) = &mut self.source.kernel else { return false };
         let places = kernel.slots().places() as u64;
         // A socket that ends in a mini-socket makes three transitions at least.
-        let due = self.transitions().is_some_and(|now| now.wrapping_sub(self.looked_at[0]) >= places);
+        let Some(transitions) = self.transitions() else { return false };
+        let due = transitions.wrapping_sub(self.looked_at[0]) >= places;
         if due {
-            self.look();
+            self.look_at(transitions);
         }
         due
     }
@@ -199,7 +200,13 @@ impl Engine {
     /// Takes note of what the kernel side remembers, if anything has happened since the time before last: what was
     /// counted by then may have been written a moment later.
     fn look(&mut self) {
-        let Some(transitions) = self.transitions() else { return };
+        if let Some(transitions) = self.transitions() {
+            self.look_at(transitions);
+        }
+    }
+
+    /// The same, where it is known how many transitions there were.
+    fn look_at(&mut self, transitions: u64) {
         if self.looked_at != [transitions; 2]
             && let Some(kernel) = &mut self.source.kernel
         {
@@ -210,7 +217,7 @@ impl Engine {
 
     fn transitions(&self) -> Option<u64> {
         // Reports of the state that a socket is in already say who acts.
-        self.counters().map(|counters| sum(&counters) + counters.ignored)
+        self.counters().map(|counters| counters.transitions_total() + counters.ignored)
     }
 
     fn tell(batches: &broadcast::Sender<Arc<Batch>>, next_event: &mut u64, events: Vec<Event>) {
@@ -338,8 +345,8 @@ impl Engine {
             let unknown: Vec<_> = unknown.map(|socket| socket.cookie).collect();
             let known = unknown.is_empty() && filter.pid.is_none_or(|pid| found.holders.know_process(pid));
             let holders = page.sockets.iter().any(|(socket, _)| socket.inode != 0) || filter.pid.is_some();
-            let fresh = !holders || pace::is_fresh(self.lookup.age(), self.lookup.cost());
             let (age, cost) = (self.lookup.age(), self.lookup.cost());
+            let fresh = !holders || pace::is_fresh(age, cost);
             look_up |= !known || (!fresh && (cost <= CHEAP || pace::has_rested(age, cost)));
             if known && (fresh || cost > CHEAP) {
                 // Whoever asked may have left.
@@ -477,10 +484,6 @@ impl Engine {
 fn scope_of(filter: &Filter) -> Scope {
     let established = filter.state.is_none_or(|state| state == TcpState::Established);
     if established { Scope::All } else { Scope::NotEstablished }
-}
-
-fn sum(counters: &Counters) -> u64 {
-    counters.transitions.as_flattened().as_flattened().iter().sum()
 }
 
 /// Returns when the ring has filled up to its watermark; never without a ring.

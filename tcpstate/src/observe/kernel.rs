@@ -225,14 +225,13 @@ impl Kernel {
     pub fn stand_by(&mut self) -> Result<(), String> {
         let first = self.ebpf.program(programs::INET_SOCK_SET_STATE);
         let Some(missed) = first.and_then(missed) else { return Ok(()) };
-        let wanted = self.standby.judge(missed, clock::monotonic_ns());
+        let wanted = self.standby.judge(missed, self.nested.is_some(), clock::monotonic_ns());
         if wanted && self.nested.is_none() {
             self.nested = Some(attach_nested(&mut self.ebpf)?);
             debug!("events were missed: {} is attached again", programs::INET_SOCK_SET_STATE_NESTED);
         } else if !wanted && self.nested.take().is_some() {
             debug!("nothing was missed for a while: {} is detached", programs::INET_SOCK_SET_STATE_NESTED);
         }
-        self.standby.is_now(self.nested.is_some());
         Ok(())
     }
 
@@ -249,7 +248,7 @@ impl Kernel {
                 let runs = info.map(|info| {
                     (info.run_count(), u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX))
                 });
-                let rests = hook.program == programs::INET_SOCK_SET_STATE_NESTED && !self.standby.attached();
+                let rests = hook.program == programs::INET_SOCK_SET_STATE_NESTED && self.nested.is_none();
                 let attached = if rests {
                     Err(format!(
                         "not needed: the first program has missed nothing for {} s",

@@ -13,21 +13,15 @@ const MAX_CALM: Duration = Duration::from_hours(24);
 /// Decides whether the second program is attached.
 #[derive(Debug)]
 pub(super) struct Standby {
-    attached: bool,
     missed: u64,
     quiet_since_ns: u64,
     calm: Duration,
 }
 
 impl Standby {
-    /// Attached, to begin with.
+    /// Nothing was missed yet.
     pub(super) fn new(now_ns: u64) -> Self {
-        Self { attached: true, missed: 0, quiet_since_ns: now_ns, calm: CALM }
-    }
-
-    /// Whether it is attached.
-    pub(super) fn attached(&self) -> bool {
-        self.attached
+        Self { missed: 0, quiet_since_ns: now_ns, calm: CALM }
     }
 
     /// For how long nothing must have been missed before it is detached.
@@ -35,23 +29,19 @@ impl Standby {
         self.calm
     }
 
-    /// Takes in what the first program has missed so far. Returns whether the second one is to be attached.
-    pub(super) fn judge(&mut self, missed: u64, now_ns: u64) -> bool {
+    /// Takes in what the first program has missed so far, and whether the second one is attached. Returns whether it
+    /// is to be.
+    pub(super) fn judge(&mut self, missed: u64, attached: bool, now_ns: u64) -> bool {
         if missed > self.missed {
             self.missed = missed;
             self.quiet_since_ns = now_ns;
-            if !self.attached {
+            if !attached {
                 self.calm = (self.calm * 2).min(MAX_CALM);
             }
             true
         } else {
-            self.attached && u128::from(now_ns.saturating_sub(self.quiet_since_ns)) < self.calm.as_nanos()
+            attached && u128::from(now_ns.saturating_sub(self.quiet_since_ns)) < self.calm.as_nanos()
         }
-    }
-
-    /// It was attached or detached.
-    pub(super) fn is_now(&mut self, attached: bool) {
-        self.attached = attached;
     }
 }
 
@@ -61,35 +51,42 @@ mod tests {
 
     const S: u64 = 1_000_000_000;
 
-    /// Judges, and obeys.
-    fn judge(standby: &mut Standby, missed: u64, now_s: u64) -> bool {
-        let attached = standby.judge(missed, now_s * S);
-        standby.is_now(attached);
-        attached
+    /// One that is obeyed.
+    struct Obeyed(Standby, bool);
+
+    impl Obeyed {
+        fn new(now_s: u64) -> Self {
+            Self(Standby::new(now_s * S), true)
+        }
+
+        fn judge(&mut self, missed: u64, now_s: u64) -> bool {
+            self.1 = self.0.judge(missed, self.1, now_s * S);
+            self.1
+        }
     }
 
     #[test]
     fn it_is_detached_only_after_a_calm_time() {
-        let mut standby = Standby::new(100 * S);
-        assert!(judge(&mut standby, 0, 119));
-        assert!(judge(&mut standby, 1, 119));
-        assert!(judge(&mut standby, 1, 138));
-        assert!(!judge(&mut standby, 1, 139));
-        assert!(!judge(&mut standby, 1, 1000));
+        let mut standby = Obeyed::new(100);
+        assert!(standby.judge(0, 119));
+        assert!(standby.judge(1, 119));
+        assert!(standby.judge(1, 138));
+        assert!(!standby.judge(1, 139));
+        assert!(!standby.judge(1, 1000));
     }
 
     #[test]
     fn after_a_calm_that_was_too_short_it_waits_twice_as_long() {
-        let mut standby = Standby::new(0);
-        assert!(!judge(&mut standby, 0, 20));
-        assert!(judge(&mut standby, 1, 30));
-        assert!(judge(&mut standby, 1, 69));
-        assert!(!judge(&mut standby, 1, 70));
+        let mut standby = Obeyed::new(0);
+        assert!(!standby.judge(0, 20));
+        assert!(standby.judge(1, 30));
+        assert!(standby.judge(1, 69));
+        assert!(!standby.judge(1, 70));
         for _ in 0..40 {
-            standby.is_now(false);
-            let missed = standby.missed + 1;
-            judge(&mut standby, missed, 100);
+            standby.1 = false;
+            let missed = standby.0.missed + 1;
+            standby.judge(missed, 100);
         }
-        assert_eq!(standby.calm().as_secs(), 24 * 3600);
+        assert_eq!(standby.0.calm().as_secs(), 24 * 3600);
     }
 }

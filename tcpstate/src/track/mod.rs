@@ -197,12 +197,13 @@ impl Tracker {
     /// Whether a process must be looked up to say who parks sockets.
     #[must_use]
     pub fn has_owned_parked(&self) -> bool {
-        self.table.packed().iter().any(is_owned_parked)
+        self.owned_parked().next().is_some()
     }
 
     /// The cookies of the sockets that park and that a process must have open.
     pub fn owned_parked(&self) -> impl Iterator<Item = u64> {
-        self.table.packed().iter().filter(|socket| is_owned_parked(socket)).map(Packed::cookie)
+        let owned = self.table.packed().iter().filter(|socket| socket.state().parks() && socket.inode() != 0);
+        owned.map(Packed::cookie)
     }
 
     /// Inodes of the files of these sockets, or of all, as far as there are files.
@@ -234,8 +235,4 @@ impl Tracker {
             late_events: self.table.late_events(),
         }
     }
-}
-
-fn is_owned_parked(socket: &Packed) -> bool {
-    socket.state().parks() && socket.inode() != 0
 }

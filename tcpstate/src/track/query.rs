@@ -92,9 +92,10 @@ fn searched(table: &Table, filter: &Filter, now_ns: u64) -> Page {
     let mut more = false;
     // The smallest cookies of those after the cursor, the largest of them on top.
     let mut smallest = BinaryHeap::new();
+    let any_of_the_state = filter.is_state_alone();
     for packed in table.packed() {
         if filter.state.is_some_and(|state| packed.state() != state)
-            || !(filter.is_state_alone() || filter.passes(&packed.unpack(), now_ns))
+            || !(any_of_the_state || filter.passes(&packed.unpack(), now_ns))
         {
             continue;
         }

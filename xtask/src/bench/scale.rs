@@ -27,7 +27,7 @@ const QUESTIONS: [(&str, &str); 2] = [
     ("/metrics", "/metrics p50 / p99, ms"),
     ("/api/v1/sockets?state=CLOSE_WAIT&limit=100", "/api/v1/sockets p50 / p99, ms"),
 ];
-/// The daemon's default room for sockets.
+/// Room at least: for what churn leaves in `TIME_WAIT` beside them.
 const USUAL_ROOM: u64 = 262_144;
 /// The daemon's default for the shortest time between two censuses, nearly: before, there is nothing to ask.
 const NO_CENSUS: Duration = Duration::from_secs(4);

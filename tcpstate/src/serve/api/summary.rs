@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
-use tcpstate_common::TcpState;
+use tcpstate_common::{Counters, TcpState};
 use utoipa::ToSchema;
 
 use crate::{
@@ -112,7 +112,7 @@ impl Summary {
         let names = &readings.reset_reasons;
         Self {
             sockets: SocketCounts::of(readings),
-            transitions_total: counters.map(|counters| counters.transitions.iter().flatten().flatten().sum()),
+            transitions_total: counters.map(Counters::transitions_total),
             resets_sent: counters.map(|counters| figures::resets_sent(counters, names).into_iter().collect()),
             resets_received: counters.map(|counters| {
                 let rows = figures::resets_received(counters, own);

@@ -1,6 +1,6 @@
 //! Amounts of memory: a whole number and a unit. Without unit they are bytes.
 
-use super::number::digits;
+use super::number::with_unit;
 
 const UNITS: [(&str, u64); 4] = [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
@@ -9,11 +9,7 @@ const UNITS: [(&str, u64); 4] = [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("
 /// # Errors
 /// A sentence that says what an amount looks like.
 pub fn parse(text: &str) -> Result<u64, String> {
-    let end = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(end);
-    let number = digits::<u64>(number);
-    let unit = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes);
-    number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit)).ok_or_else(|| {
+    with_unit(text, &UNITS).ok_or_else(|| {
         format!("`{text}` is no amount of memory; give a whole number with KiB, MiB or GiB, such as 256MiB")
     })
 }

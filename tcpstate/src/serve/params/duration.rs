@@ -1,6 +1,6 @@
 //! Durations: a whole number and a unit. Without unit they are seconds.
 
-use super::number::digits;
+use super::number::with_unit;
 
 const UNITS_MS: [(&str, u64); 6] =
     [("", 1000), ("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -10,11 +10,7 @@ const UNITS_MS: [(&str, u64); 6] =
 /// # Errors
 /// A sentence that says what a duration looks like.
 pub fn parse_ms(text: &str) -> Result<u64, String> {
-    let end = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(end);
-    let number = digits::<u64>(number);
-    let unit_ms = UNITS_MS.iter().find(|(name, _)| *name == unit).map(|(_, ms)| *ms);
-    number.zip(unit_ms).and_then(|(number, unit_ms)| number.checked_mul(unit_ms)).ok_or_else(|| {
+    with_unit(text, &UNITS_MS).ok_or_else(|| {
         format!("`{text}` is not a duration; give a whole number with ms, s, m, h or d, such as 90s or 5m")
     })
 }

@@ -31,6 +31,15 @@ fn positive(text: &str, what: &str, max: u32) -> Result<u32, String> {
         .ok_or_else(|| format!("`{text}` is not {what}; give a whole number from 1 to {max}"))
 }
 
+/// Reads a whole number with a unit: so many times what the unit stands for. `None` for what is neither, and for what
+/// does not fit.
+pub(super) fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let end = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(end);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    digits::<u64>(number)?.checked_mul(*factor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
