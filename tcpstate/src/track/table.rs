@@ -8,7 +8,7 @@ use tcpstate_common::{Dwell, TcpState, state::STATE_SLOTS};
 use super::{
     census::{Row, Scope, Timer},
     event::{Actor, Process, Transition, Tuple},
-    notes::{Note, Notes},
+    notes::{Note, Noted, Notes},
     packed::Packed,
     places::Places,
 };
@@ -283,7 +283,8 @@ impl Table {
         }
         let place = self.place(row.cookie);
         let before = place.map(|place| self.sockets[place].unpack());
-        let socket = merge(row, before, notes.take(row), started_ns);
+        let note = notes.take(row, before.is_none());
+        let socket = merge(row, before, note, started_ns);
         let place = match place {
             Some(place) => {
                 self.replace(place, &socket);
@@ -437,7 +438,7 @@ fn importance(state: TcpState) -> usize {
     }
 }
 
-fn merge(row: &Row, before: Option<Socket>, note: Option<Note>, started_ns: u64) -> Socket {
+fn merge(row: &Row, before: Option<Socket>, note: Option<Noted>, started_ns: u64) -> Socket {
     // An event after the census began is newer than the census.
     let before = match before {
         Some(known) if known.state != row.state && known.since.ns() >= started_ns => return known,
