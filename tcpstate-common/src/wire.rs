@@ -130,6 +130,21 @@ pub struct Slot {
     pub comm: [u8; COMM_LEN],
 }
 
+/// How far a CPU has written its tape, and how far user space has read it: running numbers of events. The two lie in
+/// cache lines of their own, since they are written by different CPUs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C, align(64))]
+pub struct TapeEnd {
+    /// Events written so far; the kernel side writes it.
+    pub written: u64,
+    /// Always zero.
+    pub pad: [u64; 7],
+    /// Events read so far; user space writes it.
+    pub read: u64,
+    /// Always zero.
+    pub pad_after: [u64; 7],
+}
+
 /// What stands in [`Slot::tag`].
 pub mod slot {
     /// Nothing is here.
@@ -289,6 +304,7 @@ pub struct Holder {
 const _: () = {
     assert!(size_of::<Event>() == 104);
     assert!(size_of::<Slot>() == 40);
+    assert!(size_of::<TapeEnd>() == 128);
     assert!(size_of::<Holder>() == 48);
     assert!(size_of::<Dwell>() == 11 * 8);
     // A per-CPU map's value may not be larger than PCPU_MIN_UNIT_SIZE (include/linux/percpu.h).

@@ -17,25 +17,10 @@ pub(crate) fn blame(event: &mut Event, process: Option<Process>) {
     }
 }
 
-/// Puts an event into the ring, or counts it as lost. `fill` gets an event about which nothing is known yet but
-/// its kind and its time, and knows where the ring is what it says to the caller.
-///
-/// # Safety
-/// `counters` is this CPU's copy.
+/// An event about which nothing is known yet but its kind and its time.
 #[inline(always)]
-pub(crate) unsafe fn send(
-    kind: EventKind,
-    time_ns: u64,
-    counters: *mut Counters,
-    fill: impl FnOnce(&mut Event),
-) {
-    let index = kind as usize;
-    let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {
-        // SAFETY: the caller's promise.
-        unsafe { maps::bump((&raw mut (*counters).lost).cast::<u64>().add(index)) };
-        return;
-    };
-    let event = entry.write(Event {
+pub(crate) fn blank(kind: EventKind, time_ns: u64) -> Event {
+    Event {
         time_ns,
         cookie: 0,
         entered_ns: 0,
@@ -54,7 +39,28 @@ pub(crate) unsafe fn send(
         error: 0,
         flags: 0,
         pad: 0,
-    });
+    }
+}
+
+/// Puts an event into the ring, or counts it as lost. `fill` gets an event about which nothing is known yet but
+/// its kind and its time, and knows where the ring is what it says to the caller.
+///
+/// # Safety
+/// `counters` is this CPU's copy.
+#[inline(always)]
+pub(crate) unsafe fn send(
+    kind: EventKind,
+    time_ns: u64,
+    counters: *mut Counters,
+    fill: impl FnOnce(&mut Event),
+) {
+    let index = kind as usize;
+    let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {
+        // SAFETY: the caller's promise.
+        unsafe { maps::bump((&raw mut (*counters).lost).cast::<u64>().add(index)) };
+        return;
+    };
+    let event = entry.write(blank(kind, time_ns));
     fill(event);
     // SAFETY: the caller's promise.
     let emitted = unsafe {

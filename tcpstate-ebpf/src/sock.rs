@@ -7,7 +7,7 @@ use tcpstate_common::{Event, TcpState, wire::AF_INET6};
 
 use crate::{
     globals,
-    read::{Read, Typed, Untyped, address},
+    read::{Read, Typed, Untyped},
 };
 
 /// `IPPROTO_TCP`. MPTCP, SCTP and DCCP share the tracepoint.
@@ -76,7 +76,8 @@ impl<R: Read> Sock<R> {
     /// Fills in what every kind of socket has: family, namespace, addresses, remote port, `skc_num`.
     pub(crate) fn describe_common(self, event: &mut Event) {
         event.family = self.family();
-        event.netns = netns(address(self.0, &globals::SKC_NET));
+        let net = R::field::<usize>(self.0, &globals::SKC_NET) as *const u8;
+        event.netns = if net.is_null() { 0 } else { R::field(net, &globals::NET_INUM) };
         event.sport = R::field::<u16>(self.0, &globals::SKC_NUM);
         event.dport = u16::from_be(R::field::<u16>(self.0, &globals::SKC_DPORT));
         if event.family == AF_INET6 {

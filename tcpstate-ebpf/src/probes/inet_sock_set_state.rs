@@ -21,6 +21,7 @@ use crate::{
     read::Typed,
     slots::Place,
     sock::Sock,
+    tape,
     task::{self, Process},
 };
 
@@ -97,7 +98,7 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), ()> {
             // No packet is being handled here now, so whatever stands there is old.
             (&raw mut (*cpu).handled_sk).write_volatile(0);
         }
-        handle(ctx, told, by_process, cpu, &raw mut (*cpu).plain);
+        handle::<false>(ctx, told, by_process, cpu, &raw mut (*cpu).plain);
         if !by_process {
             // A packet's event is not interrupted by another's.
             (*cpu).handled_states = told.states();
@@ -123,7 +124,7 @@ fn try_inet_sock_set_state_nested(ctx: &BtfTracePointContext) -> Result<(), ()> 
             return Ok(());
         }
         maps::bump(&raw mut (*cpu).nested.rescued);
-        handle(ctx, told, false, cpu, &raw mut (*cpu).nested);
+        handle::<true>(ctx, told, false, cpu, &raw mut (*cpu).nested);
     }
     Ok(())
 }
@@ -133,10 +134,12 @@ fn parks(state: u64) -> bool {
     PARKS >> (state & 15) & 1 != 0
 }
 
+/// `NESTED`: it is the second program that runs.
+///
 /// # Safety
 /// `cpu` is this CPU's, and `counters` are in it.
 #[inline(always)]
-unsafe fn handle(
+unsafe fn handle<const NESTED: bool>(
     ctx: &BtfTracePointContext,
     told: Told,
     by_process: bool,
@@ -172,7 +175,7 @@ unsafe fn handle(
         ));
         let watched = maps::watched();
         if parks(old) || parks(new) || watched {
-            remember(Change { sk, old, said, new, by_process, watched }, cpu, counters);
+            remember::<NESTED>(Change { sk, old, said, new, by_process, watched }, cpu, counters);
         }
     }
 }
@@ -214,7 +217,7 @@ struct Change {
 /// # Safety
 /// `cpu` is this CPU's, and `counters` are in it.
 #[inline(always)]
-unsafe fn remember(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
+unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
     let Change { sk, old, said, new, by_process, watched } = change;
     // SAFETY: the caller's promise, also below.
     let now_ns = unsafe { if watched { clock::now_ns() } else { clock::this_tick_ns(cpu) } };
@@ -258,7 +261,7 @@ unsafe fn remember(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
             count_connect_failure(sk, counters);
         }
         if told | watched {
-            emit::send(EventKind::Transition, now_ns, counters, |event| {
+            let fill = |event: &mut Event| {
                 event.cookie = cookie;
                 event.old_state = old as u8;
                 event.new_state = new as u8;
@@ -271,7 +274,13 @@ unsafe fn remember(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
                     event.flags |= flags::FOR_WATCHERS;
                 }
                 blame(event, actor, earlier);
-            });
+            };
+            // A CPU's tape has one writer.
+            if told | NESTED {
+                emit::send(EventKind::Transition, now_ns, counters, fill);
+            } else {
+                tape::write(now_ns, counters, fill);
+            }
         }
     }
 }

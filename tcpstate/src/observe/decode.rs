@@ -36,57 +36,90 @@ pub enum Record {
     /// Something that can be watched.
     Event(Event),
     /// The same, which is told only because somebody watches.
-    ForWatchers(Event),
+    ForWatchers,
     /// A process acted on a socket and changed nothing that could be seen; see [`EventKind::Acted`].
     Acted { cookie: u64, process: Option<Process> },
+}
+
+/// Reads one record of the ring, as it is.
+///
+/// # Errors
+/// If the length is not that of a record.
+pub fn wire(bytes: &[u8]) -> Result<Wire, DecodeError> {
+    read(bytes)
 }
 
 /// Decodes one record of the ring.
 ///
 /// # Errors
-/// If the length, the kind, the family or a state is none that there is.
-pub fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
-    let wire: Wire = read(bytes)?;
+/// If the kind, the family or a state is none that there is.
+pub fn record(wire: &Wire) -> Result<Record, DecodeError> {
+    if wire.flags & flags::FOR_WATCHERS != 0 {
+        return Ok(Record::ForWatchers);
+    }
+    Ok(match event(wire)? {
+        Some(event) => Record::Event(event),
+        None => Record::Acted { cookie: wire.cookie, process: process(wire) },
+    })
+}
+
+/// Decodes what can be watched; `None` for what cannot.
+///
+/// # Errors
+/// If the kind, the family or a state is none that there is.
+pub fn event(wire: &Wire) -> Result<Option<Event>, DecodeError> {
     let kind =
         EventKind::try_from(wire.kind).map_err(|number| DecodeError::Unknown { what: "kind", number })?;
     let cookie = (wire.cookie != 0).then_some(wire.cookie);
-    let process = (wire.pid != 0).then_some(Process { pid: wire.pid, comm: Comm(wire.comm) });
-    let for_watchers = wire.flags & flags::FOR_WATCHERS != 0;
-    let transition = |transition| {
-        let event = Event::Transition(transition);
-        if for_watchers { Record::ForWatchers(event) } else { Record::Event(event) }
-    };
-    Ok(match kind {
-        EventKind::Transition => transition(Transition {
+    Ok(Some(match kind {
+        EventKind::Transition => Event::Transition(Transition {
             at_ns: wire.time_ns,
             cookie,
             netns: wire.netns,
-            tuple: tuple(&wire)?,
+            tuple: tuple(wire)?,
             from: state(wire.old_state)?,
             to: state(wire.new_state)?,
             entered_ns: (wire.entered_ns != 0).then_some(wire.entered_ns),
-            actor: process.map(|process| Actor { process, carried: wire.flags & flags::PID_CARRIED != 0 }),
+            actor: process(wire)
+                .map(|process| Actor { process, carried: wire.flags & flags::PID_CARRIED != 0 }),
             error: wire.error,
             inferred: wire.flags & flags::INFERRED != 0,
         }),
-        EventKind::ResetSent => Record::Event(Event::ResetSent(ResetSent {
+        EventKind::ResetSent => Event::ResetSent(ResetSent {
             at_ns: wire.time_ns,
             cookie,
             netns: wire.netns,
-            tuple: tuple(&wire)?,
+            tuple: tuple(wire)?,
             state: if wire.old_state == 0 { None } else { Some(state(wire.old_state)?) },
             reason: (wire.flags & flags::HAS_REASON != 0).then_some(wire.reason),
-            process,
-        })),
-        EventKind::ResetReceived => Record::Event(Event::ResetReceived(ResetReceived {
+            process: process(wire),
+        }),
+        EventKind::ResetReceived => Event::ResetReceived(ResetReceived {
             at_ns: wire.time_ns,
             cookie,
             netns: wire.netns,
-            tuple: tuple(&wire)?,
+            tuple: tuple(wire)?,
             state: state(wire.old_state)?,
-        })),
-        EventKind::Acted => Record::Acted { cookie: wire.cookie, process },
-    })
+        }),
+        EventKind::Acted => return Ok(None),
+    }))
+}
+
+/// Adds to a record what the tracker has added to its event.
+pub fn complete(wire: &mut Wire, event: &Event) {
+    let Event::Transition(transition) = event else { return };
+    wire.entered_ns = transition.entered_ns.unwrap_or(0);
+    if let Some(actor) = transition.actor {
+        wire.pid = actor.process.pid;
+        wire.comm = actor.process.comm.0;
+        if actor.carried {
+            wire.flags |= flags::PID_CARRIED;
+        }
+    }
+}
+
+fn process(wire: &Wire) -> Option<Process> {
+    (wire.pid != 0).then_some(Process { pid: wire.pid, comm: Comm(wire.comm) })
 }
 
 /// Length of what the file iterator writes of one holder, bytes.
