@@ -41,7 +41,7 @@ pub mod maps {
     pub const EVENTS: &str = "EVENTS";
     /// Array of [`crate::Slot`], which user space may map into its memory.
     pub const SLOTS: &str = "SLOTS";
-    /// Array of [`crate::Event`], one tape after the other, which user space may map into its memory.
+    /// Array of [`crate::Brief`], one tape after the other, which user space may map into its memory.
     pub const TAPE: &str = "TAPE";
     /// Array of one [`crate::TapeEnd`] for each CPU, which user space may map into its memory and write.
     pub const TAPE_ENDS: &str = "TAPE_ENDS";

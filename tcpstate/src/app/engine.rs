@@ -175,7 +175,7 @@ impl Engine {
                     Record::Acted { cookie, process } => return tracker.acted(cookie, process),
                 }
                 if watched {
-                    watchers.hear(wire);
+                    watchers.hear(&wire);
                 }
             });
             if !more {
@@ -183,8 +183,7 @@ impl Engine {
             }
         }
         if self.watched {
-            any |= kernel.tapes().read(|wire| watchers.hear(*wire)) > 0;
-            watchers.tell(until_ns);
+            watchers.tell(kernel.tapes(), until_ns);
             if !watchers.any() {
                 self.watch(false);
             }

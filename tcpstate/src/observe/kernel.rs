@@ -13,7 +13,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tcpstate_common::{
-    Counters, Event, PerCpu,
+    Brief, Counters, Event, PerCpu,
     layout::{FIELDS, globals},
     names::{
         maps,
@@ -64,7 +64,7 @@ impl Sizes {
     /// Places on each tape: together the tapes take about twice as much as the ring, since a watched server tells far
     /// more than one that nobody watches.
     fn places(self, cpus: u32) -> u32 {
-        let share = 2 * u64::from(self.ring_bytes) / u64::from(cpus.max(1)) / size_of::<Event>() as u64;
+        let share = 2 * u64::from(self.ring_bytes) / u64::from(cpus.max(1)) / size_of::<Brief>() as u64;
         let share = u32::try_from(share).unwrap_or(u32::MAX).max(16);
         1 << share.ilog2()
     }
@@ -221,7 +221,7 @@ impl Kernel {
     /// What the kernel said.
     pub fn watch(&mut self, wanted: bool) -> Result<(), String> {
         if wanted {
-            self.tapes.read(|_| ());
+            self.tapes.skip();
         }
         self.watchers.set(0, u32::from(wanted), 0).map_err(|error| explain(&error))
     }

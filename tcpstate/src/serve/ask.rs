@@ -3,10 +3,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tcpstate_common::Counters;
+use tcpstate_common::{Brief, Counters};
 use tokio::sync::{broadcast, mpsc, oneshot};
-
-use tcpstate_common::Event as Record;
 
 use crate::track::{
     Event, Filter, GivenUp, Holder, Owner, ParkedGroup, Reset, Scope, Socket, SocketCounts, Tier,
@@ -24,7 +22,7 @@ pub enum Question {
     /// Every event from now on, for as long as the receiver lives.
     Watch(oneshot::Sender<Watching<Event>>),
     /// The same, as the kernel side tells them.
-    Record(oneshot::Sender<Watching<Record>>),
+    Record(oneshot::Sender<Watching<Brief>>),
 }
 
 /// The way to the engine.
@@ -35,8 +33,10 @@ pub struct Engine(pub mpsc::Sender<Question>);
 /// events were in it.
 #[derive(Clone, Debug)]
 pub struct Batch<T> {
-    /// The running number of the first event. That of the next batch is this plus the number of events.
+    /// The running number of the first event. That of the next batch is this plus `count`.
     pub first: u64,
+    /// How many events there are.
+    pub count: u64,
     pub events: Vec<T>,
 }
 
@@ -96,7 +96,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn record(&self) -> Result<Watching<Record>, Gone> {
+    pub async fn record(&self) -> Result<Watching<Brief>, Gone> {
         self.ask(Question::Record).await
     }
 }

@@ -136,7 +136,7 @@ pub struct Lost {
 ///
 /// With `Accept: application/vnd.tcpstate.records` the events come as the kernel side tells them, which costs the
 /// server a tenth: a line of JSON that says how to read them, then records of `record_bytes` bytes, laid out as
-/// `Event` in `tcpstate-common/src/wire.rs`; kind 255 says that as many are missing as its cookie.
+/// `Brief` in `tcpstate-common/src/wire.rs`; kind 255 says that as many are missing as its cookie.
 #[utoipa::path(
     get,
     path = "/api/v1/events",

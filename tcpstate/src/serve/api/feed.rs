@@ -56,8 +56,8 @@ impl<T: Clone> Feed<T> {
             match received {
                 Ok(batch) => {
                     let lost = batch.first.saturating_sub(self.expected);
-                    self.expected = batch.first + batch.events.len() as u64;
-                    self.next = Some(batch).filter(|batch| !batch.events.is_empty());
+                    self.expected = batch.first + batch.count;
+                    self.next = Some(batch).filter(|batch| batch.count > 0);
                     if lost > 0 {
                         self.own.add_watch_lost(lost);
                         return Some(Told::Lost(lost));

@@ -2,13 +2,13 @@
 //! second, and decodes them elsewhere or later. Nothing is formatted or copied here.
 //!
 //! The stream begins with a line of JSON, a [`Head`]. Then come records of [`Head::record_bytes`] bytes each, laid out
-//! as `tcpstate_common::Event`, in the order in which they happened.
+//! as `tcpstate_common::Brief`, in the order in which they happened; that of an IPv6 socket takes two.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
-use tcpstate_common::Event as Record;
+use tcpstate_common::{Brief, wire::brief::LOST};
 
 use super::feed::Told;
 use crate::{
@@ -20,8 +20,6 @@ use crate::{
 pub const MEDIA_TYPE: &str = "application/vnd.tcpstate.records";
 /// The version of the stream.
 pub const VERSION: u32 = 1;
-/// The kind of a record that stands for as many as its cookie says, which the watcher was too slow for.
-pub const LOST: u8 = 255;
 
 /// What a reader has to know.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -45,7 +43,7 @@ impl Head {
         let monotonic_ns = clock::monotonic_ns();
         Self {
             version: VERSION,
-            record_bytes: size_of::<Record>(),
+            record_bytes: size_of::<Brief>(),
             byte_order: BYTE_ORDER.to_owned(),
             monotonic_ns,
             wall_ns: Stamps::now().wall_ns(monotonic_ns),
@@ -65,19 +63,19 @@ impl Head {
 pub const BYTE_ORDER: &str = if cfg!(target_endian = "little") { "little" } else { "big" };
 
 /// What is told together, as it is sent.
-pub(super) fn bytes(told: Told<Record>) -> Bytes {
+pub(super) fn bytes(told: Told<Brief>) -> Bytes {
     match told {
         Told::Events(batch) => Bytes::from_owner(Sent(batch)),
         Told::Lost(count) => {
             // SAFETY: a struct of numbers without padding; zeros are a value.
-            let blank: Record = unsafe { std::mem::zeroed() };
-            Bytes::copy_from_slice(as_bytes(&[Record { kind: LOST, cookie: count, ..blank }]))
+            let blank: Brief = unsafe { std::mem::zeroed() };
+            Bytes::copy_from_slice(as_bytes(&[Brief { kind: LOST, cookie: count, ..blank }]))
         }
     }
 }
 
 /// A batch that is sent without being copied.
-struct Sent(Arc<Batch<Record>>);
+struct Sent(Arc<Batch<Brief>>);
 
 impl AsRef<[u8]> for Sent {
     fn as_ref(&self) -> &[u8] {
@@ -85,7 +83,7 @@ impl AsRef<[u8]> for Sent {
     }
 }
 
-fn as_bytes(records: &[Record]) -> &[u8] {
+fn as_bytes(records: &[Brief]) -> &[u8] {
     // SAFETY: numbers without padding, which the wire's own checks hold them to.
     unsafe { std::slice::from_raw_parts(records.as_ptr().cast(), size_of_val(records)) }
 }
