@@ -402,6 +402,13 @@ impl Brief {
         (brief, ipv6.then_some(addresses))
     }
 
+    /// A record of a stream.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; size_of::<Self>()]) -> Self {
+        // SAFETY: numbers without padding; any bytes are a value.
+        unsafe { core::mem::transmute(bytes) }
+    }
+
     /// The event in full; `addresses` are those of an IPv6 socket.
     #[must_use]
     pub fn event(&self, addresses: Option<&Addresses6>) -> Event {

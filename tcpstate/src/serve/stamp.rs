@@ -9,7 +9,7 @@ use crate::clock;
 
 /// One moment on both clocks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stamps {
+pub struct Stamps {
     at_ns: u64,
     wall: SystemTime,
 }
@@ -19,6 +19,11 @@ impl Stamps {
     pub(super) fn now() -> Self {
         let at_ns = clock::monotonic_ns();
         Self { at_ns, wall: clock::wall(at_ns) }
+    }
+
+    /// As the clocks stood to each other on another machine, or at another time.
+    pub(super) fn at(monotonic_ns: u64, wall_ns: u64) -> Self {
+        Self { at_ns: monotonic_ns, wall: SystemTime::UNIX_EPOCH + Duration::from_nanos(wall_ns) }
     }
 
     /// RFC 3339 in UTC, to the millisecond.

@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Ends, Process,
+    Ends, Process, ends,
     feed::{Feed, Told},
     lines::Lines,
     records::{self, Head},
 };
 use crate::{
-    serve::{params::NoParams, problem::Problem, shared::Shared},
-    track,
+    serve::{errno, figures, params::NoParams, problem::Problem, shared::Shared, stamp::Stamps},
+    track::{self, Phase},
 };
 
 /// How long the stream may be silent; then a comment shows that it is alive.
@@ -126,6 +126,54 @@ pub struct ResetReceived {
 pub struct Lost {
     /// How many events are missing at this place.
     pub count: u64,
+}
+
+impl Transition {
+    /// An event, as it is told.
+    #[must_use]
+    pub fn of(event: &track::Transition, stamps: &Stamps) -> Self {
+        Self {
+            at: stamps.micros(event.at_ns),
+            cookie: ends::cookie(event.cookie),
+            ends: Ends::of(&event.tuple, event.netns),
+            from: event.from.name().to_owned(),
+            to: event.to.name().to_owned(),
+            inferred: event.inferred,
+            in_old_state_ns: event.entered_ns.map(|entered_ns| event.at_ns.saturating_sub(entered_ns)),
+            actor: event.actor.map(|actor| Actor { process: actor.process.into(), carried: actor.carried }),
+            errno: (event.error != 0).then(|| errno::name(event.error)),
+        }
+    }
+}
+
+impl ResetSent {
+    /// An event, as it is told; the kernel calls the reasons so.
+    #[must_use]
+    pub fn of(event: &track::ResetSent, stamps: &Stamps, reasons: &BTreeMap<u32, String>) -> Self {
+        Self {
+            at: stamps.micros(event.at_ns),
+            cookie: ends::cookie(event.cookie),
+            ends: Ends::of(&event.tuple, event.netns),
+            state: event.state.map(|state| state.name().to_owned()),
+            phase: event.state.map(|state| Phase::of(state).name().to_owned()),
+            reason: event.reason.map(|number| figures::reason(number, reasons)),
+            process: event.process.map(Into::into),
+        }
+    }
+}
+
+impl ResetReceived {
+    /// An event, as it is told.
+    #[must_use]
+    pub fn of(event: &track::ResetReceived, stamps: &Stamps) -> Self {
+        Self {
+            at: stamps.micros(event.at_ns),
+            cookie: ends::cookie(event.cookie),
+            ends: Ends::of(&event.tuple, event.netns),
+            state: event.state.name().to_owned(),
+            phase: Phase::of(event.state).name().to_owned(),
+        }
+    }
 }
 
 /// Every event as it comes, as server-sent events.

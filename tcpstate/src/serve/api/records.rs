@@ -51,6 +51,26 @@ impl Head {
         }
     }
 
+    /// Whether this program understands the records.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), String> {
+        let theirs = (self.version, self.record_bytes, self.byte_order.as_str());
+        let ours = (VERSION, size_of::<Brief>(), BYTE_ORDER);
+        if theirs == ours {
+            Ok(())
+        } else {
+            Err(format!("its records are {theirs:?}, and {ours:?} is known"))
+        }
+    }
+
+    /// The clocks' comparison.
+    #[must_use]
+    pub fn stamps(&self) -> Stamps {
+        Stamps::at(self.monotonic_ns, self.wall_ns)
+    }
+
     pub(super) fn line(&self) -> Bytes {
         // Numbers and strings can always be written.
         let mut line = serde_json::to_vec(self).unwrap_or_default();
