@@ -377,7 +377,7 @@ impl Brief {
     /// An event in short, with its addresses if it is of an IPv6 socket.
     #[must_use]
     pub fn of(event: &Event) -> (Self, Option<Addresses6>) {
-        let small = |number: u32| if number < 255 { number as u8 } else { 255 };
+        let small = |number: u32| if number < 255 { number.to_le_bytes()[0] } else { 255 };
         let ipv6 = event.family == AF_INET6;
         let ipv4 = |address: [u8; 16]| {
             let [a, b, c, d, ..] = if ipv6 { [0; 16] } else { address };
@@ -395,7 +395,7 @@ impl Brief {
             dport: event.dport,
             kind: event.kind,
             states: brief::states(event.old_state, event.new_state),
-            flags: event.flags as u8 & !brief::IPV6 | if ipv6 { brief::IPV6 } else { 0 },
+            flags: event.flags.to_le_bytes()[0] & !brief::IPV6 | if ipv6 { brief::IPV6 } else { 0 },
             code: small(if event.kind == EventKind::Transition as u8 { event.error } else { event.reason }),
         };
         let addresses = Addresses6 { saddr: event.saddr, daddr: event.daddr, pad: [0; 32] };

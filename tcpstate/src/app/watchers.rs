@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Events that are told together.
-const PORTION: u64 = 1024;
+const PORTION: usize = 1024;
 /// Portions that a watcher may lag behind.
 const PORTIONS: usize = 64;
 
@@ -130,7 +130,7 @@ struct Outlet<T> {
     next: u64,
     /// What is sent next, and how many events that is.
     portion: Vec<T>,
-    count: u64,
+    count: usize,
 }
 
 impl<T> Outlet<T> {
@@ -153,7 +153,7 @@ impl<T> Outlet<T> {
                 self.send();
             }
             if self.portion.is_empty() {
-                self.portion.reserve(PORTION as usize);
+                self.portion.reserve(PORTION);
             }
             self.count += 1;
         }
@@ -163,8 +163,9 @@ impl<T> Outlet<T> {
     /// Sends what was added.
     fn send(&mut self) {
         if self.count > 0 {
-            let batch = Batch { first: self.next, count: self.count, events: mem::take(&mut self.portion) };
-            self.next += mem::take(&mut self.count);
+            let count = mem::take(&mut self.count) as u64;
+            let batch = Batch { first: self.next, count, events: mem::take(&mut self.portion) };
+            self.next += count;
             // It fails only when the last watcher left just now.
             let _ = self.batches.send(Arc::new(batch));
         }

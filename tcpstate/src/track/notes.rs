@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{
+    by_cookie::ByCookie,
     census::Row,
     event::{Comm, Process},
 };
@@ -78,10 +79,10 @@ struct Sheet {
 /// The notes, by cookie: cookies are given out in a row, so that notes taken together lie together.
 #[derive(Debug)]
 pub(super) struct Notes {
-    sheets: HashMap<u64, Sheet>,
+    sheets: HashMap<u64, Sheet, ByCookie>,
     max_sheets: usize,
     /// The sheets that were given up for want of room, and when the newest of their notes was written.
-    torn: HashMap<u64, u64>,
+    torn: HashMap<u64, u64, ByCookie>,
     missed: u64,
 }
 
@@ -94,7 +95,12 @@ fn place(cookie: u64) -> (u64, usize) {
 impl Notes {
     /// Room for the notes of so many sockets that came one after the other, and for those of a few hundred at least.
     pub(super) fn new(max: usize) -> Self {
-        Self { sheets: HashMap::new(), max_sheets: max.div_ceil(SHEET), torn: HashMap::new(), missed: 0 }
+        Self {
+            sheets: HashMap::default(),
+            max_sheets: max.div_ceil(SHEET),
+            torn: HashMap::default(),
+            missed: 0,
+        }
     }
 
     /// Sockets that a census has shown after their notes had been given up for want of room, so far.

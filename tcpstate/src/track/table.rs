@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use tcpstate_common::{Dwell, TcpState, state::STATE_SLOTS};
 
 use super::{
+    by_cookie::ByCookie,
     census::{Row, Scope, Timer},
     event::{Actor, Process, Transition, Tuple},
     notes::{Note, Noted, Notes},
@@ -80,7 +81,7 @@ pub struct Table {
     hand: usize,
     /// The number of the census that is being taken, or was last.
     census: u32,
-    ended: HashMap<u64, u64>,
+    ended: HashMap<u64, u64, ByCookie>,
     ended_order: VecDeque<(u64, u64)>,
     max_sockets: usize,
     refused: u64,
@@ -99,7 +100,7 @@ impl Table {
             parked: Default::default(),
             hand: 0,
             census: 0,
-            ended: HashMap::new(),
+            ended: HashMap::default(),
             ended_order: VecDeque::new(),
             max_sockets,
             refused: 0,
