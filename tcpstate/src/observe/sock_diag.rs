@@ -1,16 +1,9 @@
-//! Socket dumps over netlink (`net/ipv4/inet_diag.c`). The request and the framing are the library's; the
-//! answer's fixed part is read here, because the library drops the time a `TIME_WAIT` has left and
-//! allocates for each socket.
+//! Socket dumps over netlink (`net/ipv4/inet_diag.c`). The framing is the library's; the answer's fixed part is read
+//! here, because the library drops the time a `TIME_WAIT` has left and allocates for each socket.
 
 use std::{io, net::SocketAddr};
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_sock_diag::{
-    SockDiagMessage,
-    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
-};
+use netlink_packet_core::{Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
 use tcpstate_common::{
     TcpState,
@@ -21,7 +14,12 @@ use super::decode::address;
 use crate::track::{Family, Row, Scope, Timer, Tuple};
 
 const NETLINK_SOCK_DIAG: isize = 4;
-const IPPROTO_TCP: u8 = 6;
+/// `TCPDIAG_GETSOCK` (`include/uapi/linux/inet_diag.h`).
+const TCPDIAG_GETSOCK: u16 = 18;
+/// Length of `struct inet_diag_req`: family, two prefix lengths, extensions (1 byte each), the socket's id (48), the
+/// states (4) and a flag (4) for what we do not ask.
+const INET_DIAG_REQ_LEN: usize = 60;
+const INET_DIAG_REQ_STATES: usize = 52;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// Length of `struct inet_diag_msg` (`include/uapi/linux/inet_diag.h`).
@@ -38,40 +36,35 @@ pub fn dump(netns: u32, scope: Scope, mut each: impl FnMut(Row)) -> io::Result<(
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.connect(&NetlinkAddr::new(0, 0))?;
     let mut buffer = Vec::with_capacity(BUFFER_LEN);
-    for family in [AF_INET, AF_INET6] {
-        socket.send(&request(family, scope), 0)?;
-        loop {
-            buffer.clear();
-            socket.recv(&mut buffer, 0)?;
-            if !messages(&buffer, |payload| {
-                if let Some(row) = row(payload, netns) {
-                    each(row);
-                }
-            })? {
-                break;
+    socket.send(&request(scope), 0)?;
+    loop {
+        buffer.clear();
+        socket.recv(&mut buffer, 0)?;
+        let more = messages(&buffer, |payload| {
+            if let Some(row) = row(payload, netns) {
+                each(row);
             }
+        })?;
+        if !more {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
-fn request(family: u8, scope: Scope) -> Vec<u8> {
-    let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+/// The request of the older kind (`struct inet_diag_req`): it is for both families at once
+/// (`inet_diag_dump_compat` in `net/ipv4/inet_diag.c`), so that the kernel walks through its table once and not twice.
+fn request(scope: Scope) -> Vec<u8> {
     let states = TcpState::VISIBLE.into_iter().filter(|state| scope.has(*state));
-    let states = states.fold(0, |mask, state| mask | 1 << state.index());
-    let body = SockDiagMessage::InetRequest(InetRequest {
-        family,
-        protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::empty(),
-        states: StateFlags::from_bits_retain(states),
-        socket_id,
-    });
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(body));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
+    let states: u32 = states.fold(0, |mask, state| mask | 1 << state.index());
+    let mut body = vec![0; INET_DIAG_REQ_LEN];
+    body[INET_DIAG_REQ_STATES..][..4].copy_from_slice(&states.to_ne_bytes());
+    let mut header = NetlinkHeader::default();
+    header.message_type = TCPDIAG_GETSOCK;
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.length = u32::try_from(header.buffer_len() + body.len()).unwrap_or(u32::MAX);
+    let mut bytes = vec![0; header.buffer_len()];
+    header.emit(&mut bytes);
+    bytes.extend(body);
     bytes
 }
 
