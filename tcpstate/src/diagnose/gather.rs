@@ -1,0 +1,182 @@
+//! Chooses what a pass looks at while somebody walks through the table of all sockets, of which there may be half a
+//! million: keeps those that park or are remarkable, takes turns with the others, and counts local ports in use.
+
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet, hash_map::Entry},
+    net::{IpAddr, SocketAddr},
+};
+
+use tcpstate_common::{TcpState, state::STATE_SLOTS};
+
+use super::{evidence::Destination, thresholds::Thresholds};
+use crate::track::{Process, Socket, Timer};
+
+/// Destinations that are counted at a time. When there are more, those with a single socket make room.
+const MAX_DESTINATIONS: usize = 1 << 16;
+/// Destinations that are handed on.
+const TOP_DESTINATIONS: usize = 64;
+
+/// What was chosen.
+#[derive(Clone, Debug, Default)]
+pub struct Gathered {
+    /// See [`super::Evidence::sockets`].
+    pub sockets: Vec<Socket>,
+    /// See [`super::Evidence::left_out`].
+    pub left_out: u64,
+    /// See [`super::Evidence::destinations`].
+    pub destinations: Vec<Destination>,
+    /// `ESTABLISHED` sockets, all of them.
+    pub established: u64,
+}
+
+/// Chooses. Made by [`super::Diagnosis::gather`] for every pass.
+#[derive(Clone, Debug)]
+pub struct Gather {
+    limits: Limits,
+    /// Ports on which something listened at the last pass, with their namespaces: connections to them use up no
+    /// ports of this host.
+    listening: HashSet<(u32, u16)>,
+    /// Sockets that are looked at again, whatever they look like.
+    watched: HashSet<u64>,
+    turn: Turn,
+    unremarkable: usize,
+    gathered: Gathered,
+    towards: HashMap<(u32, IpAddr, SocketAddr), Towards>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    sockets: usize,
+    established: usize,
+    destination: u64,
+}
+
+/// Which unremarkable sockets have their turn: those whose cookie, hashed, leaves this rest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Turn {
+    pub(super) of: u64,
+    pub(super) rest: u64,
+}
+
+impl Turn {
+    /// Everybody's.
+    pub(super) const ALL: Self = Self { of: 1, rest: 0 };
+
+    fn has(self, cookie: u64) -> bool {
+        // Cookies are given out in rows to the CPUs; the high bits of the product are well mixed.
+        (cookie.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % self.of.max(1) == self.rest
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Towards {
+    by_state: [u64; STATE_SLOTS],
+    actors: Vec<(Process, u64)>,
+    cookies: Vec<u64>,
+}
+
+impl Gather {
+    pub(super) fn new(
+        thresholds: &Thresholds,
+        listening: HashSet<(u32, u16)>,
+        watched: HashSet<u64>,
+        turn: Turn,
+    ) -> Self {
+        Self {
+            limits: Limits {
+                sockets: thresholds.max_sockets,
+                established: thresholds.max_established,
+                destination: thresholds.min_destination,
+            },
+            listening,
+            watched,
+            turn,
+            unremarkable: 0,
+            gathered: Gathered::default(),
+            towards: HashMap::new(),
+        }
+    }
+
+    /// Looks at one socket.
+    pub fn see(&mut self, socket: &Socket) {
+        let state = socket.state;
+        self.gathered.established += u64::from(state == TcpState::Established);
+        if self.is_chosen(socket) {
+            if self.gathered.sockets.len() < self.limits.sockets {
+                self.gathered.sockets.push(socket.clone());
+            } else {
+                self.gathered.left_out += 1;
+            }
+        }
+        let uses_a_port = !matches!(state, TcpState::Listen | TcpState::SynRecv | TcpState::NewSynRecv);
+        if uses_a_port && !self.listening.contains(&(socket.netns, socket.tuple.local.port())) {
+            self.count(socket);
+        }
+    }
+
+    fn is_chosen(&mut self, socket: &Socket) -> bool {
+        match socket.state {
+            TcpState::TimeWait | TcpState::Close => false,
+            TcpState::Established => {
+                if is_remarkable(socket) || self.watched.contains(&socket.cookie) {
+                    return true;
+                }
+                let chosen = self.unremarkable < self.limits.established && self.turn.has(socket.cookie);
+                self.unremarkable += usize::from(chosen);
+                chosen
+            }
+            _ => true,
+        }
+    }
+
+    fn count(&mut self, socket: &Socket) {
+        if self.towards.len() >= MAX_DESTINATIONS {
+            self.towards.retain(|_, towards| towards.cookies.len() > 1);
+        }
+        let full = self.towards.len() >= MAX_DESTINATIONS;
+        let towards = match self.towards.entry((socket.netns, socket.tuple.local.ip(), socket.tuple.remote)) {
+            Entry::Vacant(_) if full => return,
+            entry => entry.or_default(),
+        };
+        towards.by_state[socket.state.index()] += 1;
+        if towards.cookies.len() < Destination::MAX_COOKIES {
+            towards.cookies.push(socket.cookie);
+        }
+        let Some(actor) = socket.actor else { return };
+        if let Some((_, count)) = towards.actors.iter_mut().find(|(process, _)| *process == actor) {
+            *count += 1;
+        } else if towards.actors.len() < Destination::MAX_ACTORS {
+            towards.actors.push((actor, 1));
+        }
+    }
+
+    /// Everything has been looked at.
+    #[must_use]
+    pub fn finish(self) -> Gathered {
+        let mut gathered = self.gathered;
+        for ((netns, local, remote), towards) in self.towards {
+            let Towards { by_state, mut actors, cookies } = towards;
+            actors.sort_by_key(|(process, count)| (Reverse(*count), process.pid));
+            let destination = Destination { netns, local, remote, by_state, actors, cookies };
+            // Accepted connections are no destinations, and have none in common: each has its client's own port.
+            if destination.used() >= self.limits.destination && remote.port() != 0 {
+                gathered.destinations.push(destination);
+            }
+        }
+        gathered
+            .destinations
+            .sort_by_key(|destination| (Reverse(destination.used()), destination.netns, destination.remote));
+        gathered.destinations.truncate(TOP_DESTINATIONS);
+        gathered
+    }
+}
+
+/// Whether an `ESTABLISHED` socket has something about it that a rule asks for.
+fn is_remarkable(socket: &Socket) -> bool {
+    socket.inode == 0
+        || socket.rqueue > 0
+        || socket.retransmits > 0
+        || socket.timer == Timer::Persist
+        || socket.tuple.local == socket.tuple.remote
+}
