@@ -1,7 +1,12 @@
 //! What /proc says of a process. Every look-up is checked against the process's start, because a number may
 //! belong to another process by the time one looks.
 
-use std::{collections::HashSet, fs, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    collections::HashSet,
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
 use super::cgroup;
 use crate::track::{Comm, Holder, Key, Owner};
@@ -11,11 +16,15 @@ const NS_PER_S: u64 = 1_000_000_000;
 /// What more is known of a process, if it is still the one that started then.
 #[must_use]
 pub fn owner(pid: u32, start_boottime_ns: u64) -> Option<Owner> {
-    let root = Path::new("/proc").join(pid.to_string());
+    let root = root(pid);
     let exe = fs::read_link(root.join("exe")).ok().map(|path| path.to_string_lossy().into_owned());
     let place = fs::read_to_string(root.join("cgroup")).map(|text| cgroup::parse(&text)).unwrap_or_default();
-    let same = start_ticks(&root)? == start_boottime_ns / (NS_PER_S / ticks_per_second());
-    same.then_some(Owner { exe, unit: place.unit, container: place.container })
+    stat(&root)?.is_of_start(start_boottime_ns).then_some(Owner {
+        exe,
+        unit: place.unit,
+        container: place.container,
+        pod: place.pod,
+    })
 }
 
 /// Looks through every process's descriptors for the sockets with these inodes. Without the privilege for a
@@ -55,16 +64,47 @@ pub(super) fn holders(wanted: &HashSet<u32>) -> Vec<(Key, Holder)> {
     holders
 }
 
-/// Field 22 of `/proc/PID/stat` (proc(5)): the start after boot, in clock ticks. The name before it may hold
-/// spaces and parentheses.
-fn start_ticks(root: &Path) -> Option<u64> {
-    let text = fs::read_to_string(root.join("stat")).ok()?;
-    parse_start(&text)
+/// Where /proc keeps a process.
+pub(super) fn root(pid: u32) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
 }
 
-fn parse_start(stat: &str) -> Option<u64> {
+/// What is needed of `/proc/PID/stat` (proc(5)).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Stat {
+    /// One letter (`task_state_array` in `fs/proc/array.c`).
+    pub(super) state: char,
+    /// The parent.
+    pub(super) ppid: u32,
+    /// The start after boot, in clock ticks.
+    start_ticks: u64,
+}
+
+impl Stat {
+    /// Whether the process is the one that started then, ns after boot.
+    pub(super) fn is_of_start(self, start_boottime_ns: u64) -> bool {
+        self.start_ticks == start_boottime_ns / (NS_PER_S / ticks_per_second())
+    }
+}
+
+/// `None` if the process has ended.
+pub(super) fn stat(root: &Path) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(root.join("stat")).ok()?)
+}
+
+/// Fields 3, 4 and 22. The name before them may hold spaces and parentheses.
+fn parse_stat(stat: &str) -> Option<Stat> {
     let after_name = &stat[stat.rfind(')')? + 1..];
-    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = after_name.split_ascii_whitespace();
+    Some(Stat {
+        state: fields.next()?.chars().next()?,
+        ppid: fields.next()?.parse().ok()?,
+        start_ticks: fields.nth(17)?.parse().ok()?,
+    })
+}
+
+fn start_ticks(root: &Path) -> Option<u64> {
+    stat(root).map(|stat| stat.start_ticks)
 }
 
 /// `socket:[12345]`.
@@ -78,19 +118,19 @@ fn ticks_per_second() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{owner, parse_start, socket_inode, start_ticks};
+    use proptest::prelude::*;
+
+    use super::{Stat, owner, parse_stat, socket_inode, start_ticks};
 
     #[test]
     fn start_is_found_behind_any_name() {
-        let tail = "S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 200";
+        let tail = "T 12 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 200";
+        let stat = Stat { state: 'T', ppid: 12, start_ticks: 987_654 };
         for name in ["(sh)", "(a b)", "(a) b)", "(((", "()"] {
-            assert_eq!(
-                parse_start(&format!("77 {name} {tail}")),
-                name.contains(')').then_some(987_654),
-                "{name}"
-            );
+            let found = parse_stat(&format!("77 {name} {tail}"));
+            assert_eq!(found, name.contains(')').then_some(stat), "{name}");
         }
-        assert_eq!(parse_start("77 (sh) S 1"), None);
+        assert_eq!(parse_stat("77 (sh) S 1"), None);
     }
 
     #[test]
@@ -109,5 +149,12 @@ mod tests {
         let start_ns = ticks * 10_000_000;
         assert!(owner(pid, start_ns).is_some_and(|owner| owner.exe.is_some()));
         assert_eq!(owner(pid, start_ns + 1_000_000_000), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_a_panic(text in "[0-9a-zT() \\-\n\u{e9}]{0,120}") {
+            let _ = parse_stat(&text);
+        }
     }
 }

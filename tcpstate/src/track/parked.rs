@@ -146,6 +146,8 @@ pub struct Owner {
     pub unit: Option<String>,
     /// The container's id.
     pub container: Option<String>,
+    /// The Kubernetes pod's uid.
+    pub pod: Option<String>,
 }
 
 /// Who is named for a group of parked sockets. All `None`: nobody can be named.
