@@ -28,6 +28,9 @@ const NLMSG_DONE: u16 = 3;
 const INET_DIAG_MSG_LEN: usize = 72;
 /// Large enough for whatever the kernel puts into one answer (32 KiB since 5.19).
 const BUFFER_LEN: usize = 1 << 17;
+/// Single sockets asked for at a time: the answers fit into the default receive buffer
+/// (`net.core.rmem_default`, 208 KiB).
+const TOGETHER: usize = 32;
 
 /// Asks the kernel for the TCP sockets of the calling thread's network namespace, in the visible states of the
 /// scope, and calls `each` with every one.
@@ -35,19 +38,37 @@ const BUFFER_LEN: usize = 1 << 17;
 /// # Errors
 /// What the kernel said.
 pub fn dump(netns: u32, scope: Scope, mut each: impl FnMut(Row)) -> io::Result<()> {
-    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.connect(&NetlinkAddr::new(0, 0))?;
+    let states = TcpState::VISIBLE.into_iter().filter(|state| scope.has(*state));
+    walk(states, &ExtensionFlags::empty(), |payload| {
+        if let Some(row) = row(payload, netns) {
+            each(row);
+        }
+    })
+}
+
+/// Asks for all sockets in these states, with these attributes, and calls `each` with every answer.
+pub(super) fn walk(
+    states: impl IntoIterator<Item = TcpState>,
+    extensions: &ExtensionFlags,
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let socket = connect()?;
+    let states = states.into_iter().fold(0, |mask, state| mask | 1 << state.index());
     let mut buffer = Vec::with_capacity(BUFFER_LEN);
-    for family in [AF_INET, AF_INET6] {
-        socket.send(&request(family, scope), 0)?;
+    for (family, id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+        let states = StateFlags::from_bits_retain(states);
+        let wish = InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: extensions.clone(),
+            states,
+            socket_id: id,
+        };
+        socket.send(&request(NLM_F_REQUEST | NLM_F_DUMP, wish), 0)?;
         loop {
             buffer.clear();
             socket.recv(&mut buffer, 0)?;
-            if !messages(&buffer, |payload| {
-                if let Some(row) = row(payload, netns) {
-                    each(row);
-                }
-            })? {
+            if !messages(&buffer, &mut each)? {
                 break;
             }
         }
@@ -55,19 +76,75 @@ pub fn dump(netns: u32, scope: Scope, mut each: impl FnMut(Row)) -> io::Result<(
     Ok(())
 }
 
-fn request(family: u8, scope: Scope) -> Vec<u8> {
-    let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let states = TcpState::VISIBLE.into_iter().filter(|state| scope.has(*state));
-    let states = states.fold(0, |mask, state| mask | 1 << state.index());
-    let body = SockDiagMessage::InetRequest(InetRequest {
-        family,
+/// Asks for single sockets by what they are, with these attributes, and calls `each` with every answer. A socket that
+/// is not there any more has none.
+pub(super) fn ask<'a>(
+    sockets: impl IntoIterator<Item = (u64, &'a Tuple)>,
+    extensions: &ExtensionFlags,
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let socket = connect()?;
+    let mut buffer = Vec::with_capacity(BUFFER_LEN);
+    let mut wishes = Vec::new();
+    let mut sockets = sockets.into_iter().peekable();
+    while sockets.peek().is_some() {
+        wishes.clear();
+        for (cookie, tuple) in sockets.by_ref().take(TOGETHER) {
+            wishes.extend(request(NLM_F_REQUEST, wish(cookie, tuple, extensions.clone())));
+        }
+        socket.send(&wishes, 0)?;
+        // The kernel answers before it returns; so when nothing waits, that was all.
+        loop {
+            buffer.clear();
+            match socket.recv(&mut buffer, libc::MSG_DONTWAIT) {
+                // It is not there any more, or is another one by now.
+                Ok(_) => drop(messages(&buffer, &mut each)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What names one socket (`inet_diag_find_one_icsk`). One that is bound to a device is not found.
+fn wish(cookie: u64, tuple: &Tuple, extensions: ExtensionFlags) -> InetRequest {
+    InetRequest {
+        family: if tuple.family == Family::V4 { AF_INET } else { AF_INET6 },
         protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::empty(),
-        states: StateFlags::from_bits_retain(states),
-        socket_id,
+        extensions,
+        states: StateFlags::empty(),
+        socket_id: SocketId {
+            source_port: tuple.local.port(),
+            destination_port: tuple.remote.port(),
+            source_address: tuple.local.ip(),
+            destination_address: tuple.remote.ip(),
+            interface_id: 0,
+            // Two words, the lower one first (`sock_diag_save_cookie`).
+            cookie: cookie_bytes(cookie),
+        },
+    }
+}
+
+fn cookie_bytes(cookie: u64) -> [u8; 8] {
+    let [low, high] = [cookie, cookie >> 32].map(|word| {
+        #[expect(clippy::cast_possible_truncation, reason = "half of it at a time")]
+        let word = word as u32;
+        word.to_ne_bytes()
     });
+    [low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]]
+}
+
+fn connect() -> io::Result<Socket> {
+    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.connect(&NetlinkAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+fn request(flags: u16, wish: InetRequest) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    let body = SockDiagMessage::InetRequest(wish);
     let mut message = NetlinkMessage::new(header, NetlinkPayload::from(body));
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
@@ -143,12 +220,25 @@ pub fn row(payload: &[u8], netns: u32) -> Option<Row> {
     })
 }
 
+/// The attributes of an answer, by their numbers (`enum` in `include/uapi/linux/inet_diag.h`), as far as they are whole.
+pub(super) fn attributes(payload: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = payload.get(INET_DIAG_MSG_LEN..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let header = rest.first_chunk::<4>()?;
+        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
+        let number = u16::from_ne_bytes([header[2], header[3]]);
+        let value = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((number, value))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use tcpstate_common::TcpState;
 
-    use super::{messages, row};
+    use super::{attributes, messages, row};
     use crate::track::Timer;
 
     /// A recorded answer: a `TIME_WAIT` from 127.0.0.1:48084 to 127.0.0.1:19293, with 59.9 s left.
@@ -198,10 +288,20 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(1));
     }
 
+    #[test]
+    fn attribute_that_is_not_whole_is_none() {
+        let mut bytes = time_wait();
+        bytes.extend([5, 0, 8, 0, 3, 0, 0, 0]);
+        bytes.extend([9, 0, 2, 0, 1, 2]);
+        let found: Vec<_> = attributes(&bytes).collect();
+        assert_eq!(found, [(8, &[3_u8][..])]);
+    }
+
     proptest! {
         #[test]
         fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = row(&bytes, 0);
+            let _ = attributes(&bytes).count();
             let _ = messages(&bytes, |payload| { let _ = row(payload, 0); });
         }
     }
