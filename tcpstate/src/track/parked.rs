@@ -97,7 +97,9 @@ impl Holders {
         socket.inode == 0 || self.were_asked(socket.cookie)
     }
 
-    fn were_asked(&self, cookie: u64) -> bool {
+    /// Whether it was asked who holds the socket with this cookie.
+    #[must_use]
+    pub fn were_asked(&self, cookie: u64) -> bool {
         self.asked.binary_search(&cookie).is_ok()
     }
 
@@ -110,6 +112,11 @@ impl Holders {
     /// All processes that have this socket open, one entry a descriptor.
     pub fn of(&self, socket: &Socket) -> impl Iterator<Item = Holder> {
         self.find(socket.cookie, socket.inode)
+    }
+
+    /// All processes that have the socket with this cookie open, if it was looked up by that.
+    pub fn of_cookie(&self, cookie: u64) -> impl Iterator<Item = Holder> {
+        self.find(cookie, 0)
     }
 
     /// The look-up never goes by inode for a socket that has none, since inode 0 is not a file.
