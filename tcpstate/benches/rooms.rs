@@ -199,7 +199,8 @@ fn scraping(c: &mut Criterion) {
             }
         }
     });
-    let router = serve::router(Engine(questions), stopping);
+    let (_, diagnosed) = watch::channel(std::sync::Arc::default());
+    let router = serve::router(Engine::new(questions, diagnosed), stopping);
     c.bench_function("serve/metrics", |b| {
         b.iter_batched(
             || (router.clone(), Request::get("/metrics").header("host", "localhost").body(Body::empty())),

@@ -16,6 +16,14 @@ pub fn monotonic_ns() -> u64 {
     read(ClockId::Monotonic)
 }
 
+/// `CLOCK_BOOTTIME`, the clock of the starts of processes, less `CLOCK_MONOTONIC`, ns: how long the host has been
+/// suspended since it was booted.
+#[must_use]
+pub fn boot_offset_ns() -> u64 {
+    let monotonic_ns = monotonic_ns();
+    read(ClockId::Boottime).saturating_sub(monotonic_ns)
+}
+
 /// CPU time of the calling thread, ns.
 #[must_use]
 pub fn thread_cpu_ns() -> u64 {

@@ -3,10 +3,12 @@
 
 use std::{
     collections::HashSet,
-    fs,
+    fs, io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
+
+use rustix::io::Errno;
 
 use super::cgroup;
 use crate::track::{Comm, Holder, Key, Owner};
@@ -19,7 +21,7 @@ pub fn owner(pid: u32, start_boottime_ns: u64) -> Option<Owner> {
     let root = root(pid);
     let exe = fs::read_link(root.join("exe")).ok().map(|path| path.to_string_lossy().into_owned());
     let place = fs::read_to_string(root.join("cgroup")).map(|text| cgroup::parse(&text)).unwrap_or_default();
-    stat(&root)?.is_of_start(start_boottime_ns).then_some(Owner {
+    stat(&root).ok()?.is_of_start(start_boottime_ns).then_some(Owner {
         exe,
         unit: place.unit,
         container: place.container,
@@ -28,11 +30,11 @@ pub fn owner(pid: u32, start_boottime_ns: u64) -> Option<Owner> {
 }
 
 /// Looks through every process's descriptors for the sockets with these inodes. Without the privilege for a
-/// process, that process is passed over.
-pub(super) fn holders(wanted: &HashSet<u32>) -> Vec<(Key, Holder)> {
-    let mut holders = Vec::new();
+/// process, that process is passed over; also returns how many were.
+pub(super) fn holders(wanted: &HashSet<u32>) -> (Vec<(Key, Holder)>, u64) {
+    let (mut holders, mut hidden) = (Vec::new(), 0);
     if wanted.is_empty() {
-        return holders;
+        return (holders, hidden);
     }
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -41,7 +43,10 @@ pub(super) fn holders(wanted: &HashSet<u32>) -> Vec<(Key, Holder)> {
         let root = entry.path();
         let Some(start) = start_ticks(&root) else { continue };
         let mut held = Vec::new();
-        for file in fs::read_dir(root.join("fd")).into_iter().flatten().flatten() {
+        let files = fs::read_dir(root.join("fd"));
+        hidden +=
+            u64::from(files.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied));
+        for file in files.into_iter().flatten().flatten() {
             let inode =
                 fs::read_link(file.path()).ok().and_then(|link| socket_inode(link.as_os_str().as_bytes()));
             let fd = file.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
@@ -61,7 +66,7 @@ pub(super) fn holders(wanted: &HashSet<u32>) -> Vec<(Key, Holder)> {
             holders.push((Key::Inode(inode), holder));
         }
     }
-    holders
+    (holders, hidden)
 }
 
 /// Where /proc keeps a process.
@@ -74,6 +79,7 @@ pub(super) fn root(pid: u32) -> PathBuf {
 pub(super) struct Stat {
     /// One letter (`task_state_array` in `fs/proc/array.c`).
     pub(super) state: char,
+    pub(super) comm: Comm,
     /// The parent.
     pub(super) ppid: u32,
     /// The start after boot, in clock ticks.
@@ -81,22 +87,33 @@ pub(super) struct Stat {
 }
 
 impl Stat {
+    /// When the process started, ns after boot: to one clock tick.
+    pub(super) fn start_boottime_ns(self) -> u64 {
+        self.start_ticks.saturating_mul(NS_PER_S / ticks_per_second())
+    }
+
     /// Whether the process is the one that started then, ns after boot.
     pub(super) fn is_of_start(self, start_boottime_ns: u64) -> bool {
         self.start_ticks == start_boottime_ns / (NS_PER_S / ticks_per_second())
     }
 }
 
-/// `None` if the process has ended.
-pub(super) fn stat(root: &Path) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(root.join("stat")).ok()?)
+/// Fails with [`io::ErrorKind::NotFound`] if the process has ended.
+pub(super) fn stat(root: &Path) -> io::Result<Stat> {
+    // One that ends meanwhile is not found either.
+    let text = fs::read_to_string(root.join("stat")).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::SRCH) => io::ErrorKind::NotFound.into(),
+        _ => error,
+    })?;
+    parse_stat(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is not as proc(5) has it"))
 }
 
-/// Fields 3, 4 and 22. The name before them may hold spaces and parentheses.
+/// Fields 2, 3, 4 and 22. The name may hold spaces and parentheses.
 fn parse_stat(stat: &str) -> Option<Stat> {
-    let after_name = &stat[stat.rfind(')')? + 1..];
+    let (name, after_name) = stat.split_once('(')?.1.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace();
     Some(Stat {
+        comm: Comm::new(name),
         state: fields.next()?.chars().next()?,
         ppid: fields.next()?.parse().ok()?,
         start_ticks: fields.nth(17)?.parse().ok()?,
@@ -104,7 +121,13 @@ fn parse_stat(stat: &str) -> Option<Stat> {
 }
 
 fn start_ticks(root: &Path) -> Option<u64> {
-    stat(root).map(|stat| stat.start_ticks)
+    stat(root).ok().map(|stat| stat.start_ticks)
+}
+
+/// Whether this process sees every process of the host: those of the first pid namespace, whose inode number never
+/// changes (`PROC_PID_INIT_INO` in `include/linux/proc_ns.h`).
+pub(super) fn sees_every_process() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str().as_bytes() == b"pid:[4026531836]")
 }
 
 /// `socket:[12345]`.
@@ -120,16 +143,16 @@ fn ticks_per_second() -> u64 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Stat, owner, parse_stat, socket_inode, start_ticks};
+    use super::{Comm, Stat, owner, parse_stat, socket_inode, start_ticks};
 
     #[test]
     fn start_is_found_behind_any_name() {
         let tail = "T 12 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 200";
-        let stat = Stat { state: 'T', ppid: 12, start_ticks: 987_654 };
-        for name in ["(sh)", "(a b)", "(a) b)", "(((", "()"] {
-            let found = parse_stat(&format!("77 {name} {tail}"));
-            assert_eq!(found, name.contains(')').then_some(stat), "{name}");
+        for name in ["sh", "a b", "a) b", "((", "", "a) T 1 ("] {
+            let stat = Stat { comm: Comm::new(name), state: 'T', ppid: 12, start_ticks: 987_654 };
+            assert_eq!(parse_stat(&format!("77 ({name}) {tail}")), Some(stat), "{name}");
         }
+        assert_eq!(parse_stat(&format!("77 ((( {tail}")), None);
         assert_eq!(parse_stat("77 (sh) S 1"), None);
     }
 

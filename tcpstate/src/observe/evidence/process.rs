@@ -7,7 +7,7 @@ use std::{fs, io, path::Path};
 use super::freezer::Freezers;
 use crate::{
     observe::{cgroup, procfs},
-    track::Owner,
+    track::{Comm, Owner},
 };
 
 /// Whether a process gets to run.
@@ -41,6 +41,7 @@ pub struct Process {
     pub pid: u32,
     /// With `pid` it names a process for good: its start, ns since boot.
     pub start_boottime_ns: u64,
+    pub comm: Comm,
     /// The parent's pid.
     pub ppid: u32,
     pub owner: Owner,
@@ -54,10 +55,16 @@ pub struct Process {
     pub cannot_see: Vec<String>,
 }
 
-/// Looks at a process. `None` if the one that started then has ended.
-#[must_use]
-pub fn look(pid: u32, start_boottime_ns: u64, freezers: &Freezers) -> Option<Process> {
+/// Looks at a process: the one that started then, ns since boot, if that is known.
+///
+/// # Errors
+/// If it may not be looked at; [`io::ErrorKind::NotFound`] if it has ended.
+pub fn look(pid: u32, start_boottime_ns: Option<u64>, freezers: &Freezers) -> io::Result<Process> {
     let root = procfs::root(pid);
+    let start_boottime_ns = match start_boottime_ns {
+        Some(start) => start,
+        None => procfs::stat(&root)?.start_boottime_ns(),
+    };
     let mut cannot_see = Vec::new();
     let mut seen = |what: &str, error: io::Error| {
         cannot_see.push(format!("{what} of process {pid} cannot be seen: {error}"));
@@ -70,10 +77,14 @@ pub fn look(pid: u32, start_boottime_ns: u64, freezers: &Freezers) -> Option<Pro
     let place = cgroup.as_deref().map(cgroup::parse).unwrap_or_default();
     let frozen = cgroup.and_then(|cgroup| freezers.is_frozen(&cgroup));
     // Last, so that all that was seen before was the same process.
-    let stat = procfs::stat(&root).filter(|stat| stat.is_of_start(start_boottime_ns))?;
-    Some(Process {
+    let stat = procfs::stat(&root)?;
+    if !stat.is_of_start(start_boottime_ns) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(Process {
         pid,
         start_boottime_ns,
+        comm: stat.comm,
         ppid: stat.ppid,
         owner: Owner { exe, unit: place.unit, container: place.container, pod: place.pod },
         activity: Activity::of(stat.state),
@@ -109,21 +120,28 @@ mod tests {
     use proptest::prelude::*;
     use rustix::process::{Pid, Signal, kill_process};
 
-    use super::{Activity, Freezers, look, parse_open_files_limit};
+    use super::{Activity, Freezers, Process, look, parse_open_files_limit};
     use crate::observe::procfs;
 
-    /// When a process started, ns since boot.
+    fn seen(pid: u32, start: Option<u64>) -> Option<Process> {
+        match look(pid, start, &Freezers::default()) {
+            Ok(process) => Some(process),
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+                None
+            }
+        }
+    }
+
     fn start(pid: u32) -> u64 {
-        // The start is known to one clock tick, so a search in steps of one finds it.
-        let stat = procfs::stat(&procfs::root(pid)).expect("it runs");
-        let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
-        (0..u64::MAX / tick).map(|ticks| ticks * tick).find(|ns| stat.is_of_start(*ns)).expect("a start")
+        procfs::stat(&procfs::root(pid)).expect("it runs").start_boottime_ns()
     }
 
     #[test]
     fn this_process_is_seen() {
         let pid = std::process::id();
-        let process = look(pid, start(pid), &Freezers::default()).expect("it runs");
+        let process = seen(pid, None).expect("it runs");
+        assert_eq!(process.start_boottime_ns, start(pid));
         assert_eq!(process.activity, Activity::Runs);
         assert_eq!(
             process.ppid,
@@ -135,14 +153,14 @@ mod tests {
         assert_eq!(process.open_files_limit, limit);
         // Other tests open files meanwhile.
         let held: Vec<_> = (0..100).map(|_| File::open("/dev/null").expect("opened")).collect();
-        let more = look(pid, start(pid), &Freezers::default()).expect("it runs");
+        let more = seen(pid, Some(start(pid))).expect("it runs");
         assert!(more.open_files.is_some_and(|files| files >= held.len() as u64), "{more:?}");
     }
 
     #[test]
     fn process_that_started_at_another_time_is_another_process() {
         let pid = std::process::id();
-        assert!(look(pid, start(pid) + 1_000_000_000, &Freezers::default()).is_none());
+        assert!(seen(pid, Some(start(pid) + 1_000_000_000)).is_none());
     }
 
     struct Sleeper(Child);
@@ -158,7 +176,7 @@ mod tests {
     fn stopped_process_is_told_from_one_that_sleeps_and_from_one_that_has_ended() {
         let mut sleeper = Sleeper(Command::new("sleep").arg("60").spawn().expect("started"));
         let (pid, start) = (sleeper.0.id(), start(sleeper.0.id()));
-        let activity = || look(pid, start, &Freezers::default()).map(|process| process.activity);
+        let activity = || seen(pid, Some(start)).map(|process| process.activity);
         assert_eq!(activity(), Some(Activity::Runs));
         kill_process(Pid::from_child(&sleeper.0), Signal::STOP).expect("signalled");
         let stopped = (0..1000).any(|_| {
@@ -174,6 +192,7 @@ mod tests {
         assert!(ended);
         sleeper.0.wait().expect("ended");
         assert_eq!(activity(), None);
+        assert!(seen(pid, None).is_none());
     }
 
     #[test]
