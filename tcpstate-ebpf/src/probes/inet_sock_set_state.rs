@@ -258,7 +258,7 @@ unsafe fn remember(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
             count_connect_failure(sk, counters);
         }
         if told | watched {
-            emit::send(EventKind::Transition, now_ns, counters, |event| {
+            emit::send(EventKind::Transition, now_ns, counters, |event: &mut Event| {
                 event.cookie = cookie;
                 event.old_state = old as u8;
                 event.new_state = new as u8;
@@ -313,7 +313,7 @@ unsafe fn note_actor(
     }
     // SAFETY: as above.
     unsafe {
-        emit::send(EventKind::Acted, now_ns, counters, |event| {
+        emit::send(EventKind::Acted, now_ns, counters, |event: &mut Event| {
             event.cookie = cookie;
             emit::blame(event, actor);
         });

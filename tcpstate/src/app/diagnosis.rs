@@ -25,13 +25,16 @@ use crate::{
     clock,
     diagnose::{Changes, Diagnosis, Evidence, Severity, Status, Thresholds, evidence::What},
     serve::ask::{Diagnosed, Held, Material, MaterialWish, Question, Seen},
-    track::{Holders, Tier},
+    track::Tier,
 };
 
 pub(super) use self::schedule::REST;
 
 /// Notices that wait at most; then the engine drops them.
 const WAITING: usize = 16;
+/// A look-up of holders is good for this many times as long as it took of the CPU, if nothing new is asked about:
+/// where a hundred thousand descriptors are looked through, every other pass does without.
+const GOOD_FOR: u32 = 100;
 /// Above so many sockets, what a pass took of memory is given back at once.
 const MANY: usize = 10_000;
 
@@ -56,7 +59,7 @@ pub(super) fn start(
         publish,
         collector: Collector::new(),
         seen: Seen::default(),
-        holders: Arc::default(),
+        held: Held::default(),
     };
     thread::Builder::new()
         .name("diagnosis".to_owned())
@@ -72,8 +75,8 @@ struct Diagnoser {
     publish: watch::Sender<Arc<Diagnosed>>,
     collector: Collector,
     seen: Seen,
-    /// Those of the last pass, for sockets that have ended since.
-    holders: Arc<Holders>,
+    /// Who held what when it was last looked up.
+    held: Held,
 }
 
 /// The daemon ends.
@@ -102,16 +105,22 @@ impl Diagnoser {
         let wish = MaterialWish { gather: self.diagnosis.gather(), seen: self.seen, most: self.max_events };
         let material = self.ask(|answer| Question::Material(Box::new(wish), answer))?;
         let wants = self.diagnosis.wants(&material.gathered);
-        let beside = collect::beside_parked(&wants.holders, &material.gathered);
-        let held = self.ask(|answer| Question::Holders(beside, answer))?;
-        let others_ns = material.cpu_ns + held.cpu_ns;
+        let beside = (!self.is_known(&wants.holders, material.now_ns))
+            .then(|| collect::beside_parked(&wants.holders, &material.gathered));
+        let (now_ns, mut others_ns) = (material.now_ns, material.cpu_ns);
         self.seen = material.seen;
-        let mut evidence = self.begin(*material, &held);
+        let mut evidence = self.begin(*material);
+        if let Some(beside) = beside {
+            self.held = self.ask(|answer| Question::Holders(beside, answer))?;
+            if self.held.holders.at_ns >= now_ns {
+                others_ns += self.held.cpu_ns;
+            }
+        }
+        self.add_holders(&mut evidence);
         self.collector.namespaces(&wants, &mut evidence);
         let pids = self.diagnosis.wants_processes(&evidence);
         self.collector.processes(&pids, &mut evidence);
         say(&self.diagnosis.pass(&evidence));
-        self.holders = held.holders;
         let many = evidence.sockets.len() > MANY;
         let cpu_ns = others_ns + clock::thread_cpu_ns().saturating_sub(begun_ns);
         self.publish(evidence, cpu_ns);
@@ -121,18 +130,26 @@ impl Diagnoser {
         Ok(others_ns + clock::thread_cpu_ns().saturating_sub(begun_ns))
     }
 
+    /// Whether the last look-up tells who holds these sockets: it covers all of them, and is not old for what it cost.
+    fn is_known(&self, cookies: &[u64], now_ns: u64) -> bool {
+        let age = Duration::from_nanos(now_ns.saturating_sub(self.held.holders.at_ns));
+        let lasts = Duration::from_nanos(self.held.cpu_ns) * GOOD_FOR;
+        cookies.is_empty() || (age <= lasts && self.held.holders.were_all_asked(cookies))
+    }
+
     fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Ends> {
         let (answer, answered) = oneshot::channel();
         self.questions.blocking_send(question(answer)).map_err(|_| Ends)?;
         answered.blocking_recv().map_err(|_| Ends)
     }
 
-    /// What the engine knows, in the words of the rules.
-    fn begin(&self, material: Material, held: &Held) -> Evidence {
+    /// What the engine knows, in the words of the rules. Sockets that have ended were held by whom the last look-up
+    /// found.
+    fn begin(&self, material: Material) -> Evidence {
         let reasons = &material.reset_reasons;
         let resets = material.resets.into_iter();
         let resets =
-            resets.map(|(reset, about)| words::reset(reset, about, reasons, &self.holders)).collect();
+            resets.map(|(reset, about)| words::reset(reset, about, reasons, &self.held.holders)).collect();
         let mut cannot_see = Vec::new();
         if material.tier == Tier::D {
             let why = "state transitions and RSTs take eBPF, which this daemon runs without";
@@ -146,9 +163,6 @@ impl Diagnoser {
         }
         let why = "the kernel does not tell when a connection that is closed was last used";
         cannot_see.push(words::unseen(What::IdleTimes, None, why));
-        if let Some(why) = &held.hidden {
-            cannot_see.push(words::unseen(What::Holders, None, why.as_str()));
-        }
         Evidence {
             at_ns: material.now_ns,
             census_ns: material.census_ns.unwrap_or(0),
@@ -156,14 +170,20 @@ impl Diagnoser {
             boot_offset_ns: Some(clock::boot_offset_ns()),
             sockets: material.gathered.sockets,
             left_out: material.gathered.left_out,
-            holders: Arc::clone(&held.holders),
-            holders_complete: held.hidden.is_none(),
             destinations: material.gathered.destinations,
             resets,
             failures: material.failures.into_iter().map(words::failure).collect(),
             events_left_out: material.left_out,
             cannot_see,
             ..Evidence::default()
+        }
+    }
+
+    fn add_holders(&self, evidence: &mut Evidence) {
+        evidence.holders = Arc::clone(&self.held.holders);
+        evidence.holders_complete = self.held.hidden.is_none();
+        if let Some(why) = &self.held.hidden {
+            evidence.cannot_see.push(words::unseen(What::Holders, None, why.as_str()));
         }
     }
 

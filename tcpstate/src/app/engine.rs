@@ -180,11 +180,11 @@ impl Engine {
         for _ in 0..portions {
             let mut events = Vec::new();
             let tracker = &mut self.tracker;
-            let more = kernel.drain(PORTION, |record| {
+            let more = kernel.drain(PORTION, |record, about| {
                 any = true;
                 match record {
                     Record::Event(mut event) => {
-                        tracker.ingest(&mut event);
+                        tracker.ingest_with(&mut event, about);
                         events.push(event);
                     }
                     Record::ForWatchers(event) => events.push(event),
@@ -403,8 +403,8 @@ impl Engine {
         let known = self.diagnosed.iter().all(|cookie| found.holders.were_asked(*cookie));
         let may_look = cost <= CHEAP || age >= cost * diagnosis::REST;
         if is_new || !may_look || (known && pace::is_fresh(age, cost)) {
-            let cpu_ns = if is_new { found.cpu_ns } else { 0 };
-            let held = Held { holders: Arc::clone(&found.holders), hidden: found.hidden.clone(), cpu_ns };
+            let Found { holders, hidden, cpu_ns, .. } = &*found;
+            let held = Held { holders: Arc::clone(holders), hidden: hidden.clone(), cpu_ns: *cpu_ns };
             let _ = answer.send(held);
             return false;
         }

@@ -29,7 +29,7 @@ use super::{
     slots::Slots,
     standby::Standby,
 };
-use crate::clock;
+use crate::{clock, track::Circumstances};
 
 const UNEXPECTED: &str = "it is of a kind that was not expected";
 
@@ -161,16 +161,17 @@ impl Kernel {
         self.ring.as_fd().try_clone_to_owned()
     }
 
-    /// Takes out of the ring what is in it now, at most `max` records, and calls `each` with every one. Returns
-    /// whether more is waiting.
-    pub fn drain(&mut self, max: usize, mut each: impl FnMut(Record)) -> bool {
+    /// Takes out of the ring what is in it now, at most `max` records, and calls `each` with every one, and with
+    /// what is known of a connection that met a reset. Returns whether more is waiting.
+    pub fn drain(&mut self, max: usize, mut each: impl FnMut(Record, Circumstances)) -> bool {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
         for _ in 0..max {
             let Some(record) = self.ring.next() else { return false };
-            match decode::record(&record) {
-                Ok(record) => each(record),
+            let (event, about) = decode::split(&record);
+            match decode::record(event) {
+                Ok(record) => each(record, about),
                 Err(error) => {
                     if self.malformed == 0 {
                         warn!("a record from the kernel side makes no sense and was dropped: {error}");
@@ -311,6 +312,7 @@ fn map_slots(ebpf: &mut Ebpf, sizes: Sizes) -> Result<Slots, KernelError> {
 fn load(layout: &Layout, btf: &Btf, sizes: Sizes) -> Result<Ebpf, KernelError> {
     let has_rst_reason = u32::from(layout.has_rst_reason);
     let abort_on_data = layout.reset_reason("TCP_ABORT_ON_DATA").unwrap_or(0);
+    let tick_ns = clock::tick_ns();
     let watermark = sizes.ring_bytes / 4;
     let slot_mask = sizes.slots - 1;
     let mut loader = EbpfLoader::new();
@@ -322,6 +324,7 @@ fn load(layout: &Layout, btf: &Btf, sizes: Sizes) -> Result<Ebpf, KernelError> {
         .override_global(globals::SOCK_DEAD_BIT, &layout.sock_dead_bit, true)
         .override_global(globals::HAS_RST_REASON, &has_rst_reason, true)
         .override_global(globals::RST_ABORT_ON_DATA, &abort_on_data, true)
+        .override_global(globals::TICK_NS, &tick_ns, true)
         .override_global(globals::RING_WATERMARK, &watermark, true)
         .override_global(globals::SLOT_MASK, &slot_mask, true);
     for (field, offset) in FIELDS.iter().zip(&layout.offsets) {

@@ -82,12 +82,12 @@ pub struct Material {
 }
 
 /// Who holds sockets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Held {
     pub holders: Arc<Holders>,
     /// Why there may be more holders than those, if there may: as a sentence without full stop.
     pub hidden: Option<String>,
-    /// CPU time that it took to find them, ns.
+    /// CPU time that it took to find them, ns, whoever it was done for.
     pub cpu_ns: u64,
 }
 

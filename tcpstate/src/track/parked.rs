@@ -103,6 +103,13 @@ impl Holders {
         self.asked.binary_search(&cookie).is_ok()
     }
 
+    /// Whether it was asked who holds each of these sockets; their cookies are in order.
+    #[must_use]
+    pub fn were_all_asked(&self, cookies: &[u64]) -> bool {
+        let mut asked = self.asked.iter();
+        cookies.iter().all(|cookie| asked.by_ref().any(|asked| asked == cookie))
+    }
+
     /// Whether it was asked what this process holds.
     #[must_use]
     pub fn know_process(&self, pid: u32) -> bool {
