@@ -217,13 +217,13 @@ fn deadline(limit: &Limit, thresholds: &Thresholds) -> String {
             format!("; its fd limit of {} is reached", say::digits(limit.max))
         }
         (Resource::FileDescriptors, Some(seconds)) => {
-            format!("; its fd limit is reached in {}", say::duration(seconds * 1_000))
+            format!("; its fd limit is reached in {}", say::duration(seconds.saturating_mul(1_000)))
         }
         (Resource::FileDescriptors, None) if full => {
             format!("; it has {} of {} descriptors open", say::digits(limit.used), say::digits(limit.max))
         }
         (Resource::EphemeralPorts, Some(seconds)) if limit.used < limit.max => {
-            format!("; none is left in {}", say::duration(seconds * 1_000))
+            format!("; none is left in {}", say::duration(seconds.saturating_mul(1_000)))
         }
         _ => String::new(),
     }

@@ -72,7 +72,9 @@ impl Series {
         let then_ns = at_ns.saturating_sub(thresholds.trend_ms * NS_PER_MS * 9 / 10);
         let then = self.points.iter().rev().find(|point| point.at_ns <= then_ns);
         then.is_some_and(|then| {
-            then.count > 0 && count >= then.count + thresholds.growth && since_ns <= then.since_ns
+            then.count > 0
+                && count >= then.count.saturating_add(thresholds.growth)
+                && since_ns <= then.since_ns
         })
     }
 

@@ -80,7 +80,7 @@ impl<'a> Cause<'a> {
                 Class::AcceptOverflow | Class::AcceptStall,
             ) => {
                 let half = other.limit.is_some_and(|(of, used, _)| {
-                    of == Resource::FileDescriptors && self.candidate.count * 2 >= used
+                    of == Resource::FileDescriptors && self.candidate.count.saturating_mul(2) >= used
                 });
                 same_process && half
             }

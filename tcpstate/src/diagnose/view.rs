@@ -235,7 +235,7 @@ impl<'a> View<'a> {
             .map(|unseen| unseen.why.clone())
     }
 
-    pub(super) fn sample(&self, seen: &Seen<'_>) -> Sample {
+    fn sample(seen: &Seen<'_>) -> Sample {
         let socket = seen.socket;
         let holder = match seen.held {
             Held::By { holder, .. } => Some(holder),
@@ -258,16 +258,9 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The oldest of these sockets.
-    pub(super) fn samples(&self, members: &[&Seen<'_>]) -> Vec<Sample> {
-        let mut oldest: Vec<_> = members.to_vec();
-        let order = |seen: &&Seen<'_>| (seen.since_ns(), seen.socket.cookie);
-        if oldest.len() > MAX_SAMPLES {
-            oldest.select_nth_unstable_by_key(MAX_SAMPLES - 1, order);
-            oldest.truncate(MAX_SAMPLES);
-        }
-        oldest.sort_by_key(order);
-        oldest.into_iter().map(|seen| self.sample(seen)).collect()
+    /// The oldest of these sockets, which are in the order of their ages.
+    pub(super) fn samples(members: &[&Seen<'_>]) -> Vec<Sample> {
+        members.iter().take(MAX_SAMPLES).map(|seen| Self::sample(seen)).collect()
     }
 
     /// Whether there are more of them than a while ago, with the old ones still there.

@@ -3,6 +3,8 @@
 //! through `sock_graft`), so its inode is 0. The queue is full when it holds more than its limit
 //! (`sk_acceptq_is_full` in `include/net/sock.h`).
 
+use std::cmp::Reverse;
+
 use tcpstate_common::TcpState;
 
 use super::{base, oldest_ms};
@@ -95,7 +97,7 @@ fn tell_queue(candidate: &mut Candidate, listening: &Listening) {
 
 /// Connections wait in the queue for so long that nobody can be accepting: the queue is first in, first out.
 pub(super) fn stall(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
-    let mut candidate = base(view, key, members);
+    let mut candidate = base(key, members);
     let given_up = members.iter().filter(|seen| seen.socket.state == TcpState::CloseWait).count() as u64;
     let Some(listening) = members
         .first()
@@ -139,11 +141,11 @@ pub(super) fn stall(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candida
 
 /// Handshakes that nobody finishes.
 pub(super) fn flood(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Option<Candidate> {
-    let mut candidate = base(view, key, members);
+    let mut candidate = base(key, members);
     let listening =
         members.first().and_then(|seen| view.listener_at(seen.socket.netns, seen.socket.tuple.local))?;
     let delta = view.namespace(key.netns).and_then(|namespace| namespace.delta).unwrap_or_default();
-    let cookies = delta.syncookies_sent.unwrap_or(0) + delta.req_q_full_do_cookies.unwrap_or(0);
+    let cookies = delta.syncookies_sent.unwrap_or(0).max(delta.req_q_full_do_cookies.unwrap_or(0));
     let dropped = delta.req_q_full_drop.unwrap_or(0);
     let many = candidate.count >= view.thresholds.half_handshakes;
     let overrun = cookies > 0 || dropped > 0;
@@ -192,7 +194,9 @@ pub(super) fn flood(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Option<
 pub(super) fn overflows(view: &View<'_>) -> Vec<Candidate> {
     let there = view.history.listeners().filter(|listening| listening.seen_ns == view.evidence.at_ns);
     let mut candidates: Vec<_> = there.filter_map(|listening| overflow(view, listening)).collect();
-    candidates.sort_by_key(|candidate| candidate.key);
+    // Listeners that share a port (SO_REUSEPORT) in one process are one.
+    candidates.sort_by_key(|candidate| (candidate.key, Reverse(candidate.count)));
+    candidates.dedup_by_key(|candidate| candidate.key);
     candidates
 }
 
@@ -224,7 +228,7 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Candidate> {
     } else {
         Class::AcceptOverflow
     };
-    let mut candidate = base(view, key(class, listening), &members);
+    let mut candidate = base(key(class, listening), &members);
     candidate.count = overflows.max(resets).max(u64::from(socket.rqueue));
     candidate.since_ns = view.evidence.at_ns;
     candidate.is_of_events = true;
@@ -239,7 +243,7 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Candidate> {
         let process = view.process(holder.pid, holder.start_boottime_ns)?;
         process.fds.zip(process.fd_limit)
     });
-    let starved = fds.filter(|(used, max)| used + RESERVE_FDS >= *max);
+    let starved = fds.filter(|(used, max)| used.saturating_add(RESERVE_FDS) >= *max);
     let then = if class == Class::AcceptOverflowRst { "resets clients" } else { "turns clients away" };
     candidate.verdict = format!(
         "the accept queue of {place} is full ({} of {limit}) and {then}; ",

@@ -158,7 +158,7 @@ pub(super) fn sort_unread_body(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> 
 
 /// What is wrong with a group of sockets, if anything.
 pub(super) fn judge(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Vec<Candidate> {
-    let mut candidate = base(view, key, members);
+    let mut candidate = base(key, members);
     candidate.severity = grade(view, &key, members);
     match key.class {
         Class::CloseWaitLeak => leak(view, &mut candidate, members),
@@ -383,7 +383,8 @@ fn half_close(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>])
     );
     "Nothing is to be done: shutdown(SHUT_WR) ends one direction, and the other one is in use."
         .clone_into(&mut candidate.remedy);
-    let acked: u64 = members.iter().filter_map(|seen| view.info(seen.socket)?.bytes_acked).sum();
+    let acked: u64 =
+        members.iter().filter_map(|seen| view.info(seen.socket)?.bytes_acked).fold(0, u64::saturating_add);
     if acked > 0 {
         candidate.evidence.push(format!("{} acknowledged by the peers in all", say::bytes(acked)));
     }
@@ -467,7 +468,7 @@ fn unread_body(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]
     let older = |ms: u64| members.iter().filter(|seen| stuck_ms(seen) >= ms).count() as u64;
     let oldest = members.iter().map(|seen| stuck_ms(&seen)).max().unwrap_or(0);
     let grows = view.grows(&candidate.key, candidate.count, candidate.since_ns);
-    candidate.since_ns = view.evidence.at_ns.saturating_sub(oldest * NS_PER_MS);
+    candidate.since_ns = view.evidence.at_ns.saturating_sub(oldest.saturating_mul(NS_PER_MS));
     let bad = older(thresholds.old_ms) >= thresholds.several
         || older(thresholds.ancient_ms) > 0
         || (grows && older(thresholds.notice_ms) >= thresholds.several);

@@ -73,7 +73,7 @@ fn sort_orphan(view: &View<'_>, seen: &Seen<'_>) -> Option<Class> {
 
 /// What is wrong with a group of sockets, if anything.
 pub(super) fn judge(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
-    let mut candidate = base(view, key, members);
+    let mut candidate = base(key, members);
     match key.class {
         Class::FinWait2Owned => owned(view, &mut candidate, members),
         Class::FinWait2Orphan => orphan(view, &mut candidate, members),
@@ -142,8 +142,9 @@ fn stuck(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
     let orphans = namespace.and_then(|namespace| namespace.counters.orphans);
     let max = namespace.and_then(|namespace| namespace.sysctls.max_orphans);
     // Half of the maximum: from there on the kernel kills orphans sooner (tcp_out_of_resources).
-    let crowded = orphans.zip(max).is_some_and(|(orphans, max)| orphans * 2 >= max && max > 0);
-    let depends = side == Side::Connect && candidate.count >= thresholds.several;
+    let crowded = orphans.zip(max).is_some_and(|(orphans, max)| orphans >= max.div_ceil(2) && max > 0);
+    let servers = members.iter().filter(|seen| view.side(seen.socket) == Side::Connect).count() as u64;
+    let depends = servers >= thresholds.several;
     let bad = candidate.count > thresholds.lost_clients || crowded || depends;
     candidate.severity = Some(if bad { Severity::Warning } else { Severity::Info });
     candidate.tells_trend = true;

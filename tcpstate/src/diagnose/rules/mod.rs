@@ -26,7 +26,8 @@ use pairs::Pairs;
 pub(super) fn judge(view: &View<'_>, events: &reset::Events) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     for (key, members) in sort(view) {
-        let members: Vec<_> = members.iter().filter_map(|index| view.seen.get(*index)).collect();
+        let mut members: Vec<_> = members.iter().filter_map(|index| view.seen.get(*index)).collect();
+        members.sort_unstable_by_key(|seen| (seen.since_ns(), seen.socket.cookie));
         match key.class {
             Class::AcceptStall => candidates.push(accept::stall(view, key, &members)),
             Class::SynFlood => candidates.extend(accept::flood(view, key, &members)),
@@ -114,7 +115,7 @@ fn oldest_ms(members: &[&Seen<'_>]) -> u64 {
 }
 
 /// What all candidates about sockets have in common.
-fn base(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
+fn base(key: Key, members: &[&Seen<'_>]) -> Candidate {
     Candidate {
         key,
         severity: None,
@@ -126,7 +127,7 @@ fn base(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
         remedy: String::new(),
         evidence: Vec::new(),
         cannot_see: Vec::new(),
-        sockets: view.samples(members),
+        sockets: View::samples(members),
         cookies: members.iter().map(|seen| seen.socket.cookie).collect(),
         is_of_events: false,
         tells_trend: false,

@@ -68,7 +68,7 @@ pub(super) fn sort_syn_sent(view: &View<'_>, scanners: &HashSet<u32>, seen: &See
 }
 
 pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
-    let mut candidate = base(view, key, members);
+    let mut candidate = base(key, members);
     let actor = members.iter().find_map(|seen| seen.socket.actor);
     let who = match (super::holder(members), actor) {
         (None, Some(actor)) => {
@@ -132,7 +132,7 @@ pub(super) fn sort_half_open(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
 }
 
 pub(super) fn half_open(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
-    let mut candidate = base(view, key, members);
+    let mut candidate = base(key, members);
     let who = blame_holder(view, &mut candidate, members);
     let side = members.first().map_or(Side::Connect, |seen| view.side(seen.socket));
     let bad = side == Side::Connect || candidate.count > view.thresholds.lost_clients;

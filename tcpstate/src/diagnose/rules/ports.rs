@@ -33,7 +33,7 @@ pub(super) fn sort_self_connect(_: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
 
 /// A simultaneous open with itself (RFC 9293 section 3.5): it takes the port that the server should listen on.
 pub(super) fn self_connect(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
-    let mut candidate = base(view, key, members);
+    let mut candidate = base(key, members);
     let who = blame_holder(view, &mut candidate, members);
     let place = key.place.map_or_else(String::new, say::address);
     let port = key.place.map_or(0, |place| place.port());
@@ -95,7 +95,7 @@ fn towards(view: &View<'_>, destination: &Destination) -> Option<Candidate> {
         place: Some(destination.remote),
     };
     let members: Vec<_> = view.seen.iter().filter(|seen| is_towards(seen, destination)).collect();
-    let mut candidate = base(view, key, &members);
+    let mut candidate = base(key, &members);
     candidate.since_ns = view.evidence.at_ns;
     candidate.cookies.extend(&destination.cookies);
     candidate.tells_trend = scarce;

@@ -119,21 +119,31 @@ impl Events {
             if close.idle_ms < IDLE_MS || view.listener_at(close.netns, close.tuple.local).is_none() {
                 continue;
             }
-            let server = (close.netns, close.tuple.local.port());
-            if self.idle.len() >= MAX_GROUPS && !self.idle.contains_key(&server) {
-                continue;
+            self.add_idle((close.netns, close.tuple.local.port()), close.at_ns, close.idle_ms);
+        }
+        // Where closes cannot be seen, the RSTs themselves may tell how long it had been quiet.
+        for seen in view.evidence.resets.iter().filter(|_| view.evidence.closes.is_empty()) {
+            let late = matches!(seen.reason, Some(Reason::TimeWaitSocket | Reason::AbortOnData));
+            if let Some(idle_ms) = seen.idle_ms.filter(|ms| late && *ms >= IDLE_MS) {
+                self.add_idle((seen.reset.netns, seen.reset.tuple.local.port()), seen.reset.at_ns, idle_ms);
             }
-            let idle = self.idle.entry(server).or_default();
-            if idle.times_ms.len() >= MAX_IDLE_TIMES {
-                idle.times_ms.pop_front();
-            }
-            idle.times_ms.push_back(close.idle_ms);
-            count(&mut idle.closes, close.at_ns, 1);
         }
         self.idle.retain(|_, idle| {
             idle.closes.retain(|(at_ns, _)| *at_ns >= from_ns);
             !idle.closes.is_empty()
         });
+    }
+
+    fn add_idle(&mut self, server: (u32, u16), at_ns: u64, idle_ms: u64) {
+        if self.idle.len() >= MAX_GROUPS && !self.idle.contains_key(&server) {
+            return;
+        }
+        let idle = self.idle.entry(server).or_default();
+        if idle.times_ms.len() >= MAX_IDLE_TIMES {
+            idle.times_ms.pop_front();
+        }
+        idle.times_ms.push_back(idle_ms);
+        count(&mut idle.closes, at_ns, 1);
     }
 
     fn group(&mut self, key: Key, at_ns: u64) -> Option<&mut Group> {
@@ -213,7 +223,7 @@ impl Group {
     }
 
     fn total(&self) -> u64 {
-        self.passes.iter().map(|(_, count)| count).sum()
+        self.passes.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
     }
 
     fn lasted_ms(&self) -> u64 {
@@ -224,7 +234,9 @@ impl Group {
 /// Adds to a list of counts, of which there are at most [`MAX_PASSES`]: what comes together is counted together.
 fn count(list: &mut VecDeque<(u64, u64)>, at_ns: u64, more: u64) {
     match list.back_mut() {
-        Some((last_ns, count)) if at_ns.saturating_sub(*last_ns) < 1_000 * NS_PER_MS => *count += more,
+        Some((last_ns, count)) if at_ns.saturating_sub(*last_ns) < 1_000 * NS_PER_MS => {
+            *count = count.saturating_add(more);
+        }
         _ => {
             if list.len() >= MAX_PASSES {
                 list.pop_front();
@@ -495,7 +507,8 @@ fn keepalive_race(view: &View<'_>, events: &Events, candidate: &mut Candidate, g
     let idle = place.and_then(|place| events.idle.get(&(candidate.key.netns, place.port())));
     let constant = idle.and_then(|idle| constant(idle, view.thresholds.idle_spread_percent));
     let requests = say::count(candidate.count, "request");
-    let within = group.after_close_ns.map(|ns| format!(" within {} ms", (ns / NS_PER_MS).max(1)));
+    let within = group.after_close_ns.map(|ns| format!(" within {} ms of", (ns / NS_PER_MS).max(1)));
+    let within = within.as_deref().unwrap_or(" after");
     candidate.verdict = if let (Some(after_ms), Some(idle)) = (constant, idle) {
         let closes: u64 = idle.closes.iter().map(|(_, count)| count).sum();
         let after = tenths(after_ms);
@@ -508,9 +521,8 @@ fn keepalive_race(view: &View<'_>, events: &Events, candidate: &mut Candidate, g
             candidate.severity = Some(Severity::Warning);
         }
         format!(
-            "{who} closes idle connections after {after}; {requests} for {} arrived{} after that and got a RST",
-            say::count(closes, "closed connection"),
-            within.unwrap_or_default()
+            "{who} closes idle connections after {after}; {requests} arrived{within} that and got a RST, in {}",
+            say::count(closes, "close")
         )
     } else {
         candidate.severity = Some(Severity::Info);
@@ -518,10 +530,7 @@ fn keepalive_race(view: &View<'_>, events: &Events, candidate: &mut Candidate, g
             .unseen(What::IdleTimes, None)
             .unwrap_or_else(|| "too few closes were seen with it".to_owned());
         candidate.cannot_see.push(format!("for how long the connections had been idle: {why}"));
-        format!(
-            "{requests} arrived{} after {who} had closed the connection, and got a RST",
-            within.unwrap_or_default()
-        )
+        format!("{requests} arrived{within} the close of an idle connection by {who}, and got a RST")
     };
     "Make the server's idle timeout longer than the client's or the balancer's, and let clients repeat idempotent requests."
         .clone_into(&mut candidate.remedy);
@@ -532,7 +541,8 @@ fn constant(idle: &Idle, spread_percent: u64) -> Option<u64> {
     let mut times: Vec<_> = idle.times_ms.iter().copied().collect();
     times.sort_unstable();
     let median = *times.get(times.len() / 2)?;
-    let near = times.iter().filter(|ms| ms.abs_diff(median) * 100 <= median * spread_percent).count();
+    let near =
+        times.iter().filter(|ms| ms.abs_diff(median) <= median.saturating_mul(spread_percent) / 100).count();
     (times.len() >= 3 && near * 10 >= times.len() * 9).then_some(median)
 }
 
