@@ -86,6 +86,8 @@ pub enum What {
 /// What the rules need of `struct tcp_info` (`include/uapi/linux/tcp.h`). Older kernels give less.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct TcpInfo {
+    /// Monotonic ns just before it was asked for. The times below count back from it.
+    pub at_ns: u64,
     /// `tcpi_last_data_sent`: since data was last sent, ms. Set when the connection is made, too.
     pub last_data_sent_ms: Option<u32>,
     /// `tcpi_last_data_recv`: since data last came in, ms. Set when the connection is made, too.

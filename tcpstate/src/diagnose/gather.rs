@@ -60,9 +60,6 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Everybody's.
-    pub(super) const ALL: Self = Self { of: 1, rest: 0 };
-
     fn has(self, cookie: u64) -> bool {
         // Cookies are given out in rows to the CPUs; the high bits of the product are well mixed.
         (cookie.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % self.of.max(1) == self.rest

@@ -9,13 +9,15 @@ pub struct Thresholds {
     /// A socket that parks is looked at from this age on, ms. Healthy programs answer a FIN within milliseconds, and
     /// loaded ones within a second or two.
     pub settle_ms: u64,
-    /// From this age on a parked socket is worth a word (info), ms: three passes at the default pace.
+    /// From this age on a parked socket is worth a word (info), ms: less than three passes at the default pace.
     pub notice_ms: u64,
     /// From this age on several of them are a warning even if their number does not grow, ms. Handlers that take
     /// longer than that for a client that has left are rare.
     pub old_ms: u64,
     /// From this age on a single one is a warning, ms. Nothing that is being worked on takes as long.
     pub ancient_ms: u64,
+    /// Queues count as frozen when two looks this far apart show the same, ms.
+    pub frozen_ms: u64,
     /// How many make "several".
     pub several: u64,
     /// Growth is measured over this time, ms; shorter looks mistake a burst for a trend.
@@ -52,9 +54,10 @@ pub struct Thresholds {
     /// Half-open handshakes that had to be answered again, from which on they are worth a word: fewer are clients
     /// with a bad radio link.
     pub half_handshakes: u64,
-    /// Events of one kind by one process within [`Self::event_window_ms`] that are worth a word, and that are a
-    /// warning. One is an accident, and probes make a few.
-    pub few_events: u64,
+    /// Refused connects of one process to one place within [`Self::event_window_ms`] that are worth a word: probes
+    /// make one or two.
+    pub refused: u64,
+    /// Events of one kind by one process within [`Self::event_window_ms`] that are a warning: fewer are accidents.
     pub many_events: u64,
     /// Events are counted over this time, ms.
     pub event_window_ms: u64,
@@ -92,9 +95,10 @@ impl Default for Thresholds {
     fn default() -> Self {
         Self {
             settle_ms: 5_000,
-            notice_ms: 10_000,
+            notice_ms: 8_000,
             old_ms: 120_000,
             ancient_ms: 600_000,
+            frozen_ms: 4_000,
             several: 3,
             trend_ms: 20_000,
             growth: 2,
@@ -111,7 +115,7 @@ impl Default for Thresholds {
             syn_retransmits: 2,
             scanned: 16,
             half_handshakes: 10,
-            few_events: 3,
+            refused: 3,
             many_events: 10,
             event_window_ms: 60_000,
             refused_for_ms: 10_000,
