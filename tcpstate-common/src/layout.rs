@@ -82,4 +82,6 @@ pub mod globals {
     pub const RING_WATERMARK: &str = "RING_WATERMARK";
     /// Places in the table of slots less one: a power of two less one.
     pub const SLOT_MASK: &str = "SLOT_MASK";
+    /// Places on each CPU's tape less one: a power of two less one.
+    pub const TAPE_MASK: &str = "TAPE_MASK";
 }

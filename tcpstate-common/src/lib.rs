@@ -9,4 +9,4 @@ pub mod wire;
 
 pub use state::TcpState;
 pub use wire::slot;
-pub use wire::{Counters, Dwell, Event, EventKind, Holder, PerCpu, Slot};
+pub use wire::{Addresses6, Brief, Counters, Dwell, Event, EventKind, Holder, PerCpu, Slot, TapeEnd};

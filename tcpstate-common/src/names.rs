@@ -41,6 +41,10 @@ pub mod maps {
     pub const EVENTS: &str = "EVENTS";
     /// Array of [`crate::Slot`], which user space may map into its memory.
     pub const SLOTS: &str = "SLOTS";
+    /// Array of [`crate::Brief`], one tape after the other, which user space may map into its memory.
+    pub const TAPE: &str = "TAPE";
+    /// Array of one [`crate::TapeEnd`] for each CPU, which user space may map into its memory and write.
+    pub const TAPE_ENDS: &str = "TAPE_ENDS";
     /// LRU hash from socket cookie to the state in which `tcp_reset` met the socket.
     pub const RESET_MET: &str = "RESET_MET";
     /// Array of one `u32`: how many watchers want every transition.

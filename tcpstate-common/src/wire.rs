@@ -171,6 +171,80 @@ pub struct Slot {
     pub comm: [u8; COMM_LEN],
 }
 
+/// What a tape holds, and what a stream of records brings: an event in one cache line. One of an IPv6 socket takes two
+/// of these; the second is a [`Addresses6`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C, align(64))]
+pub struct Brief {
+    /// See [`Event::time_ns`].
+    pub time_ns: u64,
+    /// See [`Event::cookie`].
+    pub cookie: u64,
+    /// See [`Event::entered_ns`].
+    pub entered_ns: u64,
+    /// See [`Event::netns`].
+    pub netns: u32,
+    /// See [`Event::pid`].
+    pub pid: u32,
+    /// See [`Event::comm`].
+    pub comm: [u8; COMM_LEN],
+    /// The local and the remote IPv4 address, in network order; zeros for IPv6.
+    pub addresses: [[u8; 4]; 2],
+    /// See [`Event::sport`].
+    pub sport: u16,
+    /// See [`Event::dport`].
+    pub dport: u16,
+    /// An [`EventKind`]; [`brief::LOST`] in a stream.
+    pub kind: u8,
+    /// See [`brief::states`].
+    pub states: u8,
+    /// Bits of [`flags`], and [`brief::IPV6`].
+    pub flags: u8,
+    /// [`Event::error`] of a transition, [`Event::reason`] of a reset; 255 for whatever is beyond.
+    pub code: u8,
+}
+
+/// The second part of a [`Brief`] of an IPv6 socket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C, align(64))]
+pub struct Addresses6 {
+    /// See [`Event::saddr`].
+    pub saddr: [u8; 16],
+    /// See [`Event::daddr`].
+    pub daddr: [u8; 16],
+    /// Always zero.
+    pub pad: [u8; 32],
+}
+
+/// What stands in a [`Brief`].
+pub mod brief {
+    /// Bit of [`super::Brief::flags`]: the socket's family is IPv6, and its addresses come next.
+    pub const IPV6: u8 = 1 << 7;
+    /// A [`super::Brief::kind`] of a stream: so many events are missing here as the cookie says.
+    pub const LOST: u8 = 255;
+
+    /// Both states in one byte.
+    #[must_use]
+    pub const fn states(old: u8, new: u8) -> u8 {
+        old << 4 | new & 15
+    }
+}
+
+/// How far a CPU has written its tape, and how far user space has read it: running numbers of places. The two lie in
+/// cache lines of their own, since they are written by different CPUs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C, align(64))]
+pub struct TapeEnd {
+    /// Places written so far; the kernel side writes it.
+    pub written: u64,
+    /// Always zero.
+    pub pad: [u64; 7],
+    /// Places read so far; user space writes it.
+    pub read: u64,
+    /// Always zero.
+    pub pad_after: [u64; 7],
+}
+
 /// What stands in [`Slot::tag`].
 pub mod slot {
     /// Nothing is here.
@@ -332,12 +406,100 @@ const _: () = {
     assert!(size_of::<About>() == 48);
     assert!(size_of::<Reset>() == size_of::<Event>() + size_of::<About>());
     assert!(size_of::<Slot>() == 40);
+    assert!(size_of::<Brief>() == 64);
+    assert!(size_of::<Addresses6>() == 64);
+    assert!(size_of::<TapeEnd>() == 128);
     assert!(size_of::<Holder>() == 48);
     assert!(size_of::<Dwell>() == 11 * 8);
     // A per-CPU map's value may not be larger than PCPU_MIN_UNIT_SIZE (include/linux/percpu.h).
     assert!(size_of::<PerCpu>() <= 32 << 10);
     assert!(size_of::<PerCpu>().is_multiple_of(8));
 };
+
+impl Brief {
+    /// An event in short, with its addresses if it is of an IPv6 socket.
+    #[must_use]
+    pub fn of(event: &Event) -> (Self, Option<Addresses6>) {
+        let small = |number: u32| if number < 255 { number.to_le_bytes()[0] } else { 255 };
+        let ipv6 = event.family == AF_INET6;
+        let ipv4 = |address: [u8; 16]| {
+            let [a, b, c, d, ..] = if ipv6 { [0; 16] } else { address };
+            [a, b, c, d]
+        };
+        let brief = Self {
+            time_ns: event.time_ns,
+            cookie: event.cookie,
+            entered_ns: event.entered_ns,
+            netns: event.netns,
+            pid: event.pid,
+            comm: event.comm,
+            addresses: [ipv4(event.saddr), ipv4(event.daddr)],
+            sport: event.sport,
+            dport: event.dport,
+            kind: event.kind,
+            states: brief::states(event.old_state, event.new_state),
+            flags: event.flags.to_le_bytes()[0] & !brief::IPV6 | if ipv6 { brief::IPV6 } else { 0 },
+            code: small(if event.kind == EventKind::Transition as u8 { event.error } else { event.reason }),
+        };
+        let addresses = Addresses6 { saddr: event.saddr, daddr: event.daddr, pad: [0; 32] };
+        (brief, ipv6.then_some(addresses))
+    }
+
+    /// A record of a stream.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; size_of::<Self>()]) -> Self {
+        // SAFETY: numbers without padding; any bytes are a value.
+        unsafe { core::mem::transmute(bytes) }
+    }
+
+    /// The event in full; `addresses` are those of an IPv6 socket.
+    #[must_use]
+    pub fn event(&self, addresses: Option<&Addresses6>) -> Event {
+        let mut ends = [[0; 16]; 2];
+        for (end, short) in ends.iter_mut().zip(self.addresses) {
+            end[..4].copy_from_slice(&short);
+        }
+        let [saddr, daddr] = addresses.map_or(ends, |addresses| [addresses.saddr, addresses.daddr]);
+        let (error, reason) =
+            if self.kind == EventKind::Transition as u8 { (self.code, 0) } else { (0, self.code) };
+        Event {
+            time_ns: self.time_ns,
+            cookie: self.cookie,
+            entered_ns: self.entered_ns,
+            netns: self.netns,
+            pid: self.pid,
+            comm: self.comm,
+            saddr,
+            daddr,
+            sport: self.sport,
+            dport: self.dport,
+            kind: self.kind,
+            family: if self.flags & brief::IPV6 == 0 { AF_INET } else { AF_INET6 },
+            old_state: self.states >> 4,
+            new_state: self.states & 15,
+            reason: reason.into(),
+            error: error.into(),
+            flags: (self.flags & !brief::IPV6).into(),
+            pad: 0,
+        }
+    }
+}
+
+impl From<Addresses6> for Brief {
+    /// As it lies on a tape.
+    fn from(addresses: Addresses6) -> Self {
+        // SAFETY: both are 64 bytes of numbers without padding; any bytes are a value.
+        unsafe { core::mem::transmute(addresses) }
+    }
+}
+
+impl From<Brief> for Addresses6 {
+    /// What comes after the [`Brief`] of an IPv6 socket.
+    fn from(brief: Brief) -> Self {
+        // SAFETY: as above.
+        unsafe { core::mem::transmute(brief) }
+    }
+}
 
 impl Counters {
     /// Transitions of both families, together.

@@ -20,6 +20,31 @@ pub(crate) fn blame(event: &mut Event, process: Option<Process>) {
     }
 }
 
+/// An event about which nothing is known yet but its kind and its time.
+#[inline(always)]
+pub(crate) fn blank(kind: EventKind, time_ns: u64) -> Event {
+    Event {
+        time_ns,
+        cookie: 0,
+        entered_ns: 0,
+        netns: 0,
+        pid: 0,
+        comm: [0; COMM_LEN],
+        saddr: [0; 16],
+        daddr: [0; 16],
+        sport: 0,
+        dport: 0,
+        kind: kind as u8,
+        family: 0,
+        old_state: 0,
+        new_state: 0,
+        reason: 0,
+        error: 0,
+        flags: 0,
+        pad: 0,
+    }
+}
+
 /// What the ring holds: an event, alone or with more.
 pub(crate) trait Record {
     fn new(event: Event) -> Self;
@@ -57,26 +82,7 @@ pub(crate) unsafe fn send<T: Record + 'static>(
         unsafe { maps::bump((&raw mut (*counters).lost).cast::<u64>().add(index)) };
         return;
     };
-    let record = entry.write(T::new(Event {
-        time_ns,
-        cookie: 0,
-        entered_ns: 0,
-        netns: 0,
-        pid: 0,
-        comm: [0; COMM_LEN],
-        saddr: [0; 16],
-        daddr: [0; 16],
-        sport: 0,
-        dport: 0,
-        kind: kind as u8,
-        family: 0,
-        old_state: 0,
-        new_state: 0,
-        reason: 0,
-        error: 0,
-        flags: 0,
-        pad: 0,
-    }));
+    let record = entry.write(T::new(blank(kind, time_ns)));
     fill(record);
     // SAFETY: the caller's promise.
     let emitted = unsafe {

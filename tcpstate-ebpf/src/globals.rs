@@ -35,3 +35,6 @@ pub(crate) static RING_WATERMARK: Global<u32> = Global::new(0);
 /// See [`tcpstate_common::layout::globals::SLOT_MASK`].
 #[unsafe(no_mangle)]
 pub(crate) static SLOT_MASK: Global<u32> = Global::new(0);
+/// See [`tcpstate_common::layout::globals::TAPE_MASK`].
+#[unsafe(no_mangle)]
+pub(crate) static TAPE_MASK: Global<u32> = Global::new(0);

@@ -18,9 +18,11 @@ mod globals;
 mod maps;
 mod packet;
 mod probes;
+mod publish;
 mod read;
 mod slots;
 mod sock;
+mod tape;
 mod task;
 
 #[cfg(not(test))]

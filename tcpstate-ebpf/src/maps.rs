@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
-use tcpstate_common::{PerCpu, Slot};
+use tcpstate_common::{Brief, PerCpu, Slot, TapeEnd};
 
 #[map]
 static CPU: PerCpuArray<PerCpu> = PerCpuArray::with_max_entries(1, 0);
@@ -13,6 +13,10 @@ static CPU: PerCpuArray<PerCpu> = PerCpuArray::with_max_entries(1, 0);
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub(crate) static SLOTS: Array<Slot> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static TAPE: Array<Brief> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static TAPE_ENDS: Array<TapeEnd> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 // Bridges the microseconds between `tcp_reset` and the RST that the kernel sends for it. Most entries are
 // never asked for again (a RST that really came in), so the oldest make room.
 #[map]

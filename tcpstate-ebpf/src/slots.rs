@@ -8,7 +8,7 @@ use tcpstate_common::{
     wire::slot::{self, BUSY, FREE, GRACE_NS, KEPT_NS, MINI_FIN_WAIT2, state, tag},
 };
 
-use crate::{globals, maps, task::Process};
+use crate::{globals, maps, publish::publish, task::Process};
 
 /// A place in the table.
 #[derive(Clone, Copy)]
@@ -133,23 +133,10 @@ impl Place {
         self.publish(tag(cookie, state));
     }
 
-    /// Writes the tag after everything that was written before.
-    #[cfg(bpf_target_arch = "x86_64")]
     #[inline(always)]
     fn publish(self, tag: u64) {
-        // SAFETY: a place in the map. This architecture shows stores in their order.
-        unsafe { core::ptr::write_volatile(&raw mut (*self.0).tag, tag) };
-    }
-
-    /// Writes the tag after everything that was written before.
-    #[cfg(not(bpf_target_arch = "x86_64"))]
-    #[inline(always)]
-    fn publish(self, mut tag: u64) {
-        // SAFETY: a place in the map; an exchange is a full barrier.
-        unsafe {
-            core::arch::asm!("{tag} = xchg_64({at} + 0, {tag})", at = in(reg) &raw mut (*self.0).tag, tag = inout(reg) tag);
-        }
-        let _ = tag;
+        // SAFETY: a place in the map.
+        unsafe { publish(&raw mut (*self.0).tag, tag) };
     }
 
     /// Replaces one tag by another in one step. Returns whether the first one stood there.

@@ -7,7 +7,7 @@ use tcpstate_common::{Event, TcpState, wire::AF_INET6};
 
 use crate::{
     globals,
-    read::{Read, Typed, Untyped, address},
+    read::{Read, Typed, Untyped},
 };
 
 /// `IPPROTO_TCP`. MPTCP, SCTP and DCCP share the tracepoint.
@@ -68,33 +68,64 @@ impl<R: Read> Sock<R> {
     }
 
     /// `inet_sport` in host order: unlike `skc_num` it outlives the port's release at CLOSE.
+    #[inline(always)]
     pub(crate) fn local_port(self) -> u16 {
-        // It lies beyond `struct sock`, which is all that the verifier knows of.
-        u16::from_be(Untyped::field::<u16>(self.0, &globals::INET_SPORT))
+        match R::field::<u16>(self.0, &globals::SKC_NUM) {
+            // It lies beyond `struct sock`, which is all that the verifier knows of.
+            0 => u16::from_be(Untyped::field::<u16>(self.0, &globals::INET_SPORT)),
+            port => port,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn remote_port(self) -> u16 {
+        u16::from_be(R::field::<u16>(self.0, &globals::SKC_DPORT))
+    }
+
+    /// The inode number of its network namespace.
+    #[inline(always)]
+    pub(crate) fn netns(self) -> u32 {
+        let net = R::field::<usize>(self.0, &globals::SKC_NET) as *const u8;
+        if net.is_null() { 0 } else { R::field(net, &globals::NET_INUM) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_ipv6(self) -> bool {
+        self.family() == AF_INET6
+    }
+
+    /// The local and the remote address of an IPv4 socket.
+    #[inline(always)]
+    pub(crate) fn addresses4(self) -> [[u8; 4]; 2] {
+        [&globals::SKC_RCV_SADDR, &globals::SKC_DADDR]
+            .map(|field| R::field::<u32>(self.0, field).to_ne_bytes())
+    }
+
+    /// The local and the remote address of an IPv6 socket.
+    #[inline(always)]
+    pub(crate) fn addresses6(self) -> ([u8; 16], [u8; 16]) {
+        (ip6(R::field(self.0, &globals::SKC_V6_RCV_SADDR)), ip6(R::field(self.0, &globals::SKC_V6_DADDR)))
     }
 
     /// Fills in what every kind of socket has: family, namespace, addresses, remote port, `skc_num`.
     pub(crate) fn describe_common(self, event: &mut Event) {
         event.family = self.family();
-        event.netns = netns(address(self.0, &globals::SKC_NET));
+        event.netns = self.netns();
         event.sport = R::field::<u16>(self.0, &globals::SKC_NUM);
-        event.dport = u16::from_be(R::field::<u16>(self.0, &globals::SKC_DPORT));
-        if event.family == AF_INET6 {
-            event.saddr = ip6(R::field(self.0, &globals::SKC_V6_RCV_SADDR));
-            event.daddr = ip6(R::field(self.0, &globals::SKC_V6_DADDR));
+        event.dport = self.remote_port();
+        if self.is_ipv6() {
+            (event.saddr, event.daddr) = self.addresses6();
         } else {
-            event.saddr = ip4(R::field(self.0, &globals::SKC_RCV_SADDR));
-            event.daddr = ip4(R::field(self.0, &globals::SKC_DADDR));
+            let [saddr, daddr] = self.addresses4();
+            event.saddr[..4].copy_from_slice(&saddr);
+            event.daddr[..4].copy_from_slice(&daddr);
         }
     }
 
     /// Fills in what a full socket has.
     pub(crate) fn describe(self, event: &mut Event) {
         self.describe_common(event);
-        let sport = self.local_port();
-        if sport != 0 {
-            event.sport = sport;
-        }
+        event.sport = self.local_port();
         event.error = self.error();
     }
 }
@@ -117,12 +148,6 @@ impl Sock<Untyped> {
         let state = self.state();
         state != TcpState::TimeWait as u8 && state != TcpState::NewSynRecv as u8
     }
-}
-
-fn ip4(bytes: u32) -> [u8; 16] {
-    let mut address = [0; 16];
-    address[..4].copy_from_slice(&bytes.to_ne_bytes());
-    address
 }
 
 fn ip6(words: [u32; 4]) -> [u8; 16] {

@@ -89,7 +89,9 @@ fn decoding(c: &mut Criterion) {
     let mut record = [0_u8; size_of::<tcpstate_common::Event>()];
     let family = record.len() - 19;
     record[family..family + 3].copy_from_slice(&[2, 1, 8]);
-    c.bench_function("decode/record", |b| b.iter(|| decode::record(black_box(&record))));
+    c.bench_function("decode/record", |b| {
+        b.iter(|| decode::wire(black_box(&record)).and_then(|wire| decode::record(&wire)));
+    });
     let mut message = [0_u8; 72];
     message[..2].copy_from_slice(&[2, 8]);
     c.bench_function("decode/socket", |b| b.iter(|| sock_diag::row(black_box(&message), 1)));

@@ -8,6 +8,7 @@ mod lookup;
 mod memory;
 mod pace;
 pub mod source;
+mod watchers;
 
 pub use memory::room_for_sockets;
 

@@ -12,11 +12,13 @@ mod numbers;
 mod peers;
 mod process;
 mod report;
+mod saturation;
 mod scale;
 mod stage;
 mod storm;
 mod subjects;
 mod table;
+mod witness;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -68,6 +70,8 @@ enum Part {
     Churn,
     /// Time inside the kernel, program by program
     Kernel,
+    /// A minute at full load: whether every change of state is counted
+    Saturation,
     /// Many sockets: the census against ss, memory, answers during churn
     Scale,
     /// A daemon with nothing to do
@@ -111,6 +115,10 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     take("kernel", Part::Kernel, &mut || {
         let kernel = kernel::measure(&subjects, conditions.rounds, conditions.seconds)?;
         Ok((kernel.markdown(), kernel.json()))
+    });
+    take("saturation", Part::Saturation, &mut || {
+        let saturation = saturation::measure(&subjects, args.quick)?;
+        Ok((saturation.markdown(), saturation.json()))
     });
     take("scale", Part::Scale, &mut || {
         let scale = scale::measure(&subjects, args.quick)?;

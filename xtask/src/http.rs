@@ -51,12 +51,12 @@ impl Connection {
         serde_json::from_str(&self.get(path)?).context("the daemon's answer is not JSON")
     }
 
-    /// Asks for something that does not end, and throws away what comes.
+    /// Asks for something that does not end, of a media type, and throws away what comes.
     ///
     /// # Errors
     /// When the daemon refuses.
-    pub(crate) fn stream_away(mut self, path: &str) -> Result<Stream> {
-        self.ask(path)?;
+    pub(crate) fn stream_away(mut self, path: &str, kind: &str) -> Result<Stream> {
+        self.ask_for(path, kind)?;
         let (status, _) = head(&mut self.stream).context("the daemon's answer cannot be read")?;
         ensure!(status.contains(" 200 "), "the daemon says {status}");
         let handle = self.stream.get_ref().try_clone()?;
@@ -69,7 +69,11 @@ impl Connection {
     }
 
     fn ask(&mut self, path: &str) -> Result<()> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        self.ask_for(path, "*/*")
+    }
+
+    fn ask_for(&mut self, path: &str, kind: &str) -> Result<()> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: {kind}\r\n\r\n", self.address);
         self.stream.get_mut().write_all(request.as_bytes()).context("the daemon does not listen any more")
     }
 }

@@ -39,6 +39,15 @@ impl Running {
         Ok(line.trim().to_owned())
     }
 
+    /// Closes its input, which is how our own programs are told to end, and returns what it says then.
+    ///
+    /// # Errors
+    /// When it ends without a word.
+    pub(crate) fn last_line(mut self) -> Result<String> {
+        drop(self.child.stdin.take());
+        self.first_line()
+    }
+
     pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.child.stderr.take()
     }

@@ -13,7 +13,7 @@ use aya_log_ebpf::warn;
 use tcpstate_common::{
     Counters, Event, EventKind, PerCpu, TcpState,
     state::STATE_SLOTS,
-    wire::{AF_INET6, DWELL_BOUNDS_NS, ERRNO_SLOTS, flags, slot::MINI_FIN_WAIT2},
+    wire::{AF_INET6, DWELL_BOUNDS_NS, ERRNO_SLOTS, brief, flags, slot::MINI_FIN_WAIT2},
 };
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     read::Typed,
     slots::Place,
     sock::Sock,
+    tape::{self, Told},
     task::{self, Process},
 };
 
@@ -63,13 +64,13 @@ fn inet_sock_set_state_nested(ctx: BtfTracePointContext) -> i32 {
 
 /// What a program is told.
 #[derive(Clone, Copy)]
-struct Told {
+struct Report {
     sk: Sock<Typed>,
     old: u64,
     new: u64,
 }
 
-impl Told {
+impl Report {
     #[inline(always)]
     fn of(ctx: &BtfTracePointContext) -> Result<Self, ()> {
         Ok(Self {
@@ -88,20 +89,20 @@ impl Told {
 
 #[inline(always)]
 fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), ()> {
-    let told = Told::of(ctx)?;
+    let report = Report::of(ctx)?;
     let cpu = maps::cpu().ok_or(())?;
-    let by_process = told.sk.owned();
+    let by_process = report.sk.owned();
     // SAFETY: this CPU's notes and counters.
     unsafe {
         if by_process {
             // No packet is being handled here now, so whatever stands there is old.
             (&raw mut (*cpu).handled_sk).write_volatile(0);
         }
-        handle(ctx, told, by_process, cpu, &raw mut (*cpu).plain);
+        handle::<false>(ctx, report, by_process, cpu, &raw mut (*cpu).plain);
         if !by_process {
             // A packet's event is not interrupted by another's.
-            (*cpu).handled_states = told.states();
-            (&raw mut (*cpu).handled_sk).write_volatile(told.sk.raw() as u64);
+            (*cpu).handled_states = report.states();
+            (&raw mut (*cpu).handled_sk).write_volatile(report.sk.raw() as u64);
         }
     }
     Ok(())
@@ -109,21 +110,21 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), ()> {
 
 #[inline(always)]
 fn try_inet_sock_set_state_nested(ctx: &BtfTracePointContext) -> Result<(), ()> {
-    let told = Told::of(ctx)?;
-    if told.sk.owned() {
+    let report = Report::of(ctx)?;
+    if report.sk.owned() {
         return Ok(());
     }
     let cpu = maps::cpu().ok_or(())?;
     // SAFETY: this CPU's notes and counters, as above.
     unsafe {
-        if (&raw const (*cpu).handled_sk).read_volatile() == told.sk.raw() as u64
-            && (*cpu).handled_states == told.states()
+        if (&raw const (*cpu).handled_sk).read_volatile() == report.sk.raw() as u64
+            && (*cpu).handled_states == report.states()
         {
             (&raw mut (*cpu).handled_sk).write_volatile(0);
             return Ok(());
         }
         maps::bump(&raw mut (*cpu).nested.rescued);
-        handle(ctx, told, false, cpu, &raw mut (*cpu).nested);
+        handle::<true>(ctx, report, false, cpu, &raw mut (*cpu).nested);
     }
     Ok(())
 }
@@ -133,17 +134,19 @@ fn parks(state: u64) -> bool {
     PARKS >> (state & 15) & 1 != 0
 }
 
+/// `NESTED`: it is the second program that runs.
+///
 /// # Safety
 /// `cpu` is this CPU's, and `counters` are in it.
 #[inline(always)]
-unsafe fn handle(
+unsafe fn handle<const NESTED: bool>(
     ctx: &BtfTracePointContext,
-    told: Told,
+    report: Report,
     by_process: bool,
     cpu: *mut PerCpu,
     counters: *mut Counters,
 ) {
-    let Told { sk, old, new: said } = told;
+    let Report { sk, old, new: said } = report;
     // SAFETY: the caller's promise, also below; every index is masked to its dimension.
     unsafe {
         if !sk.is_tcp() {
@@ -172,7 +175,7 @@ unsafe fn handle(
         ));
         let watched = maps::watched();
         if parks(old) || parks(new) || watched {
-            remember(Change { sk, old, said, new, by_process, watched }, cpu, counters);
+            remember::<NESTED>(Change { sk, old, said, new, by_process, watched }, cpu, counters);
         }
     }
 }
@@ -214,7 +217,7 @@ struct Change {
 /// # Safety
 /// `cpu` is this CPU's, and `counters` are in it.
 #[inline(always)]
-unsafe fn remember(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
+unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
     let Change { sk, old, said, new, by_process, watched } = change;
     // SAFETY: the caller's promise, also below.
     let now_ns = unsafe { if watched { clock::now_ns() } else { clock::this_tick_ns(cpu) } };
@@ -258,20 +261,27 @@ unsafe fn remember(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
             count_connect_failure(sk, counters);
         }
         if told | watched {
-            emit::send(EventKind::Transition, now_ns, counters, |event: &mut Event| {
-                event.cookie = cookie;
-                event.old_state = old as u8;
-                event.new_state = new as u8;
-                event.entered_ns = entered_ns;
-                sk.describe(event);
-                if inferred {
-                    event.flags |= flags::INFERRED;
-                }
-                if !told {
-                    event.flags |= flags::FOR_WATCHERS;
-                }
-                blame(event, actor, earlier);
-            });
+            // A CPU's tape has one writer.
+            if told | NESTED {
+                emit::send(EventKind::Transition, now_ns, counters, |event: &mut Event| {
+                    event.cookie = cookie;
+                    event.old_state = old as u8;
+                    event.new_state = new as u8;
+                    event.entered_ns = entered_ns;
+                    sk.describe(event);
+                    if inferred {
+                        event.flags |= flags::INFERRED;
+                    }
+                    if !told {
+                        event.flags |= flags::FOR_WATCHERS;
+                    }
+                    blame(event, actor, earlier);
+                });
+            } else {
+                let states = brief::states(old as u8, new as u8);
+                let told = Told { time_ns: now_ns, cookie, entered_ns, states, inferred, actor, earlier };
+                tape::write(sk, told, counters);
+            }
         }
     }
 }

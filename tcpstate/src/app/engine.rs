@@ -12,8 +12,8 @@ use anyhow::{Result, bail};
 use tcpstate_common::{Counters, TcpState};
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    sync::{broadcast, mpsc, oneshot, watch},
-    time::sleep_until,
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until},
 };
 use tracing::{error, warn};
 
@@ -24,28 +24,30 @@ use super::{
     memory,
     pace::{self, CHEAP, Pace},
     source::Source,
+    watchers::Watchers,
 };
 use crate::{
     clock,
     observe::{
         census::{Part, Taken},
-        decode::Record,
+        decode::{self, Record},
         holders::{Found, Wanted},
         kernel::{Kernel, Maps},
     },
     serve::ask::{
-        Batch, CensusReading, Held, Limits, Material, MaterialWish, Probe, Question, Readings, Seen,
-        SocketAnswer, Watching,
+        CensusReading, Held, Limits, Material, MaterialWish, Probe, Question, Readings, Seen, SocketAnswer,
     },
-    track::{self, Event, Filter, Scope, Tracker},
+    track::{self, Filter, Scope, Tracker},
 };
 
-/// Records taken out of the ring at a time, and told to watchers together.
+/// Records taken out of the ring at a time.
 const PORTION: usize = 1024;
-/// Portions that a watcher may lag behind.
-const WATCH_PORTIONS: usize = 64;
+/// An event that is so old, ns, is told before any that is older: as long as the kernel side takes to tell it.
+const SETTLED_NS: u64 = 1_000_000;
 /// From one look into the ring to the next while records come in, and at most while none do.
 const DRAIN_BUSY: Duration = Duration::from_millis(50);
+/// The same while somebody watches: what comes in during this time must have room on the tapes.
+const DRAIN_WATCHED: Duration = Duration::from_millis(10);
 const DRAIN_IDLE: Duration = Duration::from_millis(800);
 /// Where there are more sockets than this, what a census or a look-up took is given back at once.
 const MANY: u64 = 10_000;
@@ -73,10 +75,11 @@ pub(super) struct Engine {
     notices: SyncSender<Notice>,
     /// What had happened when a diagnosis was last told of it.
     told: Option<(Option<u64>, u64)>,
-    batches: broadcast::Sender<Arc<Batch>>,
-    next_event: u64,
+    watchers: Watchers,
+    /// Whether the kernel side tells everything.
     watched: bool,
     drain_every: Duration,
+    drain_at: Instant,
     /// Transitions, and reports that were none, at the last two looks at the slots, the latest first.
     looked_at: [u64; 2],
 }
@@ -113,10 +116,10 @@ impl Engine {
             diagnosed: Vec::new(),
             notices,
             told: None,
-            batches: broadcast::Sender::new(WATCH_PORTIONS),
-            next_event: 0,
+            watchers: Watchers::new(),
             watched: false,
             drain_every: DRAIN_BUSY,
+            drain_at: clock::instant(),
             looked_at: [u64::MAX; 2],
         }
     }
@@ -136,7 +139,6 @@ impl Engine {
             }
             None => None,
         };
-        let mut drain_at = clock::instant();
         loop {
             let census_at = clock::instant_at(self.pace.due_ns());
             tokio::select! {
@@ -158,11 +160,14 @@ impl Engine {
                     self.answer_waiting(&censuses);
                 }
                 () = readable(ring.as_ref()) => { self.drain(); }
-                () = sleep_until(drain_at), if ring.is_some() => {
+                () = sleep_until(self.drain_at), if ring.is_some() => {
                     let any = self.drain() | self.look_in_time();
-                    self.drain_every =
-                        if any || self.watched { DRAIN_BUSY } else { (self.drain_every * 2).min(DRAIN_IDLE) };
-                    drain_at = clock::instant() + self.drain_every;
+                    self.drain_every = match (self.watched, any) {
+                        (true, _) => DRAIN_WATCHED,
+                        (false, true) => DRAIN_BUSY,
+                        (false, false) => (self.drain_every * 2).min(DRAIN_IDLE),
+                    };
+                    self.drain_at = clock::instant() + self.drain_every;
                 }
                 () = sleep_until(census_at), if self.census_running.is_none() => {
                     self.take_census(self.pace.scope(clock::monotonic_ns()), &censuses);
@@ -175,34 +180,51 @@ impl Engine {
     /// taken in, so that questions are answered however fast records come. Returns whether it held anything.
     fn drain(&mut self) -> bool {
         let Some(kernel) = &mut self.source.kernel else { return false };
+        let until_ns = clock::monotonic_ns().saturating_sub(SETTLED_NS);
         let mut any = false;
         let portions = self.limits.ring_bytes as usize / size_of::<tcpstate_common::Event>() / PORTION + 1;
+        let (tracker, watchers, watched) = (&mut self.tracker, &mut self.watchers, self.watched);
         for _ in 0..portions {
-            let mut events = Vec::new();
-            let tracker = &mut self.tracker;
-            let more = kernel.drain(PORTION, |record, about| {
+            let more = kernel.drain(PORTION, |mut wire, record, about| {
                 any = true;
                 match record {
                     Record::Event(mut event) => {
                         tracker.ingest_with(&mut event, about);
-                        events.push(event);
+                        decode::complete(&mut wire, &event);
                     }
-                    Record::ForWatchers(event) => events.push(event),
-                    Record::Acted { cookie, process } => tracker.acted(cookie, process),
+                    Record::ForWatchers => {}
+                    Record::Acted { cookie, process } => return tracker.acted(cookie, process),
+                }
+                if watched {
+                    watchers.hear(&wire);
                 }
             });
-            Self::tell(&self.batches, &mut self.next_event, events);
             if !more {
                 break;
             }
         }
-        if self.watched && self.batches.receiver_count() == 0 {
-            self.watched = false;
-            if let Err(error) = kernel.watch(false) {
-                warn!("the kernel side cannot be told that nobody watches any more: {error}");
+        if self.watched {
+            watchers.tell(kernel.tapes(), until_ns);
+            if !watchers.any() {
+                self.watch(false);
             }
         }
         any
+    }
+
+    /// Tells the kernel side whether somebody watches.
+    fn watch(&mut self, watched: bool) {
+        if let Some(kernel) = &mut self.source.kernel
+            && let Err(error) = kernel.watch(watched)
+        {
+            warn!("the kernel side cannot be told whether somebody watches: {error}");
+        }
+        if !watched {
+            self.watchers.forget();
+        }
+        self.watched = watched;
+        self.drain_every = DRAIN_WATCHED;
+        self.drain_at = clock::instant();
     }
 
     /// Looks at the kernel side's slots before others can have taken the places of sockets that have just ended.
@@ -240,15 +262,6 @@ impl Engine {
     fn transitions(&self) -> Option<u64> {
         // Reports of the state that a socket is in already say who acts.
         self.counters().map(|counters| counters.transitions_total() + counters.ignored)
-    }
-
-    fn tell(batches: &broadcast::Sender<Arc<Batch>>, next_event: &mut u64, events: Vec<Event>) {
-        let first = *next_event;
-        *next_event += events.len() as u64;
-        if !events.is_empty() && batches.receiver_count() > 0 {
-            // It fails only when the last watcher left just now.
-            let _ = batches.send(Arc::new(Batch { first, events }));
-        }
     }
 
     fn take_census(&mut self, scope: Scope, censuses: &Taker) {
@@ -453,15 +466,19 @@ impl Engine {
                 self.holders_wanted = Some((clock::monotonic_ns(), answer));
             }
             Question::Watch(answer) => {
-                if let Some(kernel) = &mut self.source.kernel
-                    && let Err(error) = kernel.watch(true)
-                {
-                    warn!("the kernel side cannot be told that somebody watches: {error}");
-                }
-                self.watched = true;
-                let batches = self.batches.subscribe();
-                let _ = answer.send(Watching { next: self.next_event, batches });
+                let _ = answer.send(self.watchers.watch());
+                self.begin_to_watch();
             }
+            Question::Record(answer) => {
+                let _ = answer.send(self.watchers.record());
+                self.begin_to_watch();
+            }
+        }
+    }
+
+    fn begin_to_watch(&mut self) {
+        if !self.watched {
+            self.watch(true);
         }
     }
 
@@ -547,7 +564,7 @@ impl Engine {
             unattributed: self.tracker.unattributed(),
             tracked: self.tracker.tracked(),
             given_up: self.tracker.given_up(),
-            malformed: self.source.kernel.as_ref().map_or(0, Kernel::malformed),
+            malformed: self.source.kernel.as_ref().map_or(0, Kernel::malformed) + self.watchers.malformed(),
             probes,
             census: self.census,
             holder_lookup: self.lookup.way(),

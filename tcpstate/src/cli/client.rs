@@ -2,15 +2,22 @@
 
 use std::{
     env,
-    io::{self, BufRead, BufReader, Lines, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     process::ExitCode,
     time::Duration,
 };
 
 use serde::de::DeserializeOwned;
+use tcpstate_common::{
+    Addresses6, Brief,
+    wire::brief::{IPV6, LOST},
+};
 use ureq::{Agent, Body, BodyReader, http::Response};
 
-use crate::serve::problem::{self, Problem};
+use crate::serve::{
+    api::records::{self, Head},
+    problem::{self, Problem},
+};
 
 /// Where a daemon answers if nobody says otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:19293";
@@ -108,14 +115,19 @@ impl Client {
         serde_json::from_str(&text).map_err(|error| self.foreign(error.to_string()))
     }
 
-    /// Asks for server-sent events.
+    /// Asks for every event from now on, as the kernel side tells them.
     ///
     /// # Errors
     /// Any [`Error`] but [`Error::Url`].
-    pub fn stream(&self, path: &str) -> Result<Stream, Error> {
-        let response = self.ask(path, &[], "text/event-stream")?;
-        let lines = BufReader::new(response.into_body().into_reader()).lines();
-        Ok(Stream { lines, url: self.url.clone() })
+    pub fn records(&self) -> Result<Records, Error> {
+        let response = self.ask("/api/v1/events", &[], records::MEDIA_TYPE)?;
+        let mut reader = BufReader::with_capacity(1 << 16, response.into_body().into_reader());
+        let mut line = String::new();
+        // Far longer than the names of all reasons.
+        reader.by_ref().take(1 << 16).read_line(&mut line).map_err(|error| self.broken(&error.into()))?;
+        let head: Head = serde_json::from_str(&line).map_err(|error| self.foreign(error.to_string()))?;
+        head.check().map_err(|reason| self.foreign(reason))?;
+        Ok(Records { head, reader, url: self.url.clone() })
     }
 
     fn ask(&self, path: &str, query: &[(&str, String)], accepted: &str) -> Result<Response<Body>, Error> {
@@ -178,34 +190,40 @@ fn is_unreachable(error: &io::Error) -> bool {
     )
 }
 
-/// Server-sent events, one after the other: the `event:` name and the data.
-pub struct Stream {
-    lines: Lines<BufReader<BodyReader<'static>>>,
+/// Events one after the other, as the kernel side tells them.
+pub struct Records {
+    /// How they are to be understood.
+    pub head: Head,
+    reader: BufReader<BodyReader<'static>>,
     url: String,
 }
 
-impl Iterator for Stream {
-    type Item = Result<(String, String), Error>;
+impl Records {
+    /// One record; `None` at the end.
+    fn record(&mut self) -> Result<Option<Brief>, Error> {
+        let mut bytes = [0; size_of::<Brief>()];
+        let broken = |error: io::Error| Error::Broken { url: self.url.clone(), reason: error.to_string() };
+        if self.reader.fill_buf().map_err(broken)?.is_empty() {
+            return Ok(None);
+        }
+        self.reader.read_exact(&mut bytes).map_err(broken)?;
+        Ok(Some(Brief::from_bytes(bytes)))
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<(Brief, Option<Addresses6>), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (mut name, mut data) = (String::new(), Vec::new());
-        loop {
-            let line = match self.lines.next()? {
-                Ok(line) => line,
-                Err(error) => {
-                    return Some(Err(Error::Broken { url: self.url.clone(), reason: error.to_string() }));
-                }
-            };
-            let (field, value) = line.split_once(':').unwrap_or((&line, ""));
-            let value = value.strip_prefix(' ').unwrap_or(value);
-            match field {
-                "event" => value.clone_into(&mut name),
-                "data" => data.push(value.to_owned()),
-                // An empty line ends an event; a comment and the line after it are none.
-                "" if line.is_empty() && !data.is_empty() => return Some(Ok((name, data.join("\n")))),
-                _ => {}
-            }
+        let first = match self.record() {
+            Ok(record) => record?,
+            Err(error) => return Some(Err(error)),
+        };
+        if first.kind == LOST || first.flags & IPV6 == 0 {
+            return Some(Ok((first, None)));
         }
+        let second = self.record().map(|second| (first, second.map(Addresses6::from)));
+        Some(second)
     }
 }
 
@@ -228,7 +246,7 @@ pub fn exit(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Read, net::TcpListener, thread};
+    use std::{net::TcpListener, thread};
 
     use serde_json::Value;
 
@@ -322,14 +340,37 @@ mod tests {
     }
 
     #[test]
-    fn events_are_taken_apart_at_empty_lines_and_comments_are_skipped() {
+    fn records_of_another_version_are_not_guessed_at() {
+        let head = |version: u32, bytes: usize| {
+            format!(
+                "{{\"version\":{version},\"record_bytes\":{bytes},\"byte_order\":\"{}\",\"monotonic_ns\":1,\"wall_ns\":2,\"reset_reasons\":{{}}}}\n",
+                records::BYTE_ORDER
+            )
+        };
+        for (head, understood) in [(head(1, 64), true), (head(2, 64), false), (head(1, 72), false)] {
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {}\r\nconnection: close\r\n\r\n{head}",
+                records::MEDIA_TYPE
+            );
+            let url = stranger(answer.leak());
+            let records = client(&url).unwrap().records();
+            assert_eq!(records.is_ok(), understood, "{head}");
+            assert_eq!(records.map_or(0, Iterator::count), 0);
+        }
+    }
+
+    #[test]
+    fn a_record_that_ends_early_is_a_broken_connection() {
         let url = stranger(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n\
-             :\n\nevent: a\ndata: 1\n\n: alive\n\ndata:2\ndata: 3\nevent: b\n\nevent: cut off\ndata: 4\n",
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {}\r\nconnection: close\r\n\r\n{{\"version\":1,\"record_bytes\":64,\"byte_order\":\"{}\",\"monotonic_ns\":1,\"wall_ns\":2,\"reset_reasons\":{{}}}}\nabc",
+                records::MEDIA_TYPE,
+                records::BYTE_ORDER
+            )
+            .leak(),
         );
-        let events: Result<Vec<_>, _> = client(&url).unwrap().stream("/api/v1/events").unwrap().collect();
-        let expected = [("a", "1"), ("b", "2\n3")].map(|(name, data)| (name.to_owned(), data.to_owned()));
-        assert_eq!(events.unwrap(), expected);
+        let mut records = client(&url).unwrap().records().unwrap();
+        assert!(matches!(records.next(), Some(Err(Error::Broken { .. }))));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `tcpstate watch`: every change of state and every reset, as it happens.
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufWriter, Write},
     net::SocketAddr,
     process::ExitCode,
@@ -10,19 +11,24 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::value_parser;
 use serde::Serialize;
-use tcpstate_common::TcpState;
+use tcpstate_common::{Addresses6, Brief, TcpState, wire::brief::LOST};
 use tokio::{runtime, signal, sync::mpsc};
 
 use super::{
     client::{self, Client, Target},
     table::{Column, Table, spent},
 };
-use crate::serve::{
-    api::{
-        Ends, Process,
-        events::{Lost, ResetReceived, ResetSent, Transition, names},
+use crate::{
+    observe::decode::{self, DecodeError},
+    serve::{
+        api::{
+            Ends, Process,
+            events::{Lost, ResetReceived, ResetSent, Transition},
+        },
+        params::state,
+        stamp::Stamps,
     },
-    params::state,
+    track::Event,
 };
 
 /// Events that wait to be printed at most; what is beyond waits in the daemon, which counts what it drops.
@@ -95,18 +101,21 @@ fn watch(args: &Args, out: &mut impl Write) -> Result<()> {
 }
 
 fn read(client: &Client, told: &mpsc::Sender<Result<Told, client::Error>>) {
-    let stream = match client.stream("/api/v1/events") {
-        Ok(stream) => stream,
+    let records = match client.records() {
+        Ok(records) => records,
         Err(error) => return drop(told.blocking_send(Err(error))),
     };
-    for event in stream {
-        let event = event.and_then(|(name, data)| {
-            Told::read(&name, &data).map_err(|error| client::Error::Foreign {
-                url: client.url().to_owned(),
-                reason: format!("its event {name:?} cannot be read: {error}"),
+    let head = records.head.clone();
+    let stamps = head.stamps();
+    for record in records {
+        let event = record.and_then(|(record, addresses)| {
+            Told::read(&record, addresses.as_ref(), &stamps, &head.reset_reasons).map_err(|error| {
+                client::Error::Foreign {
+                    url: client.url().to_owned(),
+                    reason: format!("its event cannot be read: {error}"),
+                }
             })
         });
-        // An event of a kind that a later version added is none of ours.
         if let Some(event) = event.transpose()
             && told.blocking_send(event).is_err()
         {
@@ -161,13 +170,19 @@ enum Told {
 }
 
 impl Told {
-    fn read(name: &str, data: &str) -> serde_json::Result<Option<Self>> {
-        Ok(Some(match name {
-            names::TRANSITION => Self::Transition(serde_json::from_str(data)?),
-            names::RESET_SENT => Self::ResetSent(serde_json::from_str(data)?),
-            names::RESET_RECEIVED => Self::ResetReceived(serde_json::from_str(data)?),
-            names::LOST => Self::Lost(serde_json::from_str(data)?),
-            _ => return Ok(None),
+    fn read(
+        record: &Brief,
+        addresses: Option<&Addresses6>,
+        stamps: &Stamps,
+        reasons: &BTreeMap<u32, String>,
+    ) -> Result<Option<Self>, DecodeError> {
+        if record.kind == LOST {
+            return Ok(Some(Self::Lost(Lost { count: record.cookie })));
+        }
+        Ok(decode::event(&record.event(addresses))?.map(|event| match event {
+            Event::Transition(event) => Self::Transition(Transition::of(&event, stamps)),
+            Event::ResetSent(event) => Self::ResetSent(ResetSent::of(&event, stamps, reasons)),
+            Event::ResetReceived(event) => Self::ResetReceived(ResetReceived::of(&event, stamps)),
         }))
     }
 
@@ -304,7 +319,7 @@ mod tests {
     use super::*;
     use crate::{
         serve::tests::{daemon::Daemon, scene},
-        track::{self, Event},
+        track,
     };
 
     #[derive(Debug, Parser)]
@@ -446,12 +461,6 @@ TIME (UTC)            NETNS  PID/PROGRAM                   LOCAL                
             let (text, has_ended) = output(&["--json", "--count", count]);
             assert_eq!((text.lines().count(), has_ended), (lines, ended), "{count}");
         }
-    }
-
-    #[test]
-    fn an_event_of_a_later_version_is_passed_over() {
-        assert_eq!(Told::read("finding", "{}").unwrap(), None);
-        assert!(Told::read("lost", "{}").is_err());
     }
 
     /// Watches a daemon that is told of transitions until the watcher has ended.

@@ -59,57 +59,90 @@ pub enum Record {
     /// Something that can be watched.
     Event(Event),
     /// The same, which is told only because somebody watches.
-    ForWatchers(Event),
+    ForWatchers,
     /// A process acted on a socket and changed nothing that could be seen; see [`EventKind::Acted`].
     Acted { cookie: u64, process: Option<Process> },
+}
+
+/// Reads one record of the ring, as it is.
+///
+/// # Errors
+/// If the length is not that of a record.
+pub fn wire(bytes: &[u8]) -> Result<Wire, DecodeError> {
+    read(bytes)
 }
 
 /// Decodes one record of the ring.
 ///
 /// # Errors
-/// If the length, the kind, the family or a state is none that there is.
-pub fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
-    let wire: Wire = read(bytes)?;
+/// If the kind, the family or a state is none that there is.
+pub fn record(wire: &Wire) -> Result<Record, DecodeError> {
+    if wire.flags & flags::FOR_WATCHERS != 0 {
+        return Ok(Record::ForWatchers);
+    }
+    Ok(match event(wire)? {
+        Some(event) => Record::Event(event),
+        None => Record::Acted { cookie: wire.cookie, process: process(wire) },
+    })
+}
+
+/// Decodes what can be watched; `None` for what cannot.
+///
+/// # Errors
+/// If the kind, the family or a state is none that there is.
+pub fn event(wire: &Wire) -> Result<Option<Event>, DecodeError> {
     let kind =
         EventKind::try_from(wire.kind).map_err(|number| DecodeError::Unknown { what: "kind", number })?;
     let cookie = (wire.cookie != 0).then_some(wire.cookie);
-    let process = (wire.pid != 0).then_some(Process { pid: wire.pid, comm: Comm(wire.comm) });
-    let for_watchers = wire.flags & flags::FOR_WATCHERS != 0;
-    let transition = |transition| {
-        let event = Event::Transition(transition);
-        if for_watchers { Record::ForWatchers(event) } else { Record::Event(event) }
-    };
-    Ok(match kind {
-        EventKind::Transition => transition(Transition {
+    Ok(Some(match kind {
+        EventKind::Transition => Event::Transition(Transition {
             at_ns: wire.time_ns,
             cookie,
             netns: wire.netns,
-            tuple: tuple(&wire)?,
+            tuple: tuple(wire)?,
             from: state(wire.old_state)?,
             to: state(wire.new_state)?,
             entered_ns: (wire.entered_ns != 0).then_some(wire.entered_ns),
-            actor: process.map(|process| Actor { process, carried: wire.flags & flags::PID_CARRIED != 0 }),
+            actor: process(wire)
+                .map(|process| Actor { process, carried: wire.flags & flags::PID_CARRIED != 0 }),
             error: wire.error,
             inferred: wire.flags & flags::INFERRED != 0,
         }),
-        EventKind::ResetSent => Record::Event(Event::ResetSent(ResetSent {
+        EventKind::ResetSent => Event::ResetSent(ResetSent {
             at_ns: wire.time_ns,
             cookie,
             netns: wire.netns,
-            tuple: tuple(&wire)?,
+            tuple: tuple(wire)?,
             state: if wire.old_state == 0 { None } else { Some(state(wire.old_state)?) },
             reason: (wire.flags & flags::HAS_REASON != 0).then_some(wire.reason),
-            process,
-        })),
-        EventKind::ResetReceived => Record::Event(Event::ResetReceived(ResetReceived {
+            process: process(wire),
+        }),
+        EventKind::ResetReceived => Event::ResetReceived(ResetReceived {
             at_ns: wire.time_ns,
             cookie,
             netns: wire.netns,
-            tuple: tuple(&wire)?,
+            tuple: tuple(wire)?,
             state: state(wire.old_state)?,
-        })),
-        EventKind::Acted => Record::Acted { cookie: wire.cookie, process },
-    })
+        }),
+        EventKind::Acted => return Ok(None),
+    }))
+}
+
+/// Adds to a record what the tracker has added to its event.
+pub fn complete(wire: &mut Wire, event: &Event) {
+    let Event::Transition(transition) = event else { return };
+    wire.entered_ns = transition.entered_ns.unwrap_or(0);
+    if let Some(actor) = transition.actor {
+        wire.pid = actor.process.pid;
+        wire.comm = actor.process.comm.0;
+        if actor.carried {
+            wire.flags |= flags::PID_CARRIED;
+        }
+    }
+}
+
+fn process(wire: &Wire) -> Option<Process> {
+    (wire.pid != 0).then_some(Process { pid: wire.pid, comm: Comm(wire.comm) })
 }
 
 /// Length of what the file iterator writes of one holder, bytes.
@@ -164,11 +197,94 @@ pub(super) fn address(family: Family, bytes: [u8; 16]) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
+    use tcpstate_common::{Addresses6, Brief, wire::brief::IPV6};
 
-    use super::{Circumstances, Comm, DecodeError, Process, Record, Wire, holders, record, split};
-    use crate::track::Event;
+    use super::*;
+    use crate::serve::tests::scene;
+
+    /// The record of an event.
+    pub(crate) fn wire(told: &Event) -> Wire {
+        let (kind, at_ns, cookie, netns, tuple) = match told {
+            Event::Transition(event) => {
+                (EventKind::Transition, event.at_ns, event.cookie, event.netns, event.tuple)
+            }
+            Event::ResetSent(event) => {
+                (EventKind::ResetSent, event.at_ns, event.cookie, event.netns, event.tuple)
+            }
+            Event::ResetReceived(event) => {
+                (EventKind::ResetReceived, event.at_ns, event.cookie, event.netns, event.tuple)
+            }
+        };
+        let (old_state, new_state, error, reason) = match told {
+            Event::Transition(event) => (Some(event.from), Some(event.to), event.error, None),
+            Event::ResetSent(event) => (event.state, None, 0, event.reason),
+            Event::ResetReceived(event) => (Some(event.state), None, 0, None),
+        };
+        let bytes = |address: SocketAddr| match address.ip() {
+            IpAddr::V4(ip) => {
+                let mut bytes = [0; 16];
+                bytes[..4].copy_from_slice(&ip.octets());
+                bytes
+            }
+            IpAddr::V6(ip) => ip.octets(),
+        };
+        let mut wire = Wire {
+            time_ns: at_ns,
+            cookie: cookie.unwrap_or(0),
+            entered_ns: 0,
+            netns,
+            pid: 0,
+            comm: [0; 16],
+            saddr: bytes(tuple.local),
+            daddr: bytes(tuple.remote),
+            sport: tuple.local.port(),
+            dport: tuple.remote.port(),
+            kind: kind as u8,
+            family: if tuple.family == Family::V4 { AF_INET } else { AF_INET6 },
+            old_state: old_state.map_or(0, |state| state as u8),
+            new_state: new_state.map_or(0, |state| state as u8),
+            reason: reason.unwrap_or(0),
+            error,
+            flags: if reason.is_some() { flags::HAS_REASON } else { 0 },
+            pad: 0,
+        };
+        if let Event::Transition(event) = told {
+            complete(&mut wire, told);
+            wire.flags |= if event.inferred { flags::INFERRED } else { 0 };
+        }
+        if let Event::ResetSent(ResetSent { process: Some(process), .. }) = told {
+            (wire.pid, wire.comm) = (process.pid, process.comm.0);
+        }
+        wire
+    }
+
+    #[test]
+    fn an_event_is_the_same_after_a_tape() {
+        let v6 = Tuple {
+            family: Family::V6,
+            local: "[2001:db8::1]:80".parse().expect("an address"),
+            remote: "[::ffff:10.0.0.7]:50000".parse().expect("an address"),
+        };
+        let transition = scene::transition(scene::NOW_NS);
+        for event in [
+            Event::Transition(transition.clone()),
+            Event::Transition(Transition { tuple: v6, ..transition }),
+            Event::ResetSent(scene::reset_sent(scene::NOW_NS)),
+            Event::ResetReceived(scene::reset_received(scene::NOW_NS)),
+        ] {
+            let (first, second) = Brief::of(&wire(&event));
+            assert_eq!(first.flags & IPV6 != 0, second.is_some());
+            let second = second.map(|second| Addresses6::from(Brief::from(second)));
+            let told = super::event(&first.event(second.as_ref())).expect("it makes sense");
+            assert_eq!(format!("{told:?}"), format!("{:?}", Some(event)));
+        }
+    }
+
+    fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
+        super::wire(bytes).and_then(|wire| super::record(&wire))
+    }
 
     const LEN: usize = size_of::<Wire>();
 

@@ -13,7 +13,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tcpstate_common::{
-    Counters, PerCpu,
+    Brief, Counters, Event, PerCpu,
     layout::{FIELDS, globals},
     names::{
         maps,
@@ -28,6 +28,7 @@ use super::{
     privilege::{Capability, Privileges},
     slots::Slots,
     standby::Standby,
+    tapes::Tapes,
 };
 use crate::{clock, track::Circumstances};
 
@@ -59,6 +60,16 @@ pub struct Sizes {
     pub slots: u32,
 }
 
+impl Sizes {
+    /// Places on each tape: together the tapes take about twice as much as the ring, since a watched server tells far
+    /// more than one that nobody watches.
+    fn places(self, cpus: u32) -> u32 {
+        let share = 2 * u64::from(self.ring_bytes) / u64::from(cpus.max(1)) / size_of::<Brief>() as u64;
+        let share = u32::try_from(share).unwrap_or(u32::MAX).max(16);
+        1 << share.ilog2()
+    }
+}
+
 /// The counters, which may be read at any time, by anyone.
 pub struct Maps(PerCpuArray<MapData, PerCpu>);
 
@@ -69,6 +80,7 @@ pub struct Kernel {
     watchers: Array<MapData, u32>,
     maps: Arc<Maps>,
     slots: Slots,
+    tapes: Tapes,
     /// The second program at `inet_sock_set_state`, while it is attached.
     nested: Option<BtfTracePointLink>,
     standby: Standby,
@@ -92,7 +104,10 @@ impl Kernel {
         }
         let layout = Layout::of_running_kernel()?;
         let btf = Btf::from_sys_fs().map_err(|error| KernelError::Load(explain(&error)))?;
-        let mut ebpf = load(&layout, &btf, sizes)?;
+        // The kernel side writes the tape of the CPU with the highest number that there can be.
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| KernelError::Load(explain(&error)))?;
+        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
+        let mut ebpf = load(&layout, &btf, cpus, sizes)?;
         let logger = EbpfLogger::init(&mut ebpf)
             .inspect_err(|error| warn!("the eBPF programs' own messages cannot be shown: {error}"))
             .ok();
@@ -116,6 +131,7 @@ impl Kernel {
                 .map_err(|error| KernelError::Load(explain(&error)))?,
         ));
         let slots = map_slots(&mut ebpf, sizes)?;
+        let tapes = map_tapes(&mut ebpf, cpus, sizes)?;
         let ring = RingBuf::try_from(take(&mut ebpf, maps::EVENTS)?)
             .map_err(|error| KernelError::Load(explain(&error)))?;
         let watchers = Array::try_from(take(&mut ebpf, maps::WATCHERS)?)
@@ -126,6 +142,7 @@ impl Kernel {
             watchers,
             maps,
             slots,
+            tapes,
             nested,
             standby,
             layout,
@@ -161,17 +178,18 @@ impl Kernel {
         self.ring.as_fd().try_clone_to_owned()
     }
 
-    /// Takes out of the ring what is in it now, at most `max` records, and calls `each` with every one, and with
-    /// what is known of a connection that met a reset. Returns whether more is waiting.
-    pub fn drain(&mut self, max: usize, mut each: impl FnMut(Record, Circumstances)) -> bool {
+    /// Takes out of the ring what is in it now, at most `max` records, and calls `each` with every one, as it is and
+    /// as it is to be understood, and with what is known of a connection that met a reset. Returns whether more is
+    /// waiting.
+    pub fn drain(&mut self, max: usize, mut each: impl FnMut(Event, Record, Circumstances)) -> bool {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
         for _ in 0..max {
             let Some(record) = self.ring.next() else { return false };
             let (event, about) = decode::split(&record);
-            match decode::record(event) {
-                Ok(record) => each(record, about),
+            match decode::wire(event).and_then(|wire| Ok((wire, decode::record(&wire)?))) {
+                Ok((wire, record)) => each(wire, record, about),
                 Err(error) => {
                     if self.malformed == 0 {
                         warn!("a record from the kernel side makes no sense and was dropped: {error}");
@@ -188,17 +206,25 @@ impl Kernel {
         &mut self.slots
     }
 
+    /// What is told to watchers only.
+    pub fn tapes(&mut self) -> &mut Tapes {
+        &mut self.tapes
+    }
+
     /// Records that made no sense, so far.
     #[must_use]
     pub fn malformed(&self) -> u64 {
         self.malformed
     }
 
-    /// Says whether every transition is wanted.
+    /// Says whether every transition is wanted. What was still told when nobody wanted it any more is forgotten.
     ///
     /// # Errors
     /// What the kernel said.
     pub fn watch(&mut self, wanted: bool) -> Result<(), String> {
+        if wanted {
+            self.tapes.skip();
+        }
         self.watchers.set(0, u32::from(wanted), 0).map_err(|error| explain(&error))
     }
 
@@ -309,24 +335,39 @@ fn map_slots(ebpf: &mut Ebpf, sizes: Sizes) -> Result<Slots, KernelError> {
         .map_err(|error| KernelError::Load(format!("the table of parked sockets cannot be mapped: {error}")))
 }
 
-fn load(layout: &Layout, btf: &Btf, sizes: Sizes) -> Result<Ebpf, KernelError> {
+/// Takes the tapes out of the object, and maps them into memory.
+fn map_tapes(ebpf: &mut Ebpf, cpus: u32, sizes: Sizes) -> Result<Tapes, KernelError> {
+    use aya::maps::Map::Array;
+    let (Array(events), Array(ends)) = (take(ebpf, maps::TAPE)?, take(ebpf, maps::TAPE_ENDS)?) else {
+        return Err(KernelError::Missing(maps::TAPE));
+    };
+    Tapes::map(events.fd().as_fd(), ends.fd().as_fd(), cpus as usize, sizes.places(cpus) as usize)
+        .map_err(|error| KernelError::Load(format!("the tapes for watchers cannot be mapped: {error}")))
+}
+
+fn load(layout: &Layout, btf: &Btf, cpus: u32, sizes: Sizes) -> Result<Ebpf, KernelError> {
     let has_rst_reason = u32::from(layout.has_rst_reason);
     let abort_on_data = layout.reset_reason("TCP_ABORT_ON_DATA").unwrap_or(0);
     let tick_ns = clock::tick_ns();
     let watermark = sizes.ring_bytes / 4;
     let slot_mask = sizes.slots - 1;
+    let places = sizes.places(cpus);
+    let tape_mask = places - 1;
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(btf))
         .map_max_entries(maps::EVENTS, sizes.ring_bytes)
         .map_max_entries(maps::SLOTS, sizes.slots)
+        .map_max_entries(maps::TAPE, cpus.saturating_mul(places))
+        .map_max_entries(maps::TAPE_ENDS, cpus)
         .override_global(globals::SOCK_DONE_BIT, &layout.sock_done_bit, true)
         .override_global(globals::SOCK_DEAD_BIT, &layout.sock_dead_bit, true)
         .override_global(globals::HAS_RST_REASON, &has_rst_reason, true)
         .override_global(globals::RST_ABORT_ON_DATA, &abort_on_data, true)
         .override_global(globals::TICK_NS, &tick_ns, true)
         .override_global(globals::RING_WATERMARK, &watermark, true)
-        .override_global(globals::SLOT_MASK, &slot_mask, true);
+        .override_global(globals::SLOT_MASK, &slot_mask, true)
+        .override_global(globals::TAPE_MASK, &tape_mask, true);
     for (field, offset) in FIELDS.iter().zip(&layout.offsets) {
         loader.override_global(field.global, offset, true);
     }

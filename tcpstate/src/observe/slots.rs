@@ -3,16 +3,15 @@
 
 use std::{
     os::fd::BorrowedFd,
-    ptr::NonNull,
     sync::atomic::{Ordering, fence},
 };
 
-use rustix::mm::{MapFlags, ProtFlags};
 use tcpstate_common::{
     Slot, TcpState,
     wire::slot::{BUSY, FREE, KEPT_NS, MINI_FIN_WAIT2, cookie, stamp, state},
 };
 
+use super::mapping::Mapping;
 use crate::track::{Comm, Note, Process};
 
 /// How much earlier than the last look a place may have been written and still be read again: the kernel side's
@@ -22,13 +21,9 @@ const OVERLAP_NS: u64 = 200_000_000;
 /// The table.
 #[derive(Debug)]
 pub struct Slots {
-    first: NonNull<Slot>,
-    places: usize,
+    table: Mapping<Slot>,
     looked_ns: u64,
 }
-
-// SAFETY: the mapping is read only, belongs to this value alone, and is the same in every thread.
-unsafe impl Send for Slots {}
 
 impl Slots {
     /// Maps the table of `places` slots behind a descriptor.
@@ -36,25 +31,13 @@ impl Slots {
     /// # Errors
     /// What the kernel said.
     pub fn map(fd: BorrowedFd<'_>, places: usize) -> std::io::Result<Self> {
-        // SAFETY: a new mapping, wherever the kernel has room.
-        let start = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                places * size_of::<Slot>(),
-                ProtFlags::READ,
-                MapFlags::SHARED,
-                fd,
-                0,
-            )?
-        };
-        let first = NonNull::new(start.cast()).ok_or(std::io::ErrorKind::AddrNotAvailable)?;
-        Ok(Self { first, places, looked_ns: 0 })
+        Ok(Self { table: Mapping::to_read(fd, places)?, looked_ns: 0 })
     }
 
     /// How many sockets it has room for.
     #[must_use]
     pub fn places(&self) -> usize {
-        self.places
+        self.table.len()
     }
 
     /// Calls `each` with what has been written since the last look, and with some of what was written shortly
@@ -62,7 +45,7 @@ impl Slots {
     pub fn look(&mut self, now_ns: u64, mut each: impl FnMut(Note)) {
         let since = stamp(self.looked_ns.saturating_sub(OVERLAP_NS));
         self.looked_ns = now_ns;
-        for place in 0..self.places {
+        for place in 0..self.table.len() {
             if let Some(slot) = self.read(place)
                 // Stamps go round: what looks like the future is the past.
                 && slot.stamp.wrapping_sub(since) <= u32::MAX / 2
@@ -78,7 +61,7 @@ impl Slots {
         // SAFETY: within the mapping. The kernel side writes it meanwhile, so every word is read once, and the tag
         // before and after all the others.
         unsafe {
-            let slot = self.first.add(place).as_ptr();
+            let slot = self.table.at(place);
             let tag = (&raw const (*slot).tag).read_volatile();
             if tag == FREE || tag == BUSY {
                 return None;
@@ -88,15 +71,6 @@ impl Slots {
             fence(Ordering::Acquire);
             ((&raw const (*slot).tag).read_volatile() == tag && read.tag == tag).then_some(read)
         }
-    }
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        // SAFETY: the mapping that `map` made; nothing that was read borrows from it.
-        let unmapped =
-            unsafe { rustix::mm::munmap(self.first.as_ptr().cast(), self.places * size_of::<Slot>()) };
-        debug_assert!(unmapped.is_ok(), "a whole mapping can be unmapped");
     }
 }
 

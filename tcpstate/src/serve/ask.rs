@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use tcpstate_common::Counters;
+use tcpstate_common::{Brief, Counters};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
@@ -30,7 +30,9 @@ pub enum Question {
     /// The latest resets, the newest first; those with an id below the first argument, at most the second.
     Resets(Option<u64>, usize, oneshot::Sender<Vec<Reset>>),
     /// Every event from now on, for as long as the receiver lives.
-    Watch(oneshot::Sender<Watching>),
+    Watch(oneshot::Sender<Watching<Event>>),
+    /// The same, as the kernel side tells them.
+    Record(oneshot::Sender<Watching<Brief>>),
     /// What a diagnosis begins with.
     Material(Box<MaterialWish>, oneshot::Sender<Box<Material>>),
     /// Who holds the sockets that park, and these others: the sockets that a diagnosis looks at.
@@ -122,18 +124,20 @@ pub struct Diagnosed {
 /// Events that were drained together, numbered without gaps, so that whoever misses a batch knows how many
 /// events were in it.
 #[derive(Clone, Debug)]
-pub struct Batch {
-    /// The running number of the first event. That of the next batch is this plus the number of events.
+pub struct Batch<T> {
+    /// The running number of the first event. That of the next batch is this plus `count`.
     pub first: u64,
-    pub events: Vec<Event>,
+    /// How many events there are.
+    pub count: u64,
+    pub events: Vec<T>,
 }
 
 /// The events from one moment on.
 #[derive(Debug)]
-pub struct Watching {
+pub struct Watching<T> {
     /// The number that the next event will have, so that even a loss before the first batch is counted.
     pub next: u64,
-    pub batches: broadcast::Receiver<Arc<Batch>>,
+    pub batches: broadcast::Receiver<Arc<Batch<T>>>,
 }
 
 /// The engine has ended, or is ending.
@@ -188,8 +192,16 @@ impl Engine {
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn watch(&self) -> Result<Watching, Gone> {
+    pub async fn watch(&self) -> Result<Watching<Event>, Gone> {
         self.ask(Question::Watch).await
+    }
+
+    /// Asks for every event from now on, as the kernel side tells them.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn record(&self) -> Result<Watching<Brief>, Gone> {
+        self.ask(Question::Record).await
     }
 }
 

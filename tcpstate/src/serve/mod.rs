@@ -11,7 +11,7 @@ mod pages;
 pub mod params;
 pub mod problem;
 mod shared;
-mod stamp;
+pub mod stamp;
 #[cfg(test)]
 pub(crate) mod tests;
 

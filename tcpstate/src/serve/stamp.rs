@@ -9,7 +9,7 @@ use crate::clock;
 
 /// One moment on both clocks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stamps {
+pub struct Stamps {
     at_ns: u64,
     wall: SystemTime,
 }
@@ -19,6 +19,11 @@ impl Stamps {
     pub(super) fn now() -> Self {
         let at_ns = clock::monotonic_ns();
         Self { at_ns, wall: clock::wall(at_ns) }
+    }
+
+    /// As the clocks stood to each other on another machine, or at another time.
+    pub(super) fn at(monotonic_ns: u64, wall_ns: u64) -> Self {
+        Self { at_ns: monotonic_ns, wall: SystemTime::UNIX_EPOCH + Duration::from_nanos(wall_ns) }
     }
 
     /// RFC 3339 in UTC, to the millisecond.
@@ -43,6 +48,12 @@ impl Stamps {
         let mut text = self.micros(at_ns);
         text.truncate(text.find('.').unwrap_or(text.len()));
         text
+    }
+
+    /// The wall clock, ns since 1970.
+    pub(super) fn wall_ns(&self, at_ns: u64) -> u64 {
+        let since_epoch = self.wall(at_ns).and_then(|wall| wall.duration_since(SystemTime::UNIX_EPOCH).ok());
+        since_epoch.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
     fn wall(&self, at_ns: u64) -> Option<SystemTime> {

@@ -2,6 +2,7 @@
 //! argument, memory is bounded, and whatever is given up is counted. Knows nothing of where events come
 //! from and who asks.
 
+mod by_cookie;
 pub mod census;
 pub mod event;
 pub mod failures;
@@ -52,7 +53,8 @@ pub struct Limits {
 pub struct GivenUp {
     /// Sockets for which the table had no room.
     pub sockets: u64,
-    /// Notes of the kernel side for which there was no room: when a socket entered its state, and who acted.
+    /// Sockets of which it is not known since when they are in their state and who acted, because there was no
+    /// room for what the kernel side remembered of them until a census showed them.
     pub notes: u64,
     /// Events about sockets that had already ended, told too late.
     pub late_events: u64,
@@ -84,7 +86,7 @@ impl Tracker {
     pub fn new(limits: Limits, counted: bool) -> Self {
         Self {
             table: Table::new(limits.max_sockets),
-            notes: Notes::new(limits.max_sockets.div_ceil(2)),
+            notes: Notes::new(limits.max_sockets),
             gauges: Gauges::new(counted),
             resets: Resets::new(limits.max_resets),
             failures: Latest::new(limits.max_resets),
@@ -150,7 +152,7 @@ impl Tracker {
     /// Takes in what the kernel side remembers of a socket.
     pub fn note(&mut self, note: Note) {
         if !self.table.note(&note) {
-            self.notes.add(note);
+            self.notes.add(&note);
         }
     }
 
@@ -278,7 +280,7 @@ impl Tracker {
     pub fn given_up(&self) -> GivenUp {
         GivenUp {
             sockets: self.table.refused(),
-            notes: self.notes.refused(),
+            notes: self.notes.missed(),
             late_events: self.table.late_events(),
         }
     }

@@ -5,7 +5,19 @@ use std::collections::HashMap;
 
 use tcpstate_common::TcpState;
 
-use super::{census::Row, event::Process};
+use super::{
+    by_cookie::ByCookie,
+    census::Row,
+    event::{Comm, Process},
+};
+
+/// How much later than it says a note may have been written, ns: see [`Note::written_ns`].
+const LATE_NS: u64 = 200_000_000;
+/// Notes that are kept and given up together: those of sockets whose cookies come one after the other, which are
+/// about as old as each other.
+const SHEET: usize = 512;
+/// Sheets that are known to have been given up.
+const MAX_TORN: usize = 65_536;
 
 /// When a socket entered its state, and who acted on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,61 +28,142 @@ pub struct Note {
     pub mini: bool,
     /// Monotonic ns.
     pub entered_ns: u64,
-    /// When the kernel side wrote this, monotonic ns: exact to a few milliseconds.
+    /// When the kernel side wrote this, monotonic ns: a kernel tick too early at most, and as much more as the
+    /// program was held up before it wrote.
     pub written_ns: u64,
     /// The process that last connected, shut down or closed it.
     pub actor: Option<Process>,
 }
 
-impl Note {
-    fn is_about(&self, row: &Row) -> bool {
-        self.state == row.state && self.mini == row.is_mini()
+/// A note, without what its place says.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    entered_ns: u64,
+    pid: u32,
+    /// `None` where nothing stands.
+    state: Option<TcpState>,
+    mini: bool,
+    comm: Comm,
+}
+
+impl Line {
+    const EMPTY: Self = Self {
+        entered_ns: 0,
+        pid: 0,
+        state: None,
+        mini: false,
+        comm: Comm([0; tcpstate_common::wire::COMM_LEN]),
+    };
+
+    fn new(note: &Note) -> Self {
+        let (pid, comm) = note.actor.map_or((0, Self::EMPTY.comm), |actor| (actor.pid, actor.comm));
+        Self { entered_ns: note.entered_ns, pid, state: Some(note.state), mini: note.mini, comm }
     }
 }
 
-/// The notes, by cookie.
+/// What a census learns from a note.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noted {
+    /// Monotonic ns.
+    pub(super) entered_ns: u64,
+    pub(super) actor: Option<Process>,
+}
+
+#[derive(Debug)]
+struct Sheet {
+    /// When the newest of its notes was written, monotonic ns.
+    written_ns: u64,
+    lines: Box<[Line; SHEET]>,
+}
+
+/// The notes, by cookie: cookies are given out in a row, so that notes taken together lie together.
 #[derive(Debug)]
 pub(super) struct Notes {
-    by_cookie: HashMap<u64, Note>,
-    max: usize,
-    refused: u64,
+    sheets: HashMap<u64, Sheet, ByCookie>,
+    max_sheets: usize,
+    /// The sheets that were given up for want of room, and when the newest of their notes was written.
+    torn: HashMap<u64, u64, ByCookie>,
+    missed: u64,
+}
+
+/// The sheet on which a socket stands, and the line.
+fn place(cookie: u64) -> (u64, usize) {
+    let line = cookie % SHEET as u64;
+    (cookie / SHEET as u64, usize::try_from(line).unwrap_or_default())
 }
 
 impl Notes {
-    /// Room for at most `max`.
+    /// Room for the notes of so many sockets that came one after the other, and for those of a few hundred at least.
     pub(super) fn new(max: usize) -> Self {
-        Self { by_cookie: HashMap::new(), max, refused: 0 }
-    }
-
-    /// Notes for which there was no room, so far.
-    pub(super) fn refused(&self) -> u64 {
-        self.refused
-    }
-
-    /// Keeps a note; a newer one about the same socket takes the place of the older one.
-    pub(super) fn add(&mut self, note: Note) {
-        if self.by_cookie.len() >= self.max && !self.by_cookie.contains_key(&note.cookie) {
-            self.refused += 1;
-        } else {
-            self.by_cookie.insert(note.cookie, note);
+        Self {
+            sheets: HashMap::default(),
+            max_sheets: max.div_ceil(SHEET),
+            torn: HashMap::default(),
+            missed: 0,
         }
     }
 
-    /// Takes the note about a socket that a census shows, if it is about the state in which that one is.
-    pub(super) fn take(&mut self, row: &Row) -> Option<Note> {
-        if self.by_cookie.get(&row.cookie)?.is_about(row) { self.by_cookie.remove(&row.cookie) } else { None }
+    /// Sockets that a census has shown after their notes had been given up for want of room, so far.
+    pub(super) fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Keeps a note; a newer one about the same socket takes the place of the older one. Where there is no room the
+    /// oldest sheet goes.
+    pub(super) fn add(&mut self, note: &Note) {
+        let (number, line) = place(note.cookie);
+        if self.sheets.len() >= self.max_sheets && !self.sheets.contains_key(&number) {
+            self.tear_oldest();
+        }
+        let blank = || Sheet { written_ns: 0, lines: Box::new([Line::EMPTY; SHEET]) };
+        let sheet = self.sheets.entry(number).or_insert_with(blank);
+        sheet.written_ns = sheet.written_ns.max(note.written_ns);
+        sheet.lines[line] = Line::new(note);
+    }
+
+    fn tear_oldest(&mut self) {
+        let oldest = self.sheets.iter().min_by_key(|(_, sheet)| sheet.written_ns);
+        let Some((number, written_ns)) = oldest.map(|(number, sheet)| (*number, sheet.written_ns)) else {
+            return;
+        };
+        self.sheets.remove(&number);
+        if self.torn.len() < MAX_TORN {
+            self.torn.insert(number, written_ns);
+        }
+    }
+
+    /// Takes the note about a socket that a census shows, if it is about the state in which that one is. `new`: no
+    /// census has shown it before.
+    pub(super) fn take(&mut self, row: &Row, new: bool) -> Option<Noted> {
+        let (number, line) = place(row.cookie);
+        let Some(sheet) = self.sheets.get_mut(&number) else {
+            let noted = row.is_mini() || row.state.parks();
+            self.missed += u64::from(new && noted && self.torn.contains_key(&number));
+            return None;
+        };
+        let line = &mut sheet.lines[line];
+        if line.state != Some(row.state) || line.mini != row.is_mini() {
+            return None;
+        }
+        let Line { entered_ns, pid, comm, .. } = std::mem::replace(line, Line::EMPTY);
+        Some(Noted { entered_ns, actor: (pid != 0).then_some(Process { pid, comm }) })
     }
 
     /// Forgets a socket.
     pub(super) fn forget(&mut self, cookie: u64) {
-        self.by_cookie.remove(&cookie);
+        let (number, line) = place(cookie);
+        if let Some(sheet) = self.sheets.get_mut(&number) {
+            sheet.lines[line] = Line::EMPTY;
+        }
     }
 
-    /// Forgets what was written before a census began, which should have shown those sockets.
+    /// Forgets what was written before a census began, which should have shown those sockets. A note that stays a
+    /// little longer does no harm: no socket enters a state twice.
     pub(super) fn forget_before(&mut self, started_ns: u64) {
-        self.by_cookie.retain(|_, note| note.written_ns >= started_ns);
-        if self.by_cookie.capacity() > 4 * self.by_cookie.len() {
-            self.by_cookie.shrink_to(2 * self.by_cookie.len());
-        }
+        let keep_ns = started_ns.saturating_sub(LATE_NS);
+        self.sheets.retain(|_, sheet| sheet.written_ns >= keep_ns);
+        self.torn.retain(|_, written_ns| *written_ns >= keep_ns);
+        self.sheets.shrink_to(2 * self.sheets.len());
+        self.torn.shrink_to(2 * self.torn.len());
     }
 }

@@ -1,16 +1,16 @@
 //! Where in the table each cookie is. The cookie itself stands there, so four bytes a socket are enough here.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
-use super::packed::Packed;
+use super::{by_cookie::ByCookie, packed::Packed};
 
 /// The places of all cookies in a list of sockets, which every call must be given as it is.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     table: HashTable<u32>,
-    hash: RandomState,
+    hash: ByCookie,
 }
 
 impl Places {

@@ -6,9 +6,10 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use tcpstate_common::{Dwell, TcpState, state::STATE_SLOTS};
 
 use super::{
+    by_cookie::ByCookie,
     census::{Row, Scope, Timer},
     event::{Actor, Process, Transition, Tuple},
-    notes::{Note, Notes},
+    notes::{Note, Noted, Notes},
     packed::Packed,
     places::Places,
 };
@@ -80,7 +81,7 @@ pub struct Table {
     hand: usize,
     /// The number of the census that is being taken, or was last.
     census: u32,
-    ended: HashMap<u64, u64>,
+    ended: HashMap<u64, u64, ByCookie>,
     ended_order: VecDeque<(u64, u64)>,
     max_sockets: usize,
     refused: u64,
@@ -99,7 +100,7 @@ impl Table {
             parked: Default::default(),
             hand: 0,
             census: 0,
-            ended: HashMap::new(),
+            ended: HashMap::default(),
             ended_order: VecDeque::new(),
             max_sockets,
             refused: 0,
@@ -283,7 +284,8 @@ impl Table {
         }
         let place = self.place(row.cookie);
         let before = place.map(|place| self.sockets[place].unpack());
-        let socket = merge(row, before, notes.take(row), started_ns);
+        let note = notes.take(row, before.is_none());
+        let socket = merge(row, before, note, started_ns);
         let place = match place {
             Some(place) => {
                 self.replace(place, &socket);
@@ -437,7 +439,7 @@ fn importance(state: TcpState) -> usize {
     }
 }
 
-fn merge(row: &Row, before: Option<Socket>, note: Option<Note>, started_ns: u64) -> Socket {
+fn merge(row: &Row, before: Option<Socket>, note: Option<Noted>, started_ns: u64) -> Socket {
     // An event after the census began is newer than the census.
     let before = match before {
         Some(known) if known.state != row.state && known.since.ns() >= started_ns => return known,

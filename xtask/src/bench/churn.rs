@@ -11,7 +11,7 @@ use super::{
     numbers::{Spread, as_f64, difference},
     process::{self, Cpu},
     stage::{Churned, Closer, Stage, TRANSITIONS_OF_A_CONNECTION, transitions},
-    subjects::{Subjects, counted_at_rest, settle},
+    subjects::{RECORDS, Subjects, counted_at_rest, settle},
     table::{or_dash, table},
 };
 use crate::say::{say, warn};
@@ -135,7 +135,7 @@ impl Round<'_> {
         settle(&mut connection)?;
         let first = counted_at_rest(&mut connection)?;
         let (first_run, second) = self.run(daemon.pid(), || counted_at_rest(&mut connection))?;
-        let watching = watcher.stream_away("/api/v1/events")?;
+        let watching = watcher.stream_away("/api/v1/events", RECORDS)?;
         let (second_run, third) = self.run(daemon.pid(), || counted_at_rest(&mut connection))?;
         drop((watching, connection, daemon));
         let after = self.bare(churn)?;

@@ -8,7 +8,7 @@ use super::{
     bpf::{Program, Statistics, between},
     numbers::{Spread, as_f64},
     stage::{Closer, Stage},
-    subjects::{Subjects, settle},
+    subjects::{RECORDS, Subjects, settle},
     table::{or_dash, table},
 };
 use crate::say::{say, warn};
@@ -52,7 +52,7 @@ pub(super) fn measure(subjects: &Subjects, rounds: u32, seconds: u64) -> Result<
     for closer in [Closer::Client, Closer::Server, Closer::Reset] {
         rows.push(load.row("tcpstate", closer, &own)?);
     }
-    let watching = connection.stream_away("/api/v1/events")?;
+    let watching = connection.stream_away("/api/v1/events", RECORDS)?;
     rows.push(load.row("tcpstate, watched", Closer::Client, &own)?);
     drop((watching, daemon));
     for peer in &subjects.peers {

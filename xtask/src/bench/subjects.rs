@@ -23,6 +23,8 @@ use crate::{
     say::say,
 };
 
+/// What `tcpstate watch` asks for.
+pub(super) const RECORDS: &str = "application/vnd.tcpstate.records";
 /// How long the daemon may take to find out that it does not need its second program.
 const SETTLING: Duration = Duration::from_mins(1);
 /// How long the counters may take to rest after a load.

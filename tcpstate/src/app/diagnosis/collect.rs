@@ -55,9 +55,9 @@ impl Collector {
                 places.insert(socket.cookie, place);
             }
         }
-        let now_ns = clock::monotonic_ns();
         let mut counters = HashMap::new();
         for (netns, wanted) in wanted {
+            let now_ns = clock::monotonic_ns();
             let seen = self.ways.visit(netns, &wanted, now_ns);
             for why in seen.cannot_see {
                 evidence.cannot_see.push(words::unseen(What::Namespace, Some(netns), why));
@@ -75,7 +75,7 @@ impl Collector {
                     && let Some(socket) = place.and_then(|place| evidence.sockets.get_mut(*place))
                     && refresh(socket, &detail.row)
                 {
-                    evidence.info.insert(socket.cookie, words::info(info));
+                    evidence.info.insert(socket.cookie, words::info(info, now_ns));
                 }
             }
             for listener in seen.listeners.into_iter().flatten() {
@@ -121,6 +121,16 @@ fn refresh(socket: &mut Socket, row: &Row) -> bool {
     socket.rqueue = row.rqueue;
     socket.wqueue = row.wqueue;
     true
+}
+
+/// Of the sockets whose holders are wanted those about which one cannot wait for long: something is about to be said
+/// about them.
+pub(super) fn urgent(wanted: &[u64], gathered: &Gathered) -> Vec<u64> {
+    let remarkable = |socket: &&Socket| socket.state.parks() || socket.rqueue > 0 || socket.retransmits > 0;
+    let cookies = gathered.sockets.iter().filter(remarkable).map(|socket| socket.cookie);
+    let mut urgent: Vec<_> = cookies.filter(|cookie| wanted.binary_search(cookie).is_ok()).collect();
+    urgent.sort_unstable();
+    urgent
 }
 
 /// Of the sockets whose holders are wanted those that the engine does not ask about anyhow, which are those that park
@@ -182,6 +192,23 @@ mod tests {
             ..Gathered::default()
         };
         assert_eq!(beside_parked(&[6, 7, 8, 9], &gathered), [7, 9]);
+    }
+
+    #[test]
+    fn only_what_is_remarkable_is_urgent() {
+        let mut full = socket(8, TcpState::Listen, 1);
+        full.rqueue = 1;
+        let gathered = Gathered {
+            sockets: vec![
+                socket(9, TcpState::FinWait2, 1),
+                full,
+                socket(7, TcpState::Listen, 1),
+                socket(6, TcpState::Established, 1),
+                socket(5, TcpState::CloseWait, 0),
+            ],
+            ..Gathered::default()
+        };
+        assert_eq!(urgent(&[6, 7, 8, 9], &gathered), [8, 9]);
     }
 
     #[test]

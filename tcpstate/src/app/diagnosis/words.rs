@@ -56,8 +56,9 @@ pub(super) fn failure(failure: Failure) -> ConnectFailure {
     ConnectFailure { at_ns, netns, tuple, errno, process, lasted_ns }
 }
 
-pub(super) fn info(info: &tcp_info::TcpInfo) -> TcpInfo {
+pub(super) fn info(info: &tcp_info::TcpInfo, at_ns: u64) -> TcpInfo {
     TcpInfo {
+        at_ns,
         last_data_sent_ms: Some(info.last_data_sent_ms),
         last_data_recv_ms: Some(info.last_data_recv_ms),
         last_ack_recv_ms: Some(info.last_ack_recv_ms),

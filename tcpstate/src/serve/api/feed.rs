@@ -15,32 +15,32 @@ use crate::serve::{
 
 /// What a watcher is told next.
 #[derive(Clone, Debug)]
-pub(in crate::serve) enum Told {
+pub(in crate::serve) enum Told<T> {
     /// Events that were drained together.
-    Events(Arc<Batch>),
+    Events(Arc<Batch<T>>),
     /// This many events were missed here.
     Lost(u64),
 }
 
 /// One watcher's view of the events.
 #[derive(Debug)]
-pub(in crate::serve) struct Feed {
-    batches: broadcast::Receiver<Arc<Batch>>,
+pub(in crate::serve) struct Feed<T> {
+    batches: broadcast::Receiver<Arc<Batch<T>>>,
     /// The number of the next event, if none is missed.
     expected: u64,
     /// The batch that comes after a loss.
-    next: Option<Arc<Batch>>,
+    next: Option<Arc<Batch<T>>>,
     stop: watch::Receiver<bool>,
     own: Arc<Own>,
 }
 
-impl Feed {
-    pub(in crate::serve) fn new(watching: Watching, stop: watch::Receiver<bool>, own: Arc<Own>) -> Self {
+impl<T: Clone> Feed<T> {
+    pub(in crate::serve) fn new(watching: Watching<T>, stop: watch::Receiver<bool>, own: Arc<Own>) -> Self {
         Self { batches: watching.batches, expected: watching.next, next: None, stop, own }
     }
 
     /// Waits for what comes next; `None` when the daemon ends.
-    pub(in crate::serve) async fn next(&mut self) -> Option<Told> {
+    pub(in crate::serve) async fn next(&mut self) -> Option<Told<T>> {
         loop {
             if *self.stop.borrow() {
                 return None;
@@ -56,8 +56,8 @@ impl Feed {
             match received {
                 Ok(batch) => {
                     let lost = batch.first.saturating_sub(self.expected);
-                    self.expected = batch.first + batch.events.len() as u64;
-                    self.next = Some(batch).filter(|batch| !batch.events.is_empty());
+                    self.expected = batch.first + batch.count;
+                    self.next = Some(batch).filter(|batch| batch.count > 0);
                     if lost > 0 {
                         self.own.add_watch_lost(lost);
                         return Some(Told::Lost(lost));

@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        serve::api::{Ends, ends, events},
+        serve::api::events,
         track::{Actor, Family},
     };
 
@@ -286,19 +286,8 @@ mod tests {
             let event = Transition { at_ns, cookie, netns, tuple, from, to, entered_ns, actor, error, inferred };
             let reasons = BTreeMap::new();
             let mut lines = Lines::new(&reasons);
-            let at = lines.stamps.micros(at_ns);
-            lines.event(&Event::Transition(event));
-            let expected = events::Transition {
-                at,
-                cookie: ends::cookie(cookie),
-                ends: Ends::of(&tuple, netns),
-                from: from.name().to_owned(),
-                to: to.name().to_owned(),
-                inferred,
-                in_old_state_ns: entered_ns.map(|entered_ns| at_ns - entered_ns),
-                actor: actor.map(|actor| events::Actor { process: actor.process.into(), carried }),
-                errno: (error != 0).then(|| errno::name(error)),
-            };
+            lines.event(&Event::Transition(event.clone()));
+            let expected = events::Transition::of(&event, &lines.stamps);
             prop_assert_eq!(read::<events::Transition>(lines, names::TRANSITION), expected);
         }
 
@@ -309,29 +298,15 @@ mod tests {
         ) {
             let reasons = BTreeMap::from([(7, "TCP_\"ODD\"".to_owned())]);
             let mut lines = Lines::new(&reasons);
-            let at = lines.stamps.micros(at_ns);
-            lines.event(&Event::ResetSent(ResetSent { at_ns, cookie, netns, tuple, state, reason, process }));
-            let expected = events::ResetSent {
-                at,
-                cookie: ends::cookie(cookie),
-                ends: Ends::of(&tuple, netns),
-                state: state.map(|state| state.name().to_owned()),
-                phase: state.map(|state| Phase::of(state).name().to_owned()),
-                reason: reason.map(|number| figures::reason(number, &reasons)),
-                process: process.map(Into::into),
-            };
+            let event = ResetSent { at_ns, cookie, netns, tuple, state, reason, process };
+            let expected = events::ResetSent::of(&event, &lines.stamps, &reasons);
+            lines.event(&Event::ResetSent(event));
             prop_assert_eq!(read::<events::ResetSent>(lines, names::RESET_SENT), expected);
             let Some(state) = state else { return Ok(()) };
             let mut lines = Lines::new(&reasons);
-            let at = lines.stamps.micros(at_ns);
-            lines.event(&Event::ResetReceived(ResetReceived { at_ns, cookie, netns, tuple, state }));
-            let expected = events::ResetReceived {
-                at,
-                cookie: ends::cookie(cookie),
-                ends: Ends::of(&tuple, netns),
-                state: state.name().to_owned(),
-                phase: Phase::of(state).name().to_owned(),
-            };
+            let event = ResetReceived { at_ns, cookie, netns, tuple, state };
+            let expected = events::ResetReceived::of(&event, &lines.stamps);
+            lines.event(&Event::ResetReceived(event));
             prop_assert_eq!(read::<events::ResetReceived>(lines, names::RESET_RECEIVED), expected);
         }
     }

@@ -5,6 +5,7 @@ pub mod events;
 pub mod feed;
 mod lines;
 pub mod openapi;
+pub mod records;
 pub mod resets;
 pub mod sockets;
 pub mod status;

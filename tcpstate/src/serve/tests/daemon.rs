@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tcpstate_common::Brief;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
@@ -15,12 +16,20 @@ use tokio::{
 
 use super::scene;
 use crate::{
+    observe::decode,
     serve::{
         ask::{Batch, Engine, Question, Readings, SocketAnswer, Watching},
         router, run,
     },
     track::{Event, Tracker},
 };
+
+/// The ways to those who watch.
+#[derive(Clone)]
+struct Watchers {
+    events: broadcast::Sender<Arc<Batch<Event>>>,
+    records: broadcast::Sender<Arc<Batch<Brief>>>,
+}
 
 /// What the engine answers from.
 pub(crate) struct Fake {
@@ -35,7 +44,7 @@ pub(crate) struct Daemon {
     runtime: Runtime,
     address: String,
     pub(crate) fake: Arc<Mutex<Fake>>,
-    batches: broadcast::Sender<Arc<Batch>>,
+    watchers: Watchers,
     stop: watch::Sender<bool>,
     engine: Option<JoinHandle<()>>,
     server: JoinHandle<()>,
@@ -60,7 +69,7 @@ impl Answer {
 }
 
 impl Fake {
-    fn answer(&mut self, question: Question, batches: &broadcast::Sender<Arc<Batch>>) {
+    fn answer(&mut self, question: Question, watchers: &Watchers) {
         match question {
             Question::Readings(answer) => drop(answer.send(self.readings.clone())),
             Question::Sockets(filter, answer) => {
@@ -84,7 +93,10 @@ impl Fake {
             // This daemon diagnoses nothing.
             Question::Material(..) | Question::Holders(..) => {}
             Question::Watch(answer) => {
-                drop(answer.send(Watching { next: self.next, batches: batches.subscribe() }));
+                drop(answer.send(Watching { next: self.next, batches: watchers.events.subscribe() }));
+            }
+            Question::Record(answer) => {
+                drop(answer.send(Watching { next: self.next, batches: watchers.records.subscribe() }));
             }
         }
     }
@@ -101,13 +113,13 @@ impl Daemon {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let fake = Arc::new(Mutex::new(Fake { readings, tracker, next: 100 }));
         let (questions, mut asked) = mpsc::channel(16);
-        let (batches, _) = broadcast::channel(4);
+        let watchers = Watchers { events: broadcast::Sender::new(4), records: broadcast::Sender::new(4) };
         let (stop, stopping) = watch::channel(false);
         let engine = runtime.spawn({
-            let (fake, batches) = (Arc::clone(&fake), batches.clone());
+            let (fake, watchers) = (Arc::clone(&fake), watchers.clone());
             async move {
                 while let Some(question) = asked.recv().await {
-                    fake.lock().unwrap().answer(question, &batches);
+                    fake.lock().unwrap().answer(question, &watchers);
                 }
             }
         });
@@ -116,7 +128,7 @@ impl Daemon {
         let (_, diagnosed) = watch::channel(Arc::default());
         let router = router(Engine::new(questions, diagnosed), stopping.clone());
         let server = runtime.spawn(async move { run(listener, router, stopping).await.unwrap() });
-        Self { runtime, address, fake, batches, stop, engine: Some(engine), server }
+        Self { runtime, address, fake, watchers, stop, engine: Some(engine), server }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -150,13 +162,19 @@ impl Daemon {
     pub(crate) fn tell(&self, events: Vec<Event>) {
         let mut fake = self.fake.lock().unwrap();
         let first = fake.next;
-        fake.next += events.len() as u64;
-        drop(self.batches.send(Arc::new(Batch { first, events })));
+        let count = events.len() as u64;
+        fake.next += count;
+        let records = events.iter().flat_map(|event| {
+            let (first, second) = Brief::of(&decode::tests::wire(event));
+            [Some(first), second.map(Brief::from)].into_iter().flatten()
+        });
+        drop(self.watchers.records.send(Arc::new(Batch { first, count, events: records.collect() })));
+        drop(self.watchers.events.send(Arc::new(Batch { first, count, events })));
     }
 
     /// Watchers at this moment.
     pub(crate) fn watchers(&self) -> usize {
-        self.batches.receiver_count()
+        self.watchers.events.receiver_count() + self.watchers.records.receiver_count()
     }
 
     /// Ends the engine, as when the daemon is shutting down.

@@ -140,10 +140,10 @@ fn losses_of_watchers_are_told_and_counted() {
 /// A feed of which the test is the engine.
 struct Bench {
     runtime: tokio::runtime::Runtime,
-    batches: broadcast::Sender<Arc<Batch>>,
+    batches: broadcast::Sender<Arc<Batch<Event>>>,
     stop: watch::Sender<bool>,
     own: Arc<Own>,
-    feed: Feed,
+    feed: Feed<Event>,
     next: u64,
 }
 
@@ -158,7 +158,7 @@ impl Bench {
     }
 
     fn tell(&mut self, events: usize) {
-        let batch = Batch { first: self.next, events: transitions(events) };
+        let batch = Batch { first: self.next, count: events as u64, events: transitions(events) };
         self.next += events as u64;
         assert!(self.batches.send(Arc::new(batch)).is_ok());
     }

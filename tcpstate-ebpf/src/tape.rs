@@ -1,0 +1,97 @@
+//! The tapes: what goes to watchers only, which is every transition. Each CPU writes its own, so that nobody waits
+//! for a lock, and user space reads them out of mapped memory; the ring is for what has to be told anyway.
+
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use tcpstate_common::{
+    Addresses6, Brief, Counters, EventKind, TapeEnd,
+    wire::{brief, flags},
+};
+
+use crate::{globals, maps, publish::publish, read::Typed, sock::Sock, task::Process};
+
+/// A transition of which only watchers are told.
+pub(crate) struct Told {
+    pub(crate) time_ns: u64,
+    pub(crate) cookie: u64,
+    pub(crate) entered_ns: u64,
+    /// See [`brief::states`].
+    pub(crate) states: u8,
+    pub(crate) inferred: bool,
+    /// Who acts now.
+    pub(crate) actor: Option<Process>,
+    /// Who acted earlier.
+    pub(crate) earlier: Option<Process>,
+}
+
+/// Writes a transition on this CPU's tape, or counts it as lost.
+///
+/// # Safety
+/// `counters` is this CPU's copy, and of the programs that run on a CPU only one, which never interrupts itself,
+/// writes tapes.
+#[inline(always)]
+pub(crate) unsafe fn write(sk: Sock<Typed>, told: Told, counters: *mut Counters) {
+    // SAFETY: takes nothing, returns a number; a program stays on its CPU.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let Some(end) = maps::TAPE_ENDS.get_ptr_mut(cpu) else { return };
+    let ipv6 = sk.is_ipv6();
+    // SAFETY: the caller's promise: nobody else writes this tape or these counters.
+    unsafe {
+        let written = (*end).written;
+        let parts = if ipv6 { 2 } else { 1 };
+        match free_place(cpu, end, written + parts - 1) {
+            Some(second) => {
+                if ipv6 {
+                    let (saddr, daddr) = sk.addresses6();
+                    *second.cast::<Addresses6>() = Addresses6 { saddr, daddr, pad: [0; 32] };
+                }
+                if let Some(first) = free_place(cpu, end, written) {
+                    fill(&mut *first, sk, ipv6, told);
+                }
+                publish(&raw mut (*end).written, written + parts);
+                maps::bump((&raw mut (*counters).emitted).cast::<u64>().add(EventKind::Transition as usize));
+            }
+            None => maps::bump((&raw mut (*counters).lost).cast::<u64>().add(EventKind::Transition as usize)),
+        }
+    }
+}
+
+/// The place with this running number on a CPU's tape; `None` while what stands there has not been read.
+///
+/// # Safety
+/// `end` is that CPU's.
+#[inline(always)]
+unsafe fn free_place(cpu: u32, end: *mut TapeEnd, number: u64) -> Option<*mut Brief> {
+    let mask = globals::TAPE_MASK.load();
+    // SAFETY: the caller's promise; only user space writes `read`.
+    let read = unsafe { core::ptr::read_volatile(&raw const (*end).read) };
+    if number.wrapping_sub(read) > u64::from(mask) {
+        return None;
+    }
+    maps::TAPE.get_ptr_mut(cpu * (mask + 1) + (number as u32 & mask))
+}
+
+#[inline(always)]
+fn fill(place: &mut Brief, sk: Sock<Typed>, ipv6: bool, told: Told) {
+    let (process, carried) = match (told.actor, told.earlier) {
+        (None, Some(earlier)) => (Some(earlier), flags::PID_CARRIED),
+        (actor, _) => (actor, 0),
+    };
+    let (pid, comm) = process.map_or((0, [0; 16]), |process| (process.pid, process.comm));
+    let error = sk.error();
+    *place = Brief {
+        time_ns: told.time_ns,
+        cookie: told.cookie,
+        entered_ns: told.entered_ns,
+        netns: sk.netns(),
+        pid,
+        comm,
+        addresses: if ipv6 { [[0; 4]; 2] } else { sk.addresses4() },
+        sport: sk.local_port(),
+        dport: sk.remote_port(),
+        kind: EventKind::Transition as u8,
+        states: told.states,
+        flags: (flags::FOR_WATCHERS | carried | if told.inferred { flags::INFERRED } else { 0 }) as u8
+            | if ipv6 { brief::IPV6 } else { 0 },
+        code: if error < 255 { error as u8 } else { 255 },
+    };
+}

@@ -1,0 +1,64 @@
+//! A map of the kernel side, mapped into this process.
+
+use std::{
+    os::fd::BorrowedFd,
+    ptr::{self, NonNull},
+};
+
+use rustix::mm::{MapFlags, ProtFlags};
+
+/// The values of an array map, which the kernel side reads and writes meanwhile.
+#[derive(Debug)]
+pub(super) struct Mapping<T> {
+    first: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone, and is the same in every thread.
+unsafe impl<T: Send> Send for Mapping<T> {}
+
+impl<T: Copy> Mapping<T> {
+    /// Maps `len` values behind a descriptor, to read them.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(super) fn to_read(fd: BorrowedFd<'_>, len: usize) -> std::io::Result<Self> {
+        Self::map(fd, len, ProtFlags::READ)
+    }
+
+    /// The same, to read and write them.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(super) fn to_write(fd: BorrowedFd<'_>, len: usize) -> std::io::Result<Self> {
+        Self::map(fd, len, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    fn map(fd: BorrowedFd<'_>, len: usize, protection: ProtFlags) -> std::io::Result<Self> {
+        // SAFETY: a new mapping, wherever the kernel has room.
+        let start = unsafe {
+            rustix::mm::mmap(ptr::null_mut(), len * size_of::<T>(), protection, MapFlags::SHARED, fd, 0)?
+        };
+        let first = NonNull::new(start.cast()).ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { first, len })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The address of a value. Who follows it knows what the kernel side does there meanwhile.
+    pub(super) fn at(&self, place: usize) -> *mut T {
+        assert!(place < self.len, "place {place} of {}", self.len);
+        // SAFETY: within the mapping.
+        unsafe { self.first.add(place).as_ptr() }
+    }
+}
+
+impl<T> Drop for Mapping<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `map` made; nothing that was read borrows from it.
+        let unmapped = unsafe { rustix::mm::munmap(self.first.as_ptr().cast(), self.len * size_of::<T>()) };
+        debug_assert!(unmapped.is_ok(), "a whole mapping can be unmapped");
+    }
+}
