@@ -123,14 +123,22 @@ fn refresh(socket: &mut Socket, row: &Row) -> bool {
     true
 }
 
-/// Of the sockets whose holders are wanted those about which one cannot wait for long: something is about to be said
-/// about them.
-pub(super) fn urgent(wanted: &[u64], gathered: &Gathered) -> Vec<u64> {
-    let remarkable = |socket: &&Socket| socket.state.parks() || socket.rqueue > 0 || socket.retransmits > 0;
-    let cookies = gathered.sockets.iter().filter(remarkable).map(|socket| socket.cookie);
-    let mut urgent: Vec<_> = cookies.filter(|cookie| wanted.binary_search(cookie).is_ok()).collect();
+/// Sockets whose holders one cannot wait for, in the order of their cookies: something may be about to be said about
+/// them.
+pub(super) fn urgent(gathered: &Gathered) -> Vec<u64> {
+    let sockets = gathered.sockets.iter().filter(|socket| is_urgent(socket));
+    let mut urgent: Vec<_> = sockets.map(|socket| socket.cookie).collect();
     urgent.sort_unstable();
     urgent
+}
+
+/// Whether there are such sockets.
+pub(super) fn has_urgent(gathered: &Gathered) -> bool {
+    gathered.sockets.iter().any(is_urgent)
+}
+
+fn is_urgent(socket: &Socket) -> bool {
+    socket.inode != 0 && (socket.state.parks() || socket.rqueue > 0 || socket.retransmits > 0)
 }
 
 /// Of the sockets whose holders are wanted those that the engine does not ask about anyhow, which are those that park
@@ -208,7 +216,7 @@ mod tests {
             ],
             ..Gathered::default()
         };
-        assert_eq!(urgent(&[6, 7, 8, 9], &gathered), [8, 9]);
+        assert_eq!(urgent(&gathered), [8, 9]);
     }
 
     #[test]
