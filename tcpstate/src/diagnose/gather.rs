@@ -43,6 +43,8 @@ pub struct Gather {
     unremarkable: usize,
     gathered: Gathered,
     towards: HashMap<(u32, IpAddr, SocketAddr), Towards>,
+    /// There was no room for all destinations, and making room did not help.
+    crowded: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,11 +68,33 @@ impl Turn {
     }
 }
 
+/// The sockets to one destination. Nearly all destinations have one socket.
+#[derive(Clone, Debug)]
+enum Towards {
+    One { cookie: u64, state: TcpState, actor: Option<Process> },
+    Many(Box<Many>),
+}
+
 #[derive(Clone, Debug, Default)]
-struct Towards {
+struct Many {
     by_state: [u64; STATE_SLOTS],
     actors: Vec<(Process, u64)>,
     cookies: Vec<u64>,
+}
+
+impl Many {
+    fn add(&mut self, cookie: u64, state: TcpState, actor: Option<Process>) {
+        self.by_state[state.index()] += 1;
+        if self.cookies.len() < Destination::MAX_COOKIES {
+            self.cookies.push(cookie);
+        }
+        let Some(actor) = actor else { return };
+        if let Some((_, count)) = self.actors.iter_mut().find(|(process, _)| *process == actor) {
+            *count += 1;
+        } else if self.actors.len() < Destination::MAX_ACTORS {
+            self.actors.push((actor, 1));
+        }
+    }
 }
 
 impl Gather {
@@ -92,6 +116,7 @@ impl Gather {
             unremarkable: 0,
             gathered: Gathered::default(),
             towards: HashMap::new(),
+            crowded: false,
         }
     }
 
@@ -128,23 +153,27 @@ impl Gather {
     }
 
     fn count(&mut self, socket: &Socket) {
-        if self.towards.len() >= MAX_DESTINATIONS {
-            self.towards.retain(|_, towards| towards.cookies.len() > 1);
+        if self.towards.len() >= MAX_DESTINATIONS && !self.crowded {
+            self.towards.retain(|_, towards| matches!(towards, Towards::Many(_)));
+            self.crowded = self.towards.len() > MAX_DESTINATIONS / 2;
         }
         let full = self.towards.len() >= MAX_DESTINATIONS;
-        let towards = match self.towards.entry((socket.netns, socket.tuple.local.ip(), socket.tuple.remote)) {
-            Entry::Vacant(_) if full => return,
-            entry => entry.or_default(),
-        };
-        towards.by_state[socket.state.index()] += 1;
-        if towards.cookies.len() < Destination::MAX_COOKIES {
-            towards.cookies.push(socket.cookie);
-        }
-        let Some(actor) = socket.actor else { return };
-        if let Some((_, count)) = towards.actors.iter_mut().find(|(process, _)| *process == actor) {
-            *count += 1;
-        } else if towards.actors.len() < Destination::MAX_ACTORS {
-            towards.actors.push((actor, 1));
+        let Socket { cookie, state, actor, .. } = *socket;
+        let place = self.towards.entry((socket.netns, socket.tuple.local.ip(), socket.tuple.remote));
+        match place {
+            Entry::Vacant(_) if full => {}
+            Entry::Vacant(place) => {
+                place.insert(Towards::One { cookie, state, actor });
+            }
+            Entry::Occupied(mut place) => match place.get_mut() {
+                Towards::Many(many) => many.add(cookie, state, actor),
+                Towards::One { cookie: first, state: in_state, actor: by } => {
+                    let mut many = Box::new(Many::default());
+                    many.add(*first, *in_state, *by);
+                    many.add(cookie, state, actor);
+                    place.insert(Towards::Many(many));
+                }
+            },
         }
     }
 
@@ -153,7 +182,8 @@ impl Gather {
     pub fn finish(self) -> Gathered {
         let mut gathered = self.gathered;
         for ((netns, local, remote), towards) in self.towards {
-            let Towards { by_state, mut actors, cookies } = towards;
+            let Towards::Many(many) = towards else { continue };
+            let Many { by_state, mut actors, cookies } = *many;
             actors.sort_by_key(|(process, count)| (Reverse(*count), process.pid));
             let destination = Destination { netns, local, remote, by_state, actors, cookies };
             // Accepted connections are no destinations, and have none in common: each has its client's own port.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use tcpstate_common::TcpState;
 
-use super::{candidate::Key, evidence::Evidence, thresholds::Thresholds};
+use super::{candidate::Key, evidence::Evidence, hash::ByCookie, thresholds::Thresholds, view::Held};
 use crate::track::{Holder, Socket};
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -121,21 +121,21 @@ pub(super) struct Listening {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    sockets: HashMap<u64, Past>,
+    sockets: ByCookie<Past>,
     series: HashMap<Key, Series>,
-    holders: HashMap<u64, Holder>,
-    listeners: HashMap<u64, Listening>,
+    holders: ByCookie<Holder>,
+    listeners: ByCookie<Listening>,
     pass: u32,
 }
 
 impl History {
     /// Takes note of what a pass shows.
-    pub(super) fn observe(&mut self, evidence: &Evidence) {
+    pub(super) fn observe(&mut self, evidence: &Evidence, held: &[Held]) {
         self.pass = self.pass.wrapping_add(1);
-        for socket in &evidence.sockets {
+        for (socket, held) in evidence.sockets.iter().zip(held) {
             match socket.state {
                 TcpState::Listen => self.observe_listener(socket, evidence),
-                _ => self.observe_socket(socket, evidence),
+                _ => self.observe_socket(socket, held, evidence),
             }
         }
         let pass = self.pass;
@@ -149,7 +149,7 @@ impl History {
         self.listeners.retain(|_, listening| at_ns.saturating_sub(listening.seen_ns) < LISTENER_GONE_NS);
     }
 
-    fn observe_socket(&mut self, socket: &Socket, evidence: &Evidence) {
+    fn observe_socket(&mut self, socket: &Socket, held: &Held, evidence: &Evidence) {
         let looked_ns = match socket.state {
             TcpState::Established => evidence.established_ns,
             _ => evidence.census_ns,
@@ -176,19 +176,13 @@ impl History {
             past.sent_ns = ago(info.last_data_sent_ms).unwrap_or(past.sent_ns);
             past.received_ns = ago(info.last_data_recv_ms).unwrap_or(past.received_ns);
         }
-        if socket.inode == 0 || !evidence.holders.know(socket) {
-            return;
-        }
-        let holder = evidence.holders.of(socket).next();
-        match holder {
-            None if past.ownerless_since_ns == 0 => past.ownerless_since_ns = evidence.holders.at_ns,
-            None => {}
-            Some(holder) => {
-                past.ownerless_since_ns = 0;
-                let kept = matches!(socket.state, TcpState::Established | TcpState::CloseWait);
-                if kept && (self.holders.len() < MAX_HOLDERS || self.holders.contains_key(&socket.cookie)) {
-                    self.holders.insert(socket.cookie, holder);
-                }
+        if *held == Held::Nobody && past.ownerless_since_ns == 0 {
+            past.ownerless_since_ns = evidence.holders.at_ns;
+        } else if let Held::By { holder, .. } = held {
+            past.ownerless_since_ns = 0;
+            let kept = matches!(socket.state, TcpState::Established | TcpState::CloseWait);
+            if kept && (self.holders.len() < MAX_HOLDERS || self.holders.contains_key(&socket.cookie)) {
+                self.holders.insert(socket.cookie, *holder);
             }
         }
     }

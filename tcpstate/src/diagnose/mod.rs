@@ -11,6 +11,7 @@ pub mod class;
 pub mod evidence;
 pub mod finding;
 pub mod gather;
+mod hash;
 mod history;
 mod rules;
 mod say;
@@ -112,8 +113,9 @@ impl Diagnosis {
     /// Judges. The events in `evidence` are those since the last pass.
     pub fn pass(&mut self, evidence: &Evidence) -> Changes {
         self.passes += 1;
-        self.history.observe(evidence);
-        let view = View::new(evidence, &self.history, &self.thresholds);
+        let held = view::all_held(evidence);
+        self.history.observe(evidence, &held);
+        let view = View::new(evidence, held, &self.history, &self.thresholds);
         self.events.observe(&view);
         let mut candidates = rules::judge(&view, &self.events);
         suppress::explain(&mut candidates);

@@ -12,8 +12,9 @@ use super::{
 /// Takes the severity from candidates that others explain, so that they are remembered but not told.
 pub(super) fn explain(candidates: &mut Vec<Candidate>) {
     merge_port_exhaustion(candidates);
-    let causes: Vec<_> =
-        candidates.iter().filter(|candidate| candidate.severity.is_some()).map(Cause::of).collect();
+    let by_cookie = candidates.iter().any(|candidate| candidate.key.class == Class::FinWait2Orphan);
+    let told = candidates.iter().filter(|candidate| candidate.severity.is_some());
+    let causes: Vec<_> = told.map(|candidate| Cause::of(candidate, by_cookie)).collect();
     let explained: Vec<_> =
         candidates.iter().map(|effect| causes.iter().any(|cause| cause.explains(effect))).collect();
     drop(causes);
@@ -53,12 +54,13 @@ fn merge_port_exhaustion(candidates: &mut Vec<Candidate>) {
 /// What there is to know of a candidate for telling what it explains.
 struct Cause<'a> {
     candidate: &'a Candidate,
+    /// Where some other finding asks for them.
     cookies: HashSet<u64>,
 }
 
 impl<'a> Cause<'a> {
-    fn of(candidate: &'a Candidate) -> Self {
-        let asks = candidate.severity >= Some(Severity::Warning);
+    fn of(candidate: &'a Candidate, by_cookie: bool) -> Self {
+        let asks = by_cookie && candidate.severity >= Some(Severity::Warning);
         let cookies = if asks { candidate.cookies.iter().copied().collect() } else { HashSet::new() };
         Self { candidate, cookies }
     }

@@ -1,11 +1,7 @@
 //! The evidence of one pass made easy to ask: who holds a socket, on which side of the listener it is, who is at the
 //! other end if that is this host too, and how a process is called. Made once a pass.
 
-use std::{
-    cell::OnceCell,
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
-};
+use std::{cell::OnceCell, collections::HashMap, net::SocketAddr};
 
 use tcpstate_common::TcpState;
 
@@ -78,14 +74,20 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(evidence: &'a Evidence, history: &'a History, thresholds: &'a Thresholds) -> Self {
+    pub(super) fn new(
+        evidence: &'a Evidence,
+        held: Vec<Held>,
+        history: &'a History,
+        thresholds: &'a Thresholds,
+    ) -> Self {
         let seen = evidence
             .sockets
             .iter()
-            .map(|socket| Seen {
+            .zip(held)
+            .map(|(socket, held)| Seen {
                 socket,
                 age_ms: socket.age_ms(evidence.at_ns),
-                held: held(evidence, socket),
+                held,
                 past: history.socket(socket.cookie),
             })
             .collect();
@@ -281,6 +283,11 @@ fn between(socket: &Socket) -> (SocketAddr, SocketAddr) {
     (plain(socket.tuple.local), plain(socket.tuple.remote))
 }
 
+/// Who holds each of the sockets, in their order.
+pub(super) fn all_held(evidence: &Evidence) -> Vec<Held> {
+    evidence.sockets.iter().map(|socket| held(evidence, socket)).collect()
+}
+
 fn held(evidence: &Evidence, socket: &Socket) -> Held {
     if socket.inode == 0 {
         return Held::NoFile;
@@ -339,17 +346,25 @@ fn subject(pid: u32, comm: String, process: Option<&Process>, netns: u32) -> Sub
 /// The peers of some sockets: the one that most of them have, how many of them have it, and how many peers there
 /// are. Ports of clients say nothing, so only those of servers are told.
 pub(super) fn peers(members: &[&Seen<'_>], side: Side) -> Option<(String, u64, usize)> {
-    let mut counts = BTreeMap::<SocketAddr, u64>::new();
-    for seen in members {
-        let mut peer = seen.socket.tuple.remote;
-        if side == Side::Accept {
-            peer.set_port(0);
+    let mut all: Vec<_> = members
+        .iter()
+        .map(|seen| {
+            let remote = seen.socket.tuple.remote;
+            (remote.ip(), if side == Side::Accept { 0 } else { remote.port() })
+        })
+        .collect();
+    all.sort_unstable();
+    let runs = all.chunk_by(|a, b| a == b);
+    let (mut most, mut peers): (&[_], usize) = (&[], 0);
+    for run in runs {
+        peers += 1;
+        if run.len() > most.len() {
+            most = run;
         }
-        *counts.entry(peer).or_default() += 1;
     }
-    let (peer, count) = counts.iter().max_by_key(|(_, count)| **count)?;
-    let text = if side == Side::Accept { say::ip(peer.ip()) } else { say::address(*peer) };
-    Some((text, *count, counts.len()))
+    let (ip, port) = most.first()?;
+    let text = if side == Side::Accept { say::ip(*ip) } else { say::address(SocketAddr::new(*ip, *port)) };
+    Some((text, most.len() as u64, peers))
 }
 
 /// "10.0.0.7:443", or "12 peers, most often 10.0.0.7:443".

@@ -73,9 +73,16 @@ fn take_turns<T>(mut all: Vec<T>, max: usize, pass: u64) -> Vec<T> {
 /// The processes that hold most of the sockets, and those that the events name; at most `max`.
 pub(super) fn processes(evidence: &Evidence, events: impl Iterator<Item = u32>, max: usize) -> Vec<u32> {
     let mut sockets = HashMap::<u32, u64>::new();
+    let holders: Vec<_> = evidence.holders.processes().map(|(pid, _)| pid).collect();
+    let all = holders.len() <= max / 2;
+    if all {
+        sockets.extend(holders.into_iter().map(|pid| (pid, 1)));
+    }
     for socket in &evidence.sockets {
-        for holder in evidence.holders.of(socket) {
-            *sockets.entry(holder.pid).or_default() += 1;
+        if !all {
+            for holder in evidence.holders.of(socket) {
+                *sockets.entry(holder.pid).or_default() += 1;
+            }
         }
         if let Some(actor) = socket.actor.filter(|_| socket.inode == 0 || socket.state == TcpState::SynSent) {
             *sockets.entry(actor.pid).or_default() += 1;
