@@ -16,6 +16,7 @@ mod connection;
 mod emit;
 mod globals;
 mod maps;
+mod object;
 mod packet;
 mod probes;
 mod publish;
@@ -24,14 +25,3 @@ mod slots;
 mod sock;
 mod tape;
 mod task;
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier refuses a program in which this can be reached.
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

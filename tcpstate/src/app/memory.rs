@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 
 /// What the daemon takes without any socket: itself, the kernel side's table of slots, the lists of resets, and what
-/// waits for a watcher. The ring comes twice on top, since it is mapped twice.
+/// waits for a watcher. On top come the ring, twice, since it is mapped twice, and the tapes, which are
+/// as large as two rings.
 const ITSELF: u64 = 48 << 20;
 /// What a socket takes in the table and in its indexes, if it parks and is held, with its share of what a census and a
 /// look-up take while they are done; `tcpstate/docs/performance.md` has what it comes to.
@@ -14,7 +15,7 @@ const SOCKET: u64 = 256;
 /// # Errors
 /// If it is too small even for one: one sentence.
 pub fn room_for_sockets(max_memory: u64, ring_bytes: u32) -> Result<usize> {
-    let itself = ITSELF + 2 * u64::from(ring_bytes);
+    let itself = ITSELF + 4 * u64::from(ring_bytes);
     let room = max_memory.checked_sub(itself).map(|rest| rest / SOCKET).filter(|room| *room > 0);
     let room = room.with_context(|| {
         format!(
@@ -41,8 +42,8 @@ mod tests {
 
     #[test]
     fn what_is_left_is_for_sockets() {
-        assert_eq!(room_for_sockets(256 << 20, 4 << 20).expect("room"), 819_200);
-        assert_eq!(room_for_sockets((56 << 20) + 256, 4 << 20).expect("room"), 1);
+        assert_eq!(room_for_sockets(256 << 20, 4 << 20).expect("room"), 786_432);
+        assert_eq!(room_for_sockets((64 << 20) + 256, 4 << 20).expect("room"), 1);
     }
 
     #[test]
@@ -50,7 +51,7 @@ mod tests {
         let error = room_for_sockets(32 << 20, 4 << 20).expect_err("too little").to_string();
         assert_eq!(
             error,
-            "--max-memory 32 MiB leaves no room for sockets: the daemon itself takes up to 56 MiB"
+            "--max-memory 32 MiB leaves no room for sockets: the daemon itself takes up to 64 MiB"
         );
     }
 }

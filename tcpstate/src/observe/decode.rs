@@ -197,88 +197,63 @@ pub(super) fn address(family: Family, bytes: [u8; 16]) -> IpAddr {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use proptest::prelude::*;
     use tcpstate_common::{Addresses6, Brief, wire::brief::IPV6};
 
     use super::*;
-    use crate::serve::tests::scene;
-
-    /// The record of an event.
-    pub(crate) fn wire(told: &Event) -> Wire {
-        let (kind, at_ns, cookie, netns, tuple) = match told {
-            Event::Transition(event) => {
-                (EventKind::Transition, event.at_ns, event.cookie, event.netns, event.tuple)
-            }
-            Event::ResetSent(event) => {
-                (EventKind::ResetSent, event.at_ns, event.cookie, event.netns, event.tuple)
-            }
-            Event::ResetReceived(event) => {
-                (EventKind::ResetReceived, event.at_ns, event.cookie, event.netns, event.tuple)
-            }
-        };
-        let (old_state, new_state, error, reason) = match told {
-            Event::Transition(event) => (Some(event.from), Some(event.to), event.error, None),
-            Event::ResetSent(event) => (event.state, None, 0, event.reason),
-            Event::ResetReceived(event) => (Some(event.state), None, 0, None),
-        };
-        let bytes = |address: SocketAddr| match address.ip() {
-            IpAddr::V4(ip) => {
-                let mut bytes = [0; 16];
-                bytes[..4].copy_from_slice(&ip.octets());
-                bytes
-            }
-            IpAddr::V6(ip) => ip.octets(),
-        };
-        let mut wire = Wire {
-            time_ns: at_ns,
-            cookie: cookie.unwrap_or(0),
-            entered_ns: 0,
-            netns,
-            pid: 0,
-            comm: [0; 16],
-            saddr: bytes(tuple.local),
-            daddr: bytes(tuple.remote),
-            sport: tuple.local.port(),
-            dport: tuple.remote.port(),
-            kind: kind as u8,
-            family: if tuple.family == Family::V4 { AF_INET } else { AF_INET6 },
-            old_state: old_state.map_or(0, |state| state as u8),
-            new_state: new_state.map_or(0, |state| state as u8),
-            reason: reason.unwrap_or(0),
-            error,
-            flags: if reason.is_some() { flags::HAS_REASON } else { 0 },
-            pad: 0,
-        };
-        if let Event::Transition(event) = told {
-            complete(&mut wire, told);
-            wire.flags |= if event.inferred { flags::INFERRED } else { 0 };
-        }
-        if let Event::ResetSent(ResetSent { process: Some(process), .. }) = told {
-            (wire.pid, wire.comm) = (process.pid, process.comm.0);
-        }
-        wire
-    }
+    use crate::track::tests::wire_of;
 
     #[test]
     fn an_event_is_the_same_after_a_tape() {
+        let v4 = Tuple {
+            family: Family::V4,
+            local: "10.0.0.1:80".parse().expect("an address"),
+            remote: "10.0.0.7:50000".parse().expect("an address"),
+        };
         let v6 = Tuple {
             family: Family::V6,
             local: "[2001:db8::1]:80".parse().expect("an address"),
             remote: "[::ffff:10.0.0.7]:50000".parse().expect("an address"),
         };
-        let transition = scene::transition(scene::NOW_NS);
-        for event in [
-            Event::Transition(transition.clone()),
-            Event::Transition(Transition { tuple: v6, ..transition }),
-            Event::ResetSent(scene::reset_sent(scene::NOW_NS)),
-            Event::ResetReceived(scene::reset_received(scene::NOW_NS)),
-        ] {
-            let (first, second) = Brief::of(&wire(&event));
-            assert_eq!(first.flags & IPV6 != 0, second.is_some());
-            let second = second.map(|second| Addresses6::from(Brief::from(second)));
-            let told = super::event(&first.event(second.as_ref())).expect("it makes sense");
-            assert_eq!(format!("{told:?}"), format!("{:?}", Some(event)));
+        let (cookie, process) = (Some(u64::MAX), Process { pid: 12, comm: Comm::new("nginx") });
+        for tuple in [v4, v6] {
+            for event in [
+                Event::Transition(Transition {
+                    at_ns: 9_000_000,
+                    cookie,
+                    netns: 7,
+                    tuple,
+                    from: TcpState::FinWait2,
+                    to: TcpState::TimeWait,
+                    entered_ns: Some(8_000_000),
+                    actor: Some(Actor { process, carried: true }),
+                    error: 111,
+                    inferred: true,
+                }),
+                Event::ResetSent(ResetSent {
+                    at_ns: 9_000_000,
+                    cookie,
+                    netns: 7,
+                    tuple,
+                    state: Some(TcpState::NewSynRecv),
+                    reason: Some(24),
+                    process: Some(process),
+                }),
+                Event::ResetReceived(ResetReceived {
+                    at_ns: 9_000_000,
+                    cookie: None,
+                    netns: 0,
+                    tuple,
+                    state: TcpState::SynSent,
+                }),
+            ] {
+                let (first, second) = Brief::of(&wire_of(&event));
+                assert_eq!(first.flags & IPV6 != 0, second.is_some());
+                let second = second.map(|second| Addresses6::from(Brief::from(second)));
+                let told = super::event(&first.event(second.as_ref())).expect("it makes sense");
+                assert_eq!(format!("{told:?}"), format!("{:?}", Some(event)));
+            }
         }
     }
 

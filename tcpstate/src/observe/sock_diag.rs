@@ -1,16 +1,12 @@
-//! Socket dumps over netlink (`net/ipv4/inet_diag.c`). The request and the framing are the library's; the
-//! answer's fixed part is read here, because the library drops the time a `TIME_WAIT` has left and
-//! allocates for each socket.
+//! Socket dumps over netlink (`net/ipv4/inet_diag.c`). The framing is the library's; the answer's fixed part is read
+//! here, because the library drops the time a `TIME_WAIT` has left and allocates for each socket.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_sock_diag::{
-    SockDiagMessage,
-    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
-};
+use netlink_packet_core::{Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
 use tcpstate_common::{
     TcpState,
@@ -21,6 +17,14 @@ use super::decode::address;
 use crate::track::{Family, Row, Scope, Timer, Tuple};
 
 const NETLINK_SOCK_DIAG: isize = 4;
+/// `TCPDIAG_GETSOCK` (`include/uapi/linux/inet_diag.h`).
+const TCPDIAG_GETSOCK: u16 = 18;
+/// Length of `struct inet_diag_req`: family, two prefix lengths, extensions (1 byte each), the socket's id (48), the
+/// states (4) and a flag (4) for what we do not ask.
+const INET_DIAG_REQ_LEN: usize = 60;
+const INET_DIAG_REQ_STATES: usize = 52;
+/// `SOCK_DIAG_BY_FAMILY` (`include/uapi/linux/sock_diag.h`).
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const IPPROTO_TCP: u8 = 6;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -39,48 +43,58 @@ const TOGETHER: usize = 32;
 /// What the kernel said.
 pub fn dump(netns: u32, scope: Scope, mut each: impl FnMut(Row)) -> io::Result<()> {
     let states = TcpState::VISIBLE.into_iter().filter(|state| scope.has(*state));
-    walk(states, &ExtensionFlags::empty(), |payload| {
+    walk(states, Attribute::None, |payload| {
         if let Some(row) = row(payload, netns) {
             each(row);
         }
     })
 }
 
-/// Asks for all sockets in these states, with these attributes, and calls `each` with every answer.
+/// What is to be told of a socket beside the fixed part (`include/uapi/linux/inet_diag.h`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Attribute {
+    None,
+    /// `INET_DIAG_INFO`.
+    Info = 2,
+    /// `INET_DIAG_SKMEMINFO`.
+    SocketMemory = 7,
+}
+
+impl Attribute {
+    /// The bit that asks for it.
+    fn wish(self) -> u8 {
+        (1 << (self as u8)) >> 1
+    }
+
+    /// Its value in an answer.
+    pub(super) fn of(self, payload: &[u8]) -> Option<&[u8]> {
+        attributes(payload).find_map(|(number, value)| (number == self as u16).then_some(value))
+    }
+}
+
+/// Asks for all sockets in these states, with an attribute, and calls `each` with every answer.
 pub(super) fn walk(
     states: impl IntoIterator<Item = TcpState>,
-    extensions: &ExtensionFlags,
+    attribute: Attribute,
     mut each: impl FnMut(&[u8]),
 ) -> io::Result<()> {
     let socket = connect()?;
-    let states = states.into_iter().fold(0, |mask, state| mask | 1 << state.index());
     let mut buffer = Vec::with_capacity(BUFFER_LEN);
-    for (family, id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
-        let states = StateFlags::from_bits_retain(states);
-        let wish = InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: extensions.clone(),
-            states,
-            socket_id: id,
-        };
-        socket.send(&request(NLM_F_REQUEST | NLM_F_DUMP, wish), 0)?;
-        loop {
-            buffer.clear();
-            socket.recv(&mut buffer, 0)?;
-            if !messages(&buffer, &mut each)? {
-                break;
-            }
+    socket.send(&request_of_all(states, attribute), 0)?;
+    loop {
+        buffer.clear();
+        socket.recv(&mut buffer, 0)?;
+        if !messages(&buffer, &mut each)? {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
-/// Asks for single sockets by what they are, with these attributes, and calls `each` with every answer. A socket that
-/// is not there any more has none.
+/// Asks for single sockets by what they are, with an attribute, and calls `each` with every answer. A socket that is
+/// not there any more has none.
 pub(super) fn ask<'a>(
     sockets: impl IntoIterator<Item = (u64, &'a Tuple)>,
-    extensions: &ExtensionFlags,
+    attribute: Attribute,
     mut each: impl FnMut(&[u8]),
 ) -> io::Result<()> {
     let socket = connect()?;
@@ -90,14 +104,14 @@ pub(super) fn ask<'a>(
     while sockets.peek().is_some() {
         wishes.clear();
         for (cookie, tuple) in sockets.by_ref().take(TOGETHER) {
-            wishes.extend(request(NLM_F_REQUEST, wish(cookie, tuple, extensions.clone())));
+            wishes.extend(request_of_one(cookie, tuple, attribute));
         }
         socket.send(&wishes, 0)?;
         // The kernel answers before it returns; so when nothing waits, that was all.
         loop {
             buffer.clear();
             match socket.recv(&mut buffer, libc::MSG_DONTWAIT) {
-                // It is not there any more, or is another one by now.
+                // An error: it is not there any more, or is another one by now.
                 Ok(_) => drop(messages(&buffer, &mut each)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -107,48 +121,59 @@ pub(super) fn ask<'a>(
     Ok(())
 }
 
-/// What names one socket (`inet_diag_find_one_icsk`). One that is bound to a device is not found.
-fn wish(cookie: u64, tuple: &Tuple, extensions: ExtensionFlags) -> InetRequest {
-    InetRequest {
-        family: if tuple.family == Family::V4 { AF_INET } else { AF_INET6 },
-        protocol: IPPROTO_TCP,
-        extensions,
-        states: StateFlags::empty(),
-        socket_id: SocketId {
-            source_port: tuple.local.port(),
-            destination_port: tuple.remote.port(),
-            source_address: tuple.local.ip(),
-            destination_address: tuple.remote.ip(),
-            interface_id: 0,
-            // Two words, the lower one first (`sock_diag_save_cookie`).
-            cookie: cookie_bytes(cookie),
-        },
-    }
-}
-
-fn cookie_bytes(cookie: u64) -> [u8; 8] {
-    let [low, high] = [cookie, cookie >> 32].map(|word| {
-        #[expect(clippy::cast_possible_truncation, reason = "half of it at a time")]
-        let word = word as u32;
-        word.to_ne_bytes()
-    });
-    [low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]]
-}
-
 fn connect() -> io::Result<Socket> {
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.connect(&NetlinkAddr::new(0, 0))?;
     Ok(socket)
 }
 
-fn request(flags: u16, wish: InetRequest) -> Vec<u8> {
+/// The request of the older kind (`struct inet_diag_req`): it is for both families at once
+/// (`inet_diag_dump_compat` in `net/ipv4/inet_diag.c`), so that the kernel walks through its table once and not twice.
+fn request_of_all(states: impl IntoIterator<Item = TcpState>, attribute: Attribute) -> Vec<u8> {
+    let states: u32 = states.into_iter().fold(0, |mask, state| mask | 1 << state.index());
+    let mut body = [0; INET_DIAG_REQ_LEN];
+    body[3] = attribute.wish();
+    body[INET_DIAG_REQ_STATES..][..4].copy_from_slice(&states.to_ne_bytes());
+    message(TCPDIAG_GETSOCK, NLM_F_REQUEST | NLM_F_DUMP, &body)
+}
+
+/// The request for a single socket (`struct inet_diag_req_v2`; `inet_diag_find_one_icsk`): family, protocol, extensions,
+/// padding (1 byte each), states (4), and the socket as in an answer. One that is bound to a device is not found.
+fn request_of_one(cookie: u64, tuple: &Tuple, attribute: Attribute) -> Vec<u8> {
+    let family = if tuple.family == Family::V4 { AF_INET } else { AF_INET6 };
+    let mut body = vec![family, IPPROTO_TCP, attribute.wish(), 0, 0, 0, 0, 0];
+    body.extend(tuple.local.port().to_be_bytes());
+    body.extend(tuple.remote.port().to_be_bytes());
+    body.extend(octets(tuple.local.ip()));
+    body.extend(octets(tuple.remote.ip()));
+    body.extend([0; 4]);
+    // The lower word first (`sock_diag_save_cookie` in `net/core/sock_diag.c`).
+    let cookie = cookie.to_le_bytes();
+    for word in cookie.as_chunks::<4>().0 {
+        body.extend(u32::from_le_bytes(*word).to_ne_bytes());
+    }
+    message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, &body)
+}
+
+fn octets(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&ip.octets());
+            bytes
+        }
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
+    header.message_type = kind;
     header.flags = flags;
-    let body = SockDiagMessage::InetRequest(wish);
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(body));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
+    header.length = u32::try_from(header.buffer_len() + body.len()).unwrap_or(u32::MAX);
+    let mut bytes = vec![0; header.buffer_len()];
+    header.emit(&mut bytes);
+    bytes.extend(body);
     bytes
 }
 
@@ -221,7 +246,7 @@ pub fn row(payload: &[u8], netns: u32) -> Option<Row> {
 }
 
 /// The attributes of an answer, by their numbers (`enum` in `include/uapi/linux/inet_diag.h`), as far as they are whole.
-pub(super) fn attributes(payload: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+fn attributes(payload: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = payload.get(INET_DIAG_MSG_LEN..).unwrap_or_default();
     std::iter::from_fn(move || {
         let header = rest.first_chunk::<4>()?;

@@ -2,13 +2,14 @@
 
 use std::io;
 
-use netlink_packet_sock_diag::inet::ExtensionFlags;
 use tcpstate_common::TcpState;
 
-use crate::{observe::sock_diag, track::Row};
+use crate::{
+    observe::sock_diag::{self, Attribute},
+    track::Row,
+};
 
-/// `INET_DIAG_SKMEMINFO`, and the place of `SK_MEMINFO_DROPS` in it (`include/uapi/linux/sock_diag.h`).
-const SKMEMINFO: u16 = 7;
+/// The place of `SK_MEMINFO_DROPS` (`include/uapi/linux/sock_diag.h`).
 const DROPS: usize = 8;
 
 /// One listener.
@@ -28,7 +29,7 @@ pub struct Listener {
 /// # Errors
 /// What the kernel said.
 pub fn dump(netns: u32, mut each: impl FnMut(Listener)) -> io::Result<()> {
-    sock_diag::walk([TcpState::Listen], &ExtensionFlags::SKMEMINFO, |payload| {
+    sock_diag::walk([TcpState::Listen], Attribute::SocketMemory, |payload| {
         if let Some(listener) = listener(payload, netns) {
             each(listener);
         }
@@ -37,8 +38,8 @@ pub fn dump(netns: u32, mut each: impl FnMut(Listener)) -> io::Result<()> {
 
 fn listener(payload: &[u8], netns: u32) -> Option<Listener> {
     let row = sock_diag::row(payload, netns).filter(|row| row.state == TcpState::Listen)?;
-    let memory = sock_diag::attributes(payload).find(|(number, _)| *number == SKMEMINFO);
-    let drops = memory.and_then(|(_, words)| words.as_chunks::<4>().0.get(DROPS).copied());
+    let memory = Attribute::SocketMemory.of(payload);
+    let drops = memory.and_then(|words| words.as_chunks::<4>().0.get(DROPS).copied());
     Some(Listener { row, drops: drops.map(u32::from_ne_bytes) })
 }
 

@@ -3,15 +3,10 @@
 
 use std::io;
 
-use netlink_packet_sock_diag::inet::ExtensionFlags;
-
 use crate::{
-    observe::sock_diag,
+    observe::sock_diag::{self, Attribute},
     track::{Row, Tuple},
 };
-
-/// `INET_DIAG_INFO` (`include/uapi/linux/inet_diag.h`).
-const INFO: u16 = 2;
 
 /// One socket, looked at now.
 #[derive(Clone, Debug)]
@@ -86,7 +81,7 @@ pub fn look<'a>(
     sockets: impl IntoIterator<Item = (u64, &'a Tuple)>,
     mut each: impl FnMut(Detail),
 ) -> io::Result<()> {
-    sock_diag::ask(sockets, &ExtensionFlags::INFO, |payload| {
+    sock_diag::ask(sockets, Attribute::Info, |payload| {
         if let Some(detail) = detail(payload, netns) {
             each(detail);
         }
@@ -95,8 +90,7 @@ pub fn look<'a>(
 
 fn detail(payload: &[u8], netns: u32) -> Option<Detail> {
     let row = sock_diag::row(payload, netns)?;
-    let info = sock_diag::attributes(payload).find(|(number, _)| *number == INFO);
-    Some(Detail { row, info: info.and_then(|(_, bytes)| TcpInfo::read(bytes)) })
+    Some(Detail { row, info: Attribute::Info.of(payload).and_then(TcpInfo::read) })
 }
 
 #[cfg(test)]

@@ -77,12 +77,12 @@ metrics! {
         "Time spent in the eBPF program, in seconds, with about 30 ns of the measurement itself in each run, \
          while the kernel measures it (sysctl kernel.bpf_stats_enabled=1).";
     EVENTS = COUNTER "tcpstate_events_total" ["kind"]
-        "Events that the kernel side put into the ring. Absent in tier D.";
+        "Events that the kernel side put into the ring or on a tape for watchers. Absent in tier D.";
     EVENTS_LOST = COUNTER "tcpstate_events_lost_total" ["kind"]
-        "What was lost. For lack of room: events in the ring (transition, reset_sent, reset_received, acted), what the \
-         kernel side remembered of sockets that no census has shown yet (note), sockets in the table (socket), \
-         events for watchers that read too slowly (watch). Records that made no sense (malformed). No other counter is touched by these. Events that the kernel ran no program for \
-         (missed): those are in no counter, and gauges are off by them until the next census. Only socket and \
+        "What was lost. For lack of room: events in the ring or on a tape (transition, reset_sent, reset_received, acted), \
+         what the kernel side remembered of sockets until a census showed them (note), sockets in the table (socket), \
+         events for watchers that read too slowly (watch). Records that made no sense (malformed). No other counter \
+         is touched by these. Events that the kernel ran no program for (missed): those are in no counter, and gauges are off by them until the next census. Only socket and \
          watch exist in tier D.";
     LATE_EVENTS = COUNTER "tcpstate_late_events_total" []
         "Events about sockets that had already ended, which the table left out.";

@@ -16,12 +16,11 @@ use tokio::{
 
 use super::scene;
 use crate::{
-    observe::decode,
     serve::{
         ask::{Batch, Engine, Question, Readings, SocketAnswer, Watching},
         router, run,
     },
-    track::{Event, Tracker},
+    track::{Event, Tracker, tests::wire_of},
 };
 
 /// The ways to those who watch.
@@ -165,7 +164,7 @@ impl Daemon {
         let count = events.len() as u64;
         fake.next += count;
         let records = events.iter().flat_map(|event| {
-            let (first, second) = Brief::of(&decode::tests::wire(event));
+            let (first, second) = Brief::of(&wire_of(event));
             [Some(first), second.map(Brief::from)].into_iter().flatten()
         });
         drop(self.watchers.records.send(Arc::new(Batch { first, count, events: records.collect() })));

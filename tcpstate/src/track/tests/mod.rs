@@ -7,6 +7,9 @@ mod parked;
 mod query;
 mod resets;
 mod table;
+mod wire;
+
+pub(crate) use wire::wire_of;
 
 use std::net::SocketAddr;
 
