@@ -9,6 +9,7 @@ mod book;
 mod candidate;
 pub mod class;
 pub mod evidence;
+pub mod explain;
 pub mod finding;
 pub mod gather;
 mod hash;
