@@ -44,6 +44,13 @@ fields! {
     SK_FLAGS = "sock", "__sk_common.skc_flags";
     SK_LOCK_OWNED = "sock", "sk_lock.owned";
     INET_SPORT = "inet_sock", "inet_sport";
+    ICSK_LRCVTIME = "inet_connection_sock", "icsk_ack.lrcvtime";
+    TP_RCV_TSTAMP = "tcp_sock", "rcv_tstamp";
+    TP_RCV_NXT = "tcp_sock", "rcv_nxt";
+    TP_COPIED_SEQ = "tcp_sock", "copied_seq";
+    TP_BYTES_RECEIVED = "tcp_sock", "bytes_received";
+    TP_BYTES_SENT = "tcp_sock", "bytes_sent";
+    TP_BYTES_RETRANS = "tcp_sock", "bytes_retrans";
     TASK_FLAGS = "task_struct", "flags";
     TASK_TGID = "task_struct", "tgid";
     TASK_GROUP_LEADER = "task_struct", "group_leader";
@@ -69,6 +76,8 @@ pub mod globals {
     pub const HAS_RST_REASON: &str = "HAS_RST_REASON";
     /// The number of `SK_RST_REASON_TCP_ABORT_ON_DATA`; meaningless without reasons.
     pub const RST_ABORT_ON_DATA: &str = "RST_ABORT_ON_DATA";
+    /// Length of a kernel tick (jiffy), ns.
+    pub const TICK_NS: &str = "TICK_NS";
     /// Bytes in the ring at which the user side is woken before its timer.
     pub const RING_WATERMARK: &str = "RING_WATERMARK";
     /// Places in the table of slots less one: a power of two less one.

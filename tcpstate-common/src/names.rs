@@ -37,7 +37,7 @@ pub mod programs {
 pub mod maps {
     /// Per-CPU array of one [`crate::PerCpu`].
     pub const CPU: &str = "CPU";
-    /// Ring buffer of [`crate::Event`].
+    /// Ring buffer of [`crate::Event`], and of [`crate::wire::Reset`] for resets.
     pub const EVENTS: &str = "EVENTS";
     /// Array of [`crate::Slot`], which user space may map into its memory.
     pub const SLOTS: &str = "SLOTS";

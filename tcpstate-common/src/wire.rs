@@ -111,6 +111,47 @@ pub struct Event {
     pub pad: u32,
 }
 
+/// A record of the ring that tells of a reset: the event, and what is known of the connection beside it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Reset {
+    pub event: Event,
+    pub about: About,
+}
+
+/// The connection that met a reset.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct About {
+    /// Bytes that had come in, and bytes that had been sent, together; without what was sent again. If
+    /// [`about::CONNECTION`].
+    pub moved_bytes: u64,
+    /// When the socket entered the state in which the reset met it, or the last one before, `CLOCK_MONOTONIC` ns; 0
+    /// when not known.
+    pub entered_ns: u64,
+    /// Bytes that had come in and had not been read. If [`about::CONNECTION`].
+    pub unread_bytes: u32,
+    /// For how long nothing had come from the peer, ms; for a socket that a process has closed or shut, no data. If
+    /// [`about::CONNECTION`].
+    pub idle_ms: u32,
+    /// Bits of [`about`].
+    pub known: u32,
+    /// The process that had last acted on the socket (connect, shutdown, close); 0 when nobody can be named.
+    pub pid: u32,
+    /// That process's name.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// Bits of [`About::known`].
+pub mod about {
+    /// The kernel still had the connection's numbers.
+    pub const CONNECTION: u32 = 1;
+    /// The packet that is answered was looked at.
+    pub const PACKET: u32 = 1 << 1;
+    /// It is a SYN.
+    pub const SYN: u32 = 1 << 2;
+}
+
 /// What the kernel side remembers of a socket that sits in a state that parks, or that has ended in a
 /// mini-socket: one place of a table in which a socket's place follows from its cookie. Written by one CPU at a
 /// time, and read by user space meanwhile: what stands between two equal tags that are not [`slot::BUSY`] belongs
@@ -362,6 +403,8 @@ pub struct Holder {
 
 const _: () = {
     assert!(size_of::<Event>() == 104);
+    assert!(size_of::<About>() == 48);
+    assert!(size_of::<Reset>() == size_of::<Event>() + size_of::<About>());
     assert!(size_of::<Slot>() == 40);
     assert!(size_of::<Brief>() == 64);
     assert!(size_of::<Addresses6>() == 64);
@@ -484,13 +527,15 @@ impl Counters {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Counters, Event, Holder, PerCpu, Slot};
+    use super::{About, Counters, Event, Holder, PerCpu, Slot};
 
     // SAFETY: repr(C), no padding (every byte belongs to a field, see the asserts above), and every bit
     // pattern is a value.
     unsafe impl aya::Pod for Counters {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Event {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for About {}
     // SAFETY: as above.
     unsafe impl aya::Pod for PerCpu {}
     // SAFETY: as above.

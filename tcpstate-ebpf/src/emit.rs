@@ -2,7 +2,10 @@
 //! woken only when the ring has filled up to a watermark.
 
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-use tcpstate_common::{Counters, Event, EventKind, wire::COMM_LEN};
+use tcpstate_common::{
+    Counters, Event, EventKind,
+    wire::{About, COMM_LEN, Reset},
+};
 
 use crate::{globals, maps, task::Process};
 
@@ -42,26 +45,45 @@ pub(crate) fn blank(kind: EventKind, time_ns: u64) -> Event {
     }
 }
 
-/// Puts an event into the ring, or counts it as lost. `fill` gets an event about which nothing is known yet but
+/// What the ring holds: an event, alone or with more.
+pub(crate) trait Record {
+    fn new(event: Event) -> Self;
+}
+
+impl Record for Event {
+    #[inline(always)]
+    fn new(event: Event) -> Self {
+        event
+    }
+}
+
+impl Record for Reset {
+    #[inline(always)]
+    fn new(event: Event) -> Self {
+        Self { event, about: About::default() }
+    }
+}
+
+/// Puts a record into the ring, or counts it as lost. `fill` gets an event about which nothing is known yet but
 /// its kind and its time, and knows where the ring is what it says to the caller.
 ///
 /// # Safety
 /// `counters` is this CPU's copy.
 #[inline(always)]
-pub(crate) unsafe fn send(
+pub(crate) unsafe fn send<T: Record + 'static>(
     kind: EventKind,
     time_ns: u64,
     counters: *mut Counters,
-    fill: impl FnOnce(&mut Event),
+    fill: impl FnOnce(&mut T),
 ) {
     let index = kind as usize;
-    let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {
+    let Some(mut entry) = maps::EVENTS.reserve::<T>(0) else {
         // SAFETY: the caller's promise.
         unsafe { maps::bump((&raw mut (*counters).lost).cast::<u64>().add(index)) };
         return;
     };
-    let event = entry.write(blank(kind, time_ns));
-    fill(event);
+    let record = entry.write(T::new(blank(kind, time_ns)));
+    fill(record);
     // SAFETY: the caller's promise.
     let emitted = unsafe {
         let counter = (&raw mut (*counters).emitted).cast::<u64>().add(index);

@@ -26,6 +26,9 @@ pub(crate) static HAS_RST_REASON: Global<u32> = Global::new(0);
 /// See [`tcpstate_common::layout::globals::RST_ABORT_ON_DATA`].
 #[unsafe(no_mangle)]
 pub(crate) static RST_ABORT_ON_DATA: Global<u32> = Global::new(0);
+/// See [`tcpstate_common::layout::globals::TICK_NS`].
+#[unsafe(no_mangle)]
+pub(crate) static TICK_NS: Global<u32> = Global::new(0);
 /// See [`tcpstate_common::layout::globals::RING_WATERMARK`].
 #[unsafe(no_mangle)]
 pub(crate) static RING_WATERMARK: Global<u32> = Global::new(0);

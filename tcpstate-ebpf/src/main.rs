@@ -12,6 +12,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "the attribute macros hand contexts over by value")]
 
 mod clock;
+mod connection;
 mod emit;
 mod globals;
 mod maps;

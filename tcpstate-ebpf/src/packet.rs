@@ -2,7 +2,7 @@
 
 use tcpstate_common::{
     Event,
-    wire::{AF_INET, AF_INET6},
+    wire::{AF_INET, AF_INET6, about},
 };
 
 use crate::{
@@ -11,10 +11,15 @@ use crate::{
     sock::netns,
 };
 
-/// Fills in the addresses from a received `struct sk_buff`: its destination is the local end.
-pub(crate) fn describe(skb: *const u8, event: &mut Event) {
+/// The SYN bit among the flags of a TCP header (RFC 9293 section 3.1), and where these are.
+const SYN: u8 = 1 << 1;
+const FLAGS: usize = 13;
+
+/// Fills in the addresses from a received `struct sk_buff`: its destination is the local end. Returns what is known
+/// of the packet, in bits of [`about`].
+pub(crate) fn describe(skb: *const u8, event: &mut Event) -> u32 {
     if skb.is_null() {
-        return;
+        return 0;
     }
     let head = address(skb, &globals::SKB_HEAD);
     let ip = head.wrapping_add(usize::from(Untyped::field::<u16>(skb, &globals::SKB_NETWORK_HEADER)));
@@ -37,4 +42,5 @@ pub(crate) fn describe(skb: *const u8, event: &mut Event) {
             event.netns = netns(address(dev, &globals::DEV_NET));
         }
     }
+    if at::<u8>(tcp.wrapping_add(FLAGS)) & SYN == 0 { about::PACKET } else { about::PACKET | about::SYN }
 }

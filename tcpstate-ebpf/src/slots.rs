@@ -56,6 +56,14 @@ impl Place {
         }
     }
 
+    /// When the socket with this cookie entered the state that it was last in, and who acted on it last.
+    pub(crate) fn last_known(self, cookie: u64) -> Option<(u64, Option<Process>)> {
+        let before = self.tag();
+        let known = (self.entered_ns(), self.actor());
+        // Another socket may have taken the place meanwhile.
+        (slot::cookie(before) == cookie && self.tag() == before).then_some(known)
+    }
+
     /// Takes the place for a socket that enters a state. Returns false if it belongs to another one.
     #[inline(always)]
     pub(crate) fn take(self, cookie: u64, state: u8, now_ns: u64, actor: Option<Process>) -> bool {

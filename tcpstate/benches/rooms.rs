@@ -10,14 +10,15 @@ use std::{
 use axum::{body::Body, http::Request};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tcpstate::{
+    diagnose::{Diagnosis, Evidence, Thresholds, evidence},
     observe::{decode, sock_diag},
     serve::{
         self,
         ask::{Engine, Limits, Question, Readings},
     },
     track::{
-        self, Comm, Event, Family, Filter, Gauges, GivenUp, Holder, Holders, Key, Row, Scope, Tier, Timer,
-        Tracker, Transition, Tuple,
+        self, Comm, Event, Family, Filter, Gauges, GivenUp, Holder, Holders, Key, Row, Scope, Since, Socket,
+        Tier, Timer, Tracker, Transition, Tuple,
     },
 };
 use tcpstate_common::{Counters, TcpState};
@@ -161,6 +162,78 @@ fn blaming(c: &mut Criterion) {
     }
 }
 
+/// A pass over sockets that all park: half of them leaked by ten processes, the others stuck at their clients.
+fn diagnosing(c: &mut Criterion) {
+    let mut group = c.benchmark_group("diagnose/pass");
+    group.sample_size(10);
+    for size in [0, 1_000, 100_000] {
+        let sockets: Vec<_> = (1..=size).map(parked).collect();
+        let held = sockets.iter().zip(0..).map(|(socket, fd)| {
+            let holder = Holder { pid: 100 + fd % 10, fd, comm: Comm::new("leaky"), start_boottime_ns: 1 };
+            (Key::Cookie(socket.cookie), holder)
+        });
+        let cookies = sockets.iter().map(|socket| socket.cookie).collect();
+        let holders = Arc::new(Holders::new(BEGIN_NS, cookies, Vec::new(), held));
+        let mut diagnosis = Diagnosis::new(Thresholds::default());
+        let mut at_ns = BEGIN_NS * 100;
+        group.throughput(Throughput::Elements(size));
+        group.bench_function(BenchmarkId::from_parameter(size), |b| {
+            b.iter(|| {
+                at_ns += 5_000_000_000;
+                let mut gather = diagnosis.gather();
+                for socket in &sockets {
+                    gather.see(socket);
+                }
+                let gathered = gather.finish();
+                let wants = diagnosis.wants(&gathered);
+                let info = wants.info.iter().map(|cookie| (*cookie, silent(at_ns))).collect();
+                let mut evidence = Evidence {
+                    at_ns,
+                    census_ns: at_ns,
+                    established_ns: at_ns,
+                    boot_offset_ns: Some(0),
+                    sockets: gathered.sockets,
+                    destinations: gathered.destinations,
+                    holders: Arc::clone(&holders),
+                    holders_complete: true,
+                    info,
+                    ..Evidence::default()
+                };
+                for pid in diagnosis.wants_processes(&evidence) {
+                    evidence.processes.insert(pid, evidence::Process::default());
+                }
+                diagnosis.pass(&evidence)
+            });
+        });
+    }
+}
+
+fn parked(number: u64) -> Socket {
+    Socket {
+        cookie: number * 7,
+        netns: 1,
+        tuple: tuple(number),
+        state: TcpState::CloseWait,
+        since: Since::Exactly(BEGIN_NS),
+        timer: Timer::None,
+        retransmits: 0,
+        rqueue: u32::from(number.is_multiple_of(2)),
+        wqueue: 0,
+        uid: Some(1000),
+        inode: 77,
+        actor: None,
+    }
+}
+
+fn silent(at_ns: u64) -> evidence::TcpInfo {
+    evidence::TcpInfo {
+        at_ns,
+        last_data_sent_ms: Some(90_000),
+        last_data_recv_ms: Some(90_000),
+        ..evidence::TcpInfo::default()
+    }
+}
+
 fn readings() -> Readings {
     Readings {
         now_ns: BEGIN_NS,
@@ -201,7 +274,8 @@ fn scraping(c: &mut Criterion) {
             }
         }
     });
-    let router = serve::router(Engine(questions), stopping);
+    let (_, diagnosed) = watch::channel(std::sync::Arc::default());
+    let router = serve::router(Engine::new(questions, diagnosed), stopping);
     c.bench_function("serve/metrics", |b| {
         b.iter_batched(
             || (router.clone(), Request::get("/metrics").header("host", "localhost").body(Body::empty())),
@@ -217,5 +291,5 @@ fn scraping(c: &mut Criterion) {
     });
 }
 
-criterion_group!(rooms, decoding, events, reconciling, questions, blaming, scraping);
+criterion_group!(rooms, decoding, events, reconciling, questions, blaming, diagnosing, scraping);
 criterion_main!(rooms);

@@ -2,6 +2,7 @@
 //! ready, and ends everything in order under one deadline.
 
 mod census;
+mod diagnosis;
 mod engine;
 mod lookup;
 mod memory;
@@ -11,7 +12,7 @@ mod watchers;
 
 pub use memory::room_for_sockets;
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tokio::{
@@ -22,7 +23,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{observe::kernel::Sizes, serve, serve::ask::Limits};
+use crate::{diagnose::Thresholds, observe::kernel::Sizes, serve, serve::ask::Limits};
 
 /// From the signal to the end of the process.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_millis(1500);
@@ -71,10 +72,12 @@ async fn serve_until_told(config: &Config) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     let (questions, asked) = mpsc::channel(64);
     let (ready, mut is_ready) = watch::channel(false);
+    let (publish, diagnosed) = watch::channel(Arc::default());
+    let notices = diagnosis::start(&Thresholds::default(), questions.clone(), publish)?;
     let mut tasks = JoinSet::new();
-    let engine = engine::Engine::new(source, config.limits, config.census_interval, ready);
+    let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices);
     tasks.spawn(engine.run(asked, stopping.clone()));
-    let router = serve::router(serve::ask::Engine(questions), stopping.clone());
+    let router = serve::router(serve::ask::Engine::new(questions, diagnosed), stopping.clone());
     for listener in listeners {
         let server = serve::run(listener, router.clone(), stopping.clone());
         tasks.spawn(async { server.await.context("the server stopped") });

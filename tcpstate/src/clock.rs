@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_getres, clock_gettime};
 
 fn read(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
@@ -14,6 +14,21 @@ fn read(clock: ClockId) -> u64 {
 #[must_use]
 pub fn monotonic_ns() -> u64 {
     read(ClockId::Monotonic)
+}
+
+/// `CLOCK_BOOTTIME`, the clock of the starts of processes, less `CLOCK_MONOTONIC`, ns: how long the host has been
+/// suspended since it was booted.
+#[must_use]
+pub fn boot_offset_ns() -> u64 {
+    let monotonic_ns = monotonic_ns();
+    read(ClockId::Boottime).saturating_sub(monotonic_ns)
+}
+
+/// Length of a kernel tick (jiffy), ns: how exact the coarse clocks are (`KTIME_LOW_RES` in
+/// `include/linux/ktime.h`).
+#[must_use]
+pub fn tick_ns() -> u32 {
+    u32::try_from(clock_getres(ClockId::MonotonicCoarse).tv_nsec).unwrap_or(0)
 }
 
 /// CPU time of the calling thread, ns.

@@ -1,11 +1,13 @@
 //! tcpstate: which program mistreats its TCP connections, on which sockets, since when, and why.
 //!
 //! One way through the house: the kernel's events and socket dumps come in through [`observe`], become
-//! connections in [`track`], and go out through [`serve`] and [`cli`]; [`app`] wires the rooms together.
+//! connections in [`track`], are judged in [`diagnose`], and go out through [`serve`] and [`cli`]; [`app`] wires
+//! the rooms together.
 
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod diagnose;
 pub mod observe;
 pub mod serve;
 pub mod track;

@@ -263,7 +263,7 @@ unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counter
         if told | watched {
             // A CPU's tape has one writer.
             if told | NESTED {
-                emit::send(EventKind::Transition, now_ns, counters, |event| {
+                emit::send(EventKind::Transition, now_ns, counters, |event: &mut Event| {
                     event.cookie = cookie;
                     event.old_state = old as u8;
                     event.new_state = new as u8;
@@ -323,7 +323,7 @@ unsafe fn note_actor(
     }
     // SAFETY: as above.
     unsafe {
-        emit::send(EventKind::Acted, now_ns, counters, |event| {
+        emit::send(EventKind::Acted, now_ns, counters, |event: &mut Event| {
             event.cookie = cookie;
             emit::blame(event, actor);
         });

@@ -3,9 +3,9 @@
 //! arrives for a process that has closed (`tcp_rcv_state_process` in `net/ipv4/tcp_input.c`).
 
 use aya_ebpf::{bindings::BPF_ANY, macros::btf_tracepoint, programs::BtfTracePointContext};
-use tcpstate_common::{EventKind, TcpState};
+use tcpstate_common::{EventKind, TcpState, wire::Reset};
 
-use crate::{clock, emit, maps, read::Typed, sock::Sock};
+use crate::{clock, connection, emit, maps, read::Typed, sock::Sock};
 
 #[btf_tracepoint(function = "tcp_receive_reset")]
 fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
@@ -29,10 +29,12 @@ fn try_tcp_receive_reset(ctx: &BtfTracePointContext) -> Result<(), ()> {
     unsafe {
         let counters = &raw mut (*cpu).plain;
         maps::bump((&raw mut (*counters).resets_met).cast::<u64>().add(maps::state_index(state.into())));
-        emit::send(EventKind::ResetReceived, clock::now_ns(), counters, |event| {
-            event.cookie = cookie;
-            event.old_state = state;
-            sk.describe(event);
+        emit::send(EventKind::ResetReceived, clock::now_ns(), counters, |reset: &mut Reset| {
+            reset.event.cookie = cookie;
+            reset.event.old_state = state;
+            sk.describe(&mut reset.event);
+            connection::describe_past(cookie, &mut reset.about);
+            connection::describe(sk, state, &mut reset.about);
         });
     }
     Ok(())

@@ -4,12 +4,12 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tcpstate_common::{
-    Event, EventKind, TcpState,
+    EventKind, TcpState,
     state::STATE_SLOTS,
-    wire::{AF_INET6, REASON_SLOTS, flags},
+    wire::{AF_INET6, About, REASON_SLOTS, Reset, flags},
 };
 
-use crate::{clock, emit, globals, maps, packet, read::Untyped, slots::Place, sock::Sock, task};
+use crate::{clock, connection, emit, globals, maps, packet, read::Untyped, slots::Place, sock::Sock, task};
 
 const CLOSE: u8 = TcpState::Close as u8;
 const LISTEN: u8 = TcpState::Listen as u8;
@@ -40,6 +40,11 @@ fn try_tcp_send_reset(ctx: &RawTracePointContext) -> Result<(), ()> {
                 (&raw mut (*counters).resets_self_made).cast::<u64>().add(maps::state_index(met.into())),
             );
         }
+        // Before the place is free again.
+        let mut about = About::default();
+        if let Some(sk) = sk {
+            connection::describe_past(sk.known_cookie(), &mut about);
+        }
         if let Some(sk) = sk
             && is_closed(sk)
             && let Some(place) = Place::of(sk.known_cookie())
@@ -54,33 +59,39 @@ fn try_tcp_send_reset(ctx: &RawTracePointContext) -> Result<(), ()> {
                     .add(family * STATE_SLOTS + maps::state_index(state.into())),
             );
         }
-        emit::send(EventKind::ResetSent, clock::now_ns(), counters, |event| {
-            event.reason = reason;
+        emit::send(EventKind::ResetSent, clock::now_ns(), counters, |reset: &mut Reset| {
+            reset.event.reason = reason;
             if has_reason {
-                event.flags |= flags::HAS_REASON;
+                reset.event.flags |= flags::HAS_REASON;
             }
             match sk {
-                Some(sk) => describe(sk, skb, event),
-                None => packet::describe(skb, event),
+                Some(sk) => describe(sk, skb, about, reset),
+                None => reset.about.known |= packet::describe(skb, &mut reset.event),
             }
         });
     }
     Ok(())
 }
 
-fn describe(sk: Sock<Untyped>, skb: *const u8, event: &mut Event) {
+/// `past` is what is remembered of the socket.
+#[inline(always)]
+fn describe(sk: Sock<Untyped>, skb: *const u8, past: About, reset: &mut Reset) {
+    let Reset { event, about } = reset;
     let state = sk.state();
     event.old_state = state;
     sk.describe_common(event);
     if !sk.is_full() {
         // Of a mini-socket only the common part may be read; its cookie is the connection's.
         event.cookie = sk.known_cookie();
+        *about = past;
     } else if state == LISTEN {
         // The listener's own addresses say nothing about the peer, and its cookie is not the connection's.
-        packet::describe(skb, event);
+        about.known |= packet::describe(skb, event);
     } else {
         event.cookie = sk.known_cookie();
         sk.describe(event);
+        *about = past;
+        connection::describe(sk, state, about);
         // In CLOSE the sender is whoever closed. In any other state somebody may be aborting a socket
         // that is not his (ss -K).
         if state == CLOSE && sk.owned() {

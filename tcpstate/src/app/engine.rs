@@ -1,7 +1,12 @@
 //! The one task that owns the tracker. It drains the ring on a timer (or when the kernel side says that the
 //! ring fills up), has censuses taken, and answers questions.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    sync::{Arc, mpsc::SyncSender},
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 use tcpstate_common::{Counters, TcpState};
@@ -14,6 +19,7 @@ use tracing::{error, warn};
 
 use super::{
     census::Taker,
+    diagnosis::{self, Notice},
     lookup::Lookup,
     memory,
     pace::{self, CHEAP, Pace},
@@ -28,7 +34,9 @@ use crate::{
         holders::{Found, Wanted},
         kernel::{Kernel, Maps},
     },
-    serve::ask::{CensusReading, Limits, Probe, Question, Readings, SocketAnswer},
+    serve::ask::{
+        CensusReading, Held, Limits, Material, MaterialWish, Probe, Question, Readings, Seen, SocketAnswer,
+    },
     track::{self, Filter, Scope, Tracker},
 };
 
@@ -59,6 +67,14 @@ pub(super) struct Engine {
     pace: Pace,
     lookup: Lookup,
     waiting: Vec<(Filter, oneshot::Sender<SocketAnswer>)>,
+    /// The diagnosis's question for holders, and when it was asked, monotonic ns.
+    holders_wanted: Option<(u64, oneshot::Sender<Held>)>,
+    /// The sockets about which it asked last, beside those that park.
+    diagnosed: Vec<u64>,
+    /// Tells a diagnosis of every census.
+    notices: SyncSender<Notice>,
+    /// What had happened when a diagnosis was last told of it.
+    told: Option<(Option<u64>, u64)>,
     watchers: Watchers,
     /// Whether the kernel side tells everything.
     watched: bool,
@@ -74,6 +90,7 @@ impl Engine {
         limits: Limits,
         census_interval: Duration,
         ready: watch::Sender<bool>,
+        notices: SyncSender<Notice>,
     ) -> Self {
         let tracker = Tracker::new(
             track::Limits { max_sockets: limits.max_sockets, max_resets: limits.max_resets },
@@ -95,6 +112,10 @@ impl Engine {
             census: None,
             census_running: None,
             waiting: Vec::new(),
+            holders_wanted: None,
+            diagnosed: Vec::new(),
+            notices,
+            told: None,
             watchers: Watchers::new(),
             watched: false,
             drain_every: DRAIN_BUSY,
@@ -164,11 +185,11 @@ impl Engine {
         let portions = self.limits.ring_bytes as usize / size_of::<tcpstate_common::Event>() / PORTION + 1;
         let (tracker, watchers, watched) = (&mut self.tracker, &mut self.watchers, self.watched);
         for _ in 0..portions {
-            let more = kernel.drain(PORTION, |mut wire, record| {
+            let more = kernel.drain(PORTION, |mut wire, record, about| {
                 any = true;
                 match record {
                     Record::Event(mut event) => {
-                        tracker.ingest(&mut event);
+                        tracker.ingest_with(&mut event, about);
                         decode::complete(&mut wire, &event);
                     }
                     Record::ForWatchers => {}
@@ -320,14 +341,24 @@ impl Engine {
         if sockets > MANY {
             memory::give_back();
         }
+        let nothing_there = self.tracker.tracked() == self.tracker.count(TcpState::Listen);
+        let nothing_new = self.told == Some(self.happened());
+        // The diagnosis may be busy; there will be another census.
+        let _ = self.notices.try_send(Notice { calm: nothing_there && nothing_new });
     }
 
-    /// Starts a look-up of who holds the sockets that park, these others, and what these processes hold.
+    /// Changes whenever something happens to a connection.
+    fn happened(&self) -> (Option<u64>, u64) {
+        (self.transitions(), self.tracker.resets().seen())
+    }
+
+    /// Starts a look-up of who holds the sockets that park, those that the diagnosis asks about, these others, and what
+    /// these processes hold.
     fn look_up(&mut self, mut cookies: Vec<u64>, pids: Vec<u32>) {
         if self.lookup.is_running() {
             return;
         }
-        cookies.extend(self.tracker.owned_parked());
+        cookies.extend(self.tracker.owned_parked().chain(self.diagnosed.iter().copied()));
         let tracker = &self.tracker;
         self.lookup.start(self.source.kernel.as_mut(), Wanted { cookies, pids }, |wanted| {
             let cookies = wanted.pids.is_empty().then_some(wanted.cookies.as_slice());
@@ -346,7 +377,7 @@ impl Engine {
     /// no socket is shown of which nobody has asked yet who holds it.
     fn answer_waiting(&mut self, censuses: &Taker) {
         let (mut others, mut pids) = (Vec::new(), Vec::new());
-        let mut look_up = false;
+        let mut look_up = self.answer_holders();
         for (filter, answer) in std::mem::take(&mut self.waiting) {
             if self.wants_census(&filter, censuses) {
                 self.waiting.push((filter, answer));
@@ -374,6 +405,24 @@ impl Engine {
         if look_up {
             self.look_up(others, pids);
         }
+    }
+
+    /// Answers the diagnosis, unless it is worth looking again for it: then returns true.
+    fn answer_holders(&mut self) -> bool {
+        let Some((asked_ns, answer)) = self.holders_wanted.take() else { return false };
+        let (age, cost) = (self.lookup.age(), self.lookup.cost());
+        let found = self.lookup.latest();
+        let is_new = found.holders.at_ns >= asked_ns;
+        let known = self.diagnosed.iter().all(|cookie| found.holders.were_asked(*cookie));
+        let may_look = cost <= CHEAP || age >= cost * diagnosis::REST;
+        if is_new || !may_look || (known && pace::is_fresh(age, cost)) {
+            let Found { holders, hidden, cpu_ns, .. } = &*found;
+            let held = Held { holders: Arc::clone(holders), hidden: hidden.clone(), cpu_ns: *cpu_ns };
+            let _ = answer.send(held);
+            return false;
+        }
+        self.holders_wanted = Some((asked_ns, answer));
+        true
     }
 
     /// Starts a census if the last one that shows such sockets is too old. Returns whether the question waits for
@@ -407,6 +456,15 @@ impl Engine {
                 let page = resets.filter(|reset| before.is_none_or(|id| reset.id < id)).take(limit);
                 let _ = answer.send(page.cloned().collect());
             }
+            Question::Material(wish, answer) => {
+                self.drain();
+                self.told = Some(self.happened());
+                let _ = answer.send(Box::new(self.material(*wish)));
+            }
+            Question::Holders(cookies, answer) => {
+                self.diagnosed = cookies;
+                self.holders_wanted = Some((clock::monotonic_ns(), answer));
+            }
             Question::Watch(answer) => {
                 let _ = answer.send(self.watchers.watch());
                 self.begin_to_watch();
@@ -421,6 +479,28 @@ impl Engine {
     fn begin_to_watch(&mut self) {
         if !self.watched {
             self.watch(true);
+        }
+    }
+
+    fn material(&self, wish: MaterialWish) -> Material {
+        let begun_ns = clock::thread_cpu_ns();
+        let MaterialWish { mut gather, seen, most } = wish;
+        self.tracker.all().for_each(|socket| gather.see(&socket));
+        let (resets, resets_left_out) = self.tracker.resets().since(seen.resets, most);
+        let (failures, failures_left_out) = self.tracker.failures().since(seen.failures, most);
+        let census_ns = |scope| self.pace.last(scope).map(|(ended_ns, _)| ended_ns);
+        Material {
+            now_ns: clock::monotonic_ns(),
+            tier: self.source.tier,
+            census_ns: census_ns(Scope::NotEstablished),
+            established_ns: census_ns(Scope::All),
+            resets: resets.cloned().collect(),
+            failures: failures.copied().collect(),
+            left_out: resets_left_out + failures_left_out,
+            seen: Seen { resets: self.tracker.resets().seen(), failures: self.tracker.failures().pushed() },
+            reset_reasons: Arc::clone(&self.reset_reasons),
+            gathered: gather.finish(),
+            cpu_ns: clock::thread_cpu_ns().saturating_sub(begun_ns),
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Found {
     pub holders: Arc<Holders>,
     /// What more is known of the holders, by pid.
     pub owners: HashMap<u32, Owner>,
+    /// Why there may be holders that could not be seen, if there may: as a sentence without full stop.
+    pub hidden: Option<String>,
     /// CPU time that the look-up took, ns.
     pub cpu_ns: u64,
 }
@@ -51,7 +53,7 @@ impl Found {
     /// Nothing was asked.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { holders: Arc::default(), owners: HashMap::new(), cpu_ns: 0 }
+        Self { holders: Arc::default(), owners: HashMap::new(), hidden: None, cpu_ns: 0 }
     }
 }
 
@@ -63,13 +65,23 @@ pub fn look_up(way: Way, wanted: Wanted) -> Found {
     let Wanted { mut cookies, pids } = wanted;
     cookies.sort_unstable();
     cookies.dedup();
-    let found = match way {
-        Way::Iterator(file) => read(file, &cookies, &pids).unwrap_or_else(|error| {
-            warn!("holders of sockets could not be looked up: {error}");
-            Vec::new()
-        }),
-        Way::Procfs(inodes) => procfs::holders(&inodes),
+    let (found, mut hidden) = match way {
+        Way::Iterator(file) => match read(file, &cookies, &pids) {
+            Ok(found) => (found, None),
+            Err(error) => {
+                warn!("holders of sockets could not be looked up: {error}");
+                (Vec::new(), Some(error))
+            }
+        },
+        Way::Procfs(inodes) => {
+            let (found, hidden) = procfs::holders(&inodes);
+            let why = || format!("the open files of {hidden} processes may not be read");
+            (found, (hidden > 0).then(why))
+        }
     };
+    if hidden.is_none() && !procfs::sees_every_process() {
+        hidden = Some("processes outside of this pid namespace cannot be seen".to_owned());
+    }
     let holders = Holders::new(clock::monotonic_ns(), cookies, pids, found);
     let mut owners = HashMap::new();
     for (pid, start_boottime_ns) in holders.processes() {
@@ -78,7 +90,7 @@ pub fn look_up(way: Way, wanted: Wanted) -> Found {
         }
     }
     let cpu_ns = clock::thread_cpu_ns().saturating_sub(begun_cpu_ns);
-    Found { holders: Arc::new(holders), owners, cpu_ns }
+    Found { holders: Arc::new(holders), owners, hidden, cpu_ns }
 }
 
 /// Reads the iterator to its end, and keeps what is wanted: on a host with many descriptors that is little.

@@ -30,7 +30,7 @@ use super::{
     standby::Standby,
     tapes::Tapes,
 };
-use crate::clock;
+use crate::{clock, track::Circumstances};
 
 const UNEXPECTED: &str = "it is of a kind that was not expected";
 
@@ -179,15 +179,17 @@ impl Kernel {
     }
 
     /// Takes out of the ring what is in it now, at most `max` records, and calls `each` with every one, as it is and
-    /// as it is to be understood. Returns whether more is waiting.
-    pub fn drain(&mut self, max: usize, mut each: impl FnMut(Event, Record)) -> bool {
+    /// as it is to be understood, and with what is known of a connection that met a reset. Returns whether more is
+    /// waiting.
+    pub fn drain(&mut self, max: usize, mut each: impl FnMut(Event, Record, Circumstances)) -> bool {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
         for _ in 0..max {
             let Some(record) = self.ring.next() else { return false };
-            match decode::wire(&record).and_then(|wire| Ok((wire, decode::record(&wire)?))) {
-                Ok((wire, record)) => each(wire, record),
+            let (event, about) = decode::split(&record);
+            match decode::wire(event).and_then(|wire| Ok((wire, decode::record(&wire)?))) {
+                Ok((wire, record)) => each(wire, record, about),
                 Err(error) => {
                     if self.malformed == 0 {
                         warn!("a record from the kernel side makes no sense and was dropped: {error}");
@@ -346,6 +348,7 @@ fn map_tapes(ebpf: &mut Ebpf, cpus: u32, sizes: Sizes) -> Result<Tapes, KernelEr
 fn load(layout: &Layout, btf: &Btf, cpus: u32, sizes: Sizes) -> Result<Ebpf, KernelError> {
     let has_rst_reason = u32::from(layout.has_rst_reason);
     let abort_on_data = layout.reset_reason("TCP_ABORT_ON_DATA").unwrap_or(0);
+    let tick_ns = clock::tick_ns();
     let watermark = sizes.ring_bytes / 4;
     let slot_mask = sizes.slots - 1;
     let places = sizes.places(cpus);
@@ -361,6 +364,7 @@ fn load(layout: &Layout, btf: &Btf, cpus: u32, sizes: Sizes) -> Result<Ebpf, Ker
         .override_global(globals::SOCK_DEAD_BIT, &layout.sock_dead_bit, true)
         .override_global(globals::HAS_RST_REASON, &has_rst_reason, true)
         .override_global(globals::RST_ABORT_ON_DATA, &abort_on_data, true)
+        .override_global(globals::TICK_NS, &tick_ns, true)
         .override_global(globals::RING_WATERMARK, &watermark, true)
         .override_global(globals::SLOT_MASK, &slot_mask, true)
         .override_global(globals::TAPE_MASK, &tape_mask, true);

@@ -4,6 +4,7 @@
 pub mod census;
 pub mod cgroup;
 pub mod decode;
+pub mod evidence;
 pub mod holders;
 pub mod kernel;
 pub mod layout;

@@ -1,7 +1,14 @@
 //! What /proc says of a process. Every look-up is checked against the process's start, because a number may
 //! belong to another process by the time one looks.
 
-use std::{collections::HashSet, fs, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    collections::HashSet,
+    fs, io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::io::Errno;
 
 use super::cgroup;
 use crate::track::{Comm, Holder, Key, Owner};
@@ -11,19 +18,23 @@ const NS_PER_S: u64 = 1_000_000_000;
 /// What more is known of a process, if it is still the one that started then.
 #[must_use]
 pub fn owner(pid: u32, start_boottime_ns: u64) -> Option<Owner> {
-    let root = Path::new("/proc").join(pid.to_string());
+    let root = root(pid);
     let exe = fs::read_link(root.join("exe")).ok().map(|path| path.to_string_lossy().into_owned());
     let place = fs::read_to_string(root.join("cgroup")).map(|text| cgroup::parse(&text)).unwrap_or_default();
-    let same = start_ticks(&root)? == start_boottime_ns / (NS_PER_S / ticks_per_second());
-    same.then_some(Owner { exe, unit: place.unit, container: place.container })
+    stat(&root).ok()?.is_of_start(start_boottime_ns).then_some(Owner {
+        exe,
+        unit: place.unit,
+        container: place.container,
+        pod: place.pod,
+    })
 }
 
 /// Looks through every process's descriptors for the sockets with these inodes. Without the privilege for a
-/// process, that process is passed over.
-pub(super) fn holders(wanted: &HashSet<u32>) -> Vec<(Key, Holder)> {
-    let mut holders = Vec::new();
+/// process, that process is passed over; also returns how many were.
+pub(super) fn holders(wanted: &HashSet<u32>) -> (Vec<(Key, Holder)>, u64) {
+    let (mut holders, mut hidden) = (Vec::new(), 0);
     if wanted.is_empty() {
-        return holders;
+        return (holders, hidden);
     }
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -32,7 +43,10 @@ pub(super) fn holders(wanted: &HashSet<u32>) -> Vec<(Key, Holder)> {
         let root = entry.path();
         let Some(start) = start_ticks(&root) else { continue };
         let mut held = Vec::new();
-        for file in fs::read_dir(root.join("fd")).into_iter().flatten().flatten() {
+        let files = fs::read_dir(root.join("fd"));
+        hidden +=
+            u64::from(files.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied));
+        for file in files.into_iter().flatten().flatten() {
             let inode =
                 fs::read_link(file.path()).ok().and_then(|link| socket_inode(link.as_os_str().as_bytes()));
             let fd = file.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
@@ -52,19 +66,68 @@ pub(super) fn holders(wanted: &HashSet<u32>) -> Vec<(Key, Holder)> {
             holders.push((Key::Inode(inode), holder));
         }
     }
-    holders
+    (holders, hidden)
 }
 
-/// Field 22 of `/proc/PID/stat` (proc(5)): the start after boot, in clock ticks. The name before it may hold
-/// spaces and parentheses.
+/// Where /proc keeps a process.
+pub(super) fn root(pid: u32) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
+}
+
+/// What is needed of `/proc/PID/stat` (proc(5)).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Stat {
+    /// One letter (`task_state_array` in `fs/proc/array.c`).
+    pub(super) state: char,
+    pub(super) comm: Comm,
+    /// The parent.
+    pub(super) ppid: u32,
+    /// The start after boot, in clock ticks.
+    start_ticks: u64,
+}
+
+impl Stat {
+    /// When the process started, ns after boot: to one clock tick.
+    pub(super) fn start_boottime_ns(self) -> u64 {
+        self.start_ticks.saturating_mul(NS_PER_S / ticks_per_second())
+    }
+
+    /// Whether the process is the one that started then, ns after boot.
+    pub(super) fn is_of_start(self, start_boottime_ns: u64) -> bool {
+        self.start_ticks == start_boottime_ns / (NS_PER_S / ticks_per_second())
+    }
+}
+
+/// Fails with [`io::ErrorKind::NotFound`] if the process has ended.
+pub(super) fn stat(root: &Path) -> io::Result<Stat> {
+    // One that ends meanwhile is not found either.
+    let text = fs::read_to_string(root.join("stat")).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::SRCH) => io::ErrorKind::NotFound.into(),
+        _ => error,
+    })?;
+    parse_stat(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is not as proc(5) has it"))
+}
+
+/// Fields 2, 3, 4 and 22. The name may hold spaces and parentheses.
+fn parse_stat(stat: &str) -> Option<Stat> {
+    let (name, after_name) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace();
+    Some(Stat {
+        comm: Comm::new(name),
+        state: fields.next()?.chars().next()?,
+        ppid: fields.next()?.parse().ok()?,
+        start_ticks: fields.nth(17)?.parse().ok()?,
+    })
+}
+
 fn start_ticks(root: &Path) -> Option<u64> {
-    let text = fs::read_to_string(root.join("stat")).ok()?;
-    parse_start(&text)
+    stat(root).ok().map(|stat| stat.start_ticks)
 }
 
-fn parse_start(stat: &str) -> Option<u64> {
-    let after_name = &stat[stat.rfind(')')? + 1..];
-    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+/// Whether this process sees every process of the host: those of the first pid namespace, whose inode number never
+/// changes (`PROC_PID_INIT_INO` in `include/linux/proc_ns.h`).
+pub(super) fn sees_every_process() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str().as_bytes() == b"pid:[4026531836]")
 }
 
 /// `socket:[12345]`.
@@ -78,19 +141,19 @@ fn ticks_per_second() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{owner, parse_start, socket_inode, start_ticks};
+    use proptest::prelude::*;
+
+    use super::{Comm, Stat, owner, parse_stat, socket_inode, start_ticks};
 
     #[test]
     fn start_is_found_behind_any_name() {
-        let tail = "S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 200";
-        for name in ["(sh)", "(a b)", "(a) b)", "(((", "()"] {
-            assert_eq!(
-                parse_start(&format!("77 {name} {tail}")),
-                name.contains(')').then_some(987_654),
-                "{name}"
-            );
+        let tail = "T 12 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 200";
+        for name in ["sh", "a b", "a) b", "((", "", "a) T 1 ("] {
+            let stat = Stat { comm: Comm::new(name), state: 'T', ppid: 12, start_ticks: 987_654 };
+            assert_eq!(parse_stat(&format!("77 ({name}) {tail}")), Some(stat), "{name}");
         }
-        assert_eq!(parse_start("77 (sh) S 1"), None);
+        assert_eq!(parse_stat(&format!("77 ((( {tail}")), None);
+        assert_eq!(parse_stat("77 (sh) S 1"), None);
     }
 
     #[test]
@@ -109,5 +172,12 @@ mod tests {
         let start_ns = ticks * 10_000_000;
         assert!(owner(pid, start_ns).is_some_and(|owner| owner.exe.is_some()));
         assert_eq!(owner(pid, start_ns + 1_000_000_000), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_a_panic(text in "[0-9a-zT() \\-\n\u{e9}]{0,120}") {
+            let _ = parse_stat(&text);
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! Socket dumps over netlink (`net/ipv4/inet_diag.c`). The framing is the library's; the answer's fixed part is read
 //! here, because the library drops the time a `TIME_WAIT` has left and allocates for each socket.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use netlink_packet_core::{Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
@@ -20,12 +23,18 @@ const TCPDIAG_GETSOCK: u16 = 18;
 /// states (4) and a flag (4) for what we do not ask.
 const INET_DIAG_REQ_LEN: usize = 60;
 const INET_DIAG_REQ_STATES: usize = 52;
+/// `SOCK_DIAG_BY_FAMILY` (`include/uapi/linux/sock_diag.h`).
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const IPPROTO_TCP: u8 = 6;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// Length of `struct inet_diag_msg` (`include/uapi/linux/inet_diag.h`).
 const INET_DIAG_MSG_LEN: usize = 72;
 /// Large enough for whatever the kernel puts into one answer (32 KiB since 5.19).
 const BUFFER_LEN: usize = 1 << 17;
+/// Single sockets asked for at a time: the answers fit into the default receive buffer
+/// (`net.core.rmem_default`, 208 KiB).
+const TOGETHER: usize = 32;
 
 /// Asks the kernel for the TCP sockets of the calling thread's network namespace, in the visible states of the
 /// scope, and calls `each` with every one.
@@ -33,34 +42,134 @@ const BUFFER_LEN: usize = 1 << 17;
 /// # Errors
 /// What the kernel said.
 pub fn dump(netns: u32, scope: Scope, mut each: impl FnMut(Row)) -> io::Result<()> {
-    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.connect(&NetlinkAddr::new(0, 0))?;
+    let states = TcpState::VISIBLE.into_iter().filter(|state| scope.has(*state));
+    walk(states, Attribute::None, |payload| {
+        if let Some(row) = row(payload, netns) {
+            each(row);
+        }
+    })
+}
+
+/// What is to be told of a socket beside the fixed part (`include/uapi/linux/inet_diag.h`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Attribute {
+    None,
+    /// `INET_DIAG_INFO`.
+    Info = 2,
+    /// `INET_DIAG_SKMEMINFO`.
+    SocketMemory = 7,
+}
+
+impl Attribute {
+    /// The bit that asks for it.
+    fn wish(self) -> u8 {
+        (1 << (self as u8)) >> 1
+    }
+
+    /// Its value in an answer.
+    pub(super) fn of(self, payload: &[u8]) -> Option<&[u8]> {
+        attributes(payload).find_map(|(number, value)| (number == self as u16).then_some(value))
+    }
+}
+
+/// Asks for all sockets in these states, with an attribute, and calls `each` with every answer.
+pub(super) fn walk(
+    states: impl IntoIterator<Item = TcpState>,
+    attribute: Attribute,
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let socket = connect()?;
     let mut buffer = Vec::with_capacity(BUFFER_LEN);
-    socket.send(&request(scope), 0)?;
+    socket.send(&request_of_all(states, attribute), 0)?;
     loop {
         buffer.clear();
         socket.recv(&mut buffer, 0)?;
-        let more = messages(&buffer, |payload| {
-            if let Some(row) = row(payload, netns) {
-                each(row);
-            }
-        })?;
-        if !more {
+        if !messages(&buffer, &mut each)? {
             return Ok(());
         }
     }
 }
 
+/// Asks for single sockets by what they are, with an attribute, and calls `each` with every answer. A socket that is
+/// not there any more has none.
+pub(super) fn ask<'a>(
+    sockets: impl IntoIterator<Item = (u64, &'a Tuple)>,
+    attribute: Attribute,
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let socket = connect()?;
+    let mut buffer = Vec::with_capacity(BUFFER_LEN);
+    let mut wishes = Vec::new();
+    let mut sockets = sockets.into_iter().peekable();
+    while sockets.peek().is_some() {
+        wishes.clear();
+        for (cookie, tuple) in sockets.by_ref().take(TOGETHER) {
+            wishes.extend(request_of_one(cookie, tuple, attribute));
+        }
+        socket.send(&wishes, 0)?;
+        // The kernel answers before it returns; so when nothing waits, that was all.
+        loop {
+            buffer.clear();
+            match socket.recv(&mut buffer, libc::MSG_DONTWAIT) {
+                // An error: it is not there any more, or is another one by now.
+                Ok(_) => drop(messages(&buffer, &mut each)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn connect() -> io::Result<Socket> {
+    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.connect(&NetlinkAddr::new(0, 0))?;
+    Ok(socket)
+}
+
 /// The request of the older kind (`struct inet_diag_req`): it is for both families at once
 /// (`inet_diag_dump_compat` in `net/ipv4/inet_diag.c`), so that the kernel walks through its table once and not twice.
-fn request(scope: Scope) -> Vec<u8> {
-    let states = TcpState::VISIBLE.into_iter().filter(|state| scope.has(*state));
-    let states: u32 = states.fold(0, |mask, state| mask | 1 << state.index());
-    let mut body = vec![0; INET_DIAG_REQ_LEN];
+fn request_of_all(states: impl IntoIterator<Item = TcpState>, attribute: Attribute) -> Vec<u8> {
+    let states: u32 = states.into_iter().fold(0, |mask, state| mask | 1 << state.index());
+    let mut body = [0; INET_DIAG_REQ_LEN];
+    body[3] = attribute.wish();
     body[INET_DIAG_REQ_STATES..][..4].copy_from_slice(&states.to_ne_bytes());
+    message(TCPDIAG_GETSOCK, NLM_F_REQUEST | NLM_F_DUMP, &body)
+}
+
+/// The request for a single socket (`struct inet_diag_req_v2`; `inet_diag_find_one_icsk`): family, protocol, extensions,
+/// padding (1 byte each), states (4), and the socket as in an answer. One that is bound to a device is not found.
+fn request_of_one(cookie: u64, tuple: &Tuple, attribute: Attribute) -> Vec<u8> {
+    let family = if tuple.family == Family::V4 { AF_INET } else { AF_INET6 };
+    let mut body = vec![family, IPPROTO_TCP, attribute.wish(), 0, 0, 0, 0, 0];
+    body.extend(tuple.local.port().to_be_bytes());
+    body.extend(tuple.remote.port().to_be_bytes());
+    body.extend(octets(tuple.local.ip()));
+    body.extend(octets(tuple.remote.ip()));
+    body.extend([0; 4]);
+    // The lower word first (`sock_diag_save_cookie` in `net/core/sock_diag.c`).
+    let cookie = cookie.to_le_bytes();
+    for word in cookie.as_chunks::<4>().0 {
+        body.extend(u32::from_le_bytes(*word).to_ne_bytes());
+    }
+    message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, &body)
+}
+
+fn octets(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&ip.octets());
+            bytes
+        }
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
-    header.message_type = TCPDIAG_GETSOCK;
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.message_type = kind;
+    header.flags = flags;
     header.length = u32::try_from(header.buffer_len() + body.len()).unwrap_or(u32::MAX);
     let mut bytes = vec![0; header.buffer_len()];
     header.emit(&mut bytes);
@@ -136,12 +245,25 @@ pub fn row(payload: &[u8], netns: u32) -> Option<Row> {
     })
 }
 
+/// The attributes of an answer, by their numbers (`enum` in `include/uapi/linux/inet_diag.h`), as far as they are whole.
+fn attributes(payload: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = payload.get(INET_DIAG_MSG_LEN..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let header = rest.first_chunk::<4>()?;
+        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
+        let number = u16::from_ne_bytes([header[2], header[3]]);
+        let value = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((number, value))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use tcpstate_common::TcpState;
 
-    use super::{messages, row};
+    use super::{attributes, messages, row};
     use crate::track::Timer;
 
     /// A recorded answer: a `TIME_WAIT` from 127.0.0.1:48084 to 127.0.0.1:19293, with 59.9 s left.
@@ -191,10 +313,20 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(1));
     }
 
+    #[test]
+    fn attribute_that_is_not_whole_is_none() {
+        let mut bytes = time_wait();
+        bytes.extend([5, 0, 8, 0, 3, 0, 0, 0]);
+        bytes.extend([9, 0, 2, 0, 1, 2]);
+        let found: Vec<_> = attributes(&bytes).collect();
+        assert_eq!(found, [(8, &[3_u8][..])]);
+    }
+
     proptest! {
         #[test]
         fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = row(&bytes, 0);
+            let _ = attributes(&bytes).count();
             let _ = messages(&bytes, |payload| { let _ = row(payload, 0); });
         }
     }

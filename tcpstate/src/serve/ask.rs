@@ -1,13 +1,23 @@
 //! What the handlers may ask of the engine, and what it answers. Answers are snapshots: nobody changes them
 //! afterwards.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use tcpstate_common::{Brief, Counters};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::track::{
-    Event, Filter, GivenUp, Holder, Owner, ParkedGroup, Reset, Scope, Socket, SocketCounts, Tier,
+use crate::{
+    diagnose::{
+        Finding, Gather, Gathered,
+        evidence::{Destination, Listener, Namespace, Process},
+    },
+    track::{
+        Circumstances, Event, Failure, Filter, GivenUp, Holder, Holders, Owner, ParkedGroup, Reset, Scope,
+        Socket, SocketCounts, Tier,
+    },
 };
 
 /// A question, with the way back for its answer.
@@ -23,11 +33,93 @@ pub enum Question {
     Watch(oneshot::Sender<Watching<Event>>),
     /// The same, as the kernel side tells them.
     Record(oneshot::Sender<Watching<Brief>>),
+    /// What a diagnosis begins with.
+    Material(Box<MaterialWish>, oneshot::Sender<Box<Material>>),
+    /// Who holds the sockets that park, and these others: the sockets that a diagnosis looks at.
+    Holders(Vec<u64>, oneshot::Sender<Held>),
 }
 
-/// The way to the engine.
+/// What a diagnosis wants to begin with.
+#[derive(Debug)]
+pub struct MaterialWish {
+    /// Is shown every socket of the table.
+    pub gather: Gather,
+    /// Events up to here are known.
+    pub seen: Seen,
+    /// Events of each kind at most.
+    pub most: usize,
+}
+
+/// How far the lists of events have been read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Seen {
+    /// The id of the last reset.
+    pub resets: u64,
+    /// The number of failed connects.
+    pub failures: u64,
+}
+
+/// What a diagnosis begins with.
+#[derive(Debug)]
+pub struct Material {
+    /// Monotonic ns of this answer.
+    pub now_ns: u64,
+    pub tier: Tier,
+    /// Monotonic ns of the census that shows the sockets that are not `ESTABLISHED`, and of the one that shows all;
+    /// `None` before the first.
+    pub census_ns: Option<u64>,
+    pub established_ns: Option<u64>,
+    pub gathered: Gathered,
+    /// What has happened since, the oldest first.
+    pub resets: Vec<(Reset, Circumstances)>,
+    pub failures: Vec<Failure>,
+    /// How much more has happened since.
+    pub left_out: u64,
+    /// What is known now.
+    pub seen: Seen,
+    /// See [`Readings::reset_reasons`].
+    pub reset_reasons: Arc<BTreeMap<u32, String>>,
+    /// CPU time that this took, ns.
+    pub cpu_ns: u64,
+}
+
+/// Who holds sockets.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    pub holders: Arc<Holders>,
+    /// Why there may be more holders than those, if there may: as a sentence without full stop.
+    pub hidden: Option<String>,
+    /// CPU time that it took to find them, ns, whoever it was done for.
+    pub cpu_ns: u64,
+}
+
+/// The way to the engine, and to what a diagnosis has found.
 #[derive(Clone, Debug)]
-pub struct Engine(pub mpsc::Sender<Question>);
+pub struct Engine {
+    questions: mpsc::Sender<Question>,
+    diagnosed: watch::Receiver<Arc<Diagnosed>>,
+}
+
+/// What the last pass of a diagnosis has found.
+#[derive(Clone, Debug, Default)]
+pub struct Diagnosed {
+    /// Monotonic ns of the pass; `None` before the first.
+    pub at_ns: Option<u64>,
+    /// CPU time that it took, with what others did for it, ns.
+    pub cpu_ns: u64,
+    /// First what is open, the worst first; then what was resolved not long ago.
+    pub findings: Vec<Finding>,
+    /// What could not be seen, one sentence each.
+    pub cannot_see: Vec<String>,
+    /// Destinations with many connections from here, the largest first.
+    pub destinations: Vec<Destination>,
+    /// Listeners, with what is known of them beyond their rows, where somebody asked.
+    pub listeners: Vec<(Socket, Option<Listener>)>,
+    /// What is known of network namespaces, by inode number.
+    pub namespaces: HashMap<u32, Namespace>,
+    /// What is known of processes, by pid.
+    pub processes: HashMap<u32, Process>,
+}
 
 /// Events that were drained together, numbered without gaps, so that whoever misses a batch knows how many
 /// events were in it.
@@ -54,10 +146,22 @@ pub struct Watching<T> {
 pub struct Gone;
 
 impl Engine {
+    /// The engine takes questions from there; a diagnosis publishes here.
+    #[must_use]
+    pub fn new(questions: mpsc::Sender<Question>, diagnosed: watch::Receiver<Arc<Diagnosed>>) -> Self {
+        Self { questions, diagnosed }
+    }
+
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Gone> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(question(answer)).await.map_err(|_| Gone)?;
+        self.questions.send(question(answer)).await.map_err(|_| Gone)?;
         answered.await.map_err(|_| Gone)
+    }
+
+    /// What the last pass of the diagnosis has found.
+    #[must_use]
+    pub fn diagnosed(&self) -> Arc<Diagnosed> {
+        Arc::clone(&self.diagnosed.borrow())
     }
 
     /// Asks for all numbers.

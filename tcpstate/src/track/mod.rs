@@ -5,7 +5,9 @@
 mod by_cookie;
 pub mod census;
 pub mod event;
+pub mod failures;
 pub mod gauge;
+pub mod latest;
 pub mod notes;
 mod packed;
 pub mod parked;
@@ -24,11 +26,13 @@ use tcpstate_common::{Counters, Dwell, TcpState, state::STATE_SLOTS};
 
 pub use census::{Row, Scope, Tally, Timer};
 pub use event::{Actor, Comm, Event, Family, Process, ResetReceived, ResetSent, Transition, Tuple};
+pub use failures::Failure;
 pub use gauge::{Gauges, SocketCounts};
+pub use latest::Latest;
 pub use notes::Note;
 pub use parked::{Holder, Holders, Key, Owner, ParkedGroup};
 pub use query::{Filter, Page};
-pub use resets::{Direction, Phase, Reset, Resets};
+pub use resets::{Circumstances, Direction, Phase, Reset, Resets};
 pub use table::{Since, Socket, Table};
 pub use tier::Tier;
 
@@ -40,7 +44,7 @@ use packed::Packed;
 pub struct Limits {
     /// Sockets in the table.
     pub max_sockets: usize,
-    /// Resets in the list of the latest ones.
+    /// Resets in the list of the latest ones, and failed connects in theirs.
     pub max_resets: usize,
 }
 
@@ -63,6 +67,7 @@ pub struct Tracker {
     notes: Notes,
     gauges: Gauges,
     resets: Resets,
+    failures: Latest<Failure>,
     parked: Vec<ParkedGroup>,
     unattributed: u64,
     census: Option<Census>,
@@ -84,6 +89,7 @@ impl Tracker {
             notes: Notes::new(limits.max_sockets),
             gauges: Gauges::new(counted),
             resets: Resets::new(limits.max_resets),
+            failures: Latest::new(limits.max_resets),
             parked: Vec::new(),
             unattributed: 0,
             census: None,
@@ -92,15 +98,24 @@ impl Tracker {
 
     /// Takes in one event, and adds to it what the tracker knows and the kernel side does not any more.
     pub fn ingest(&mut self, event: &mut Event) {
+        self.ingest_with(event, Circumstances::default());
+    }
+
+    /// The same for a reset about whose connection the source knows more.
+    pub fn ingest_with(&mut self, event: &mut Event, about: Circumstances) {
         match event {
             Event::Transition(transition) => {
                 if let Some(cookie) = transition.cookie {
                     self.notes.forget(cookie);
                 }
                 self.table.transition(transition);
+                if let Some(failure) = Failure::of(transition) {
+                    self.failures.push(failure);
+                }
             }
             Event::ResetSent(reset) => {
-                self.resets.sent(reset);
+                let about = about.or(self.circumstances(reset.cookie, reset.state));
+                self.resets.sent(reset, about);
                 // What looked like a hand-over to a mini-socket was the end; the kernel side has taken back that
                 // it counted one.
                 if reset.state == Some(TcpState::Close)
@@ -110,8 +125,23 @@ impl Tracker {
                     self.table.end(cookie, reset.at_ns);
                 }
             }
-            Event::ResetReceived(reset) => self.resets.received(reset),
+            Event::ResetReceived(reset) => {
+                let about = about.or(self.circumstances(reset.cookie, Some(reset.state)));
+                self.resets.received(reset, about);
+            }
         }
+    }
+
+    /// What the table knows of a socket that meets a reset in this state.
+    fn circumstances(&self, cookie: Option<u64>, state: Option<TcpState>) -> Circumstances {
+        let Some(socket) = cookie.and_then(|cookie| self.table.get(cookie)) else {
+            return Circumstances::default();
+        };
+        let entered_ns = match socket.since {
+            Since::Exactly(ns) if Some(socket.state) == state => Some(ns),
+            _ => None,
+        };
+        Circumstances { entered_ns, actor: socket.actor, ..Circumstances::default() }
     }
 
     /// A process acted on a socket, and the socket stays in its state.
@@ -182,6 +212,23 @@ impl Tracker {
     #[must_use]
     pub fn resets(&self) -> &Resets {
         &self.resets
+    }
+
+    /// The latest failed connects.
+    #[must_use]
+    pub fn failures(&self) -> &Latest<Failure> {
+        &self.failures
+    }
+
+    /// Every socket, in no order.
+    pub fn all(&self) -> impl Iterator<Item = Socket> {
+        self.table.packed().iter().map(Packed::unpack)
+    }
+
+    /// How many sockets there are in a state.
+    #[must_use]
+    pub fn count(&self, state: TcpState) -> usize {
+        self.table.count(state)
     }
 
     /// Parked sockets grouped by owner, as of the last [`Self::attribute`].

@@ -97,8 +97,17 @@ impl Holders {
         socket.inode == 0 || self.were_asked(socket.cookie)
     }
 
-    fn were_asked(&self, cookie: u64) -> bool {
+    /// Whether it was asked who holds the socket with this cookie.
+    #[must_use]
+    pub fn were_asked(&self, cookie: u64) -> bool {
         self.asked.binary_search(&cookie).is_ok()
+    }
+
+    /// Whether it was asked who holds each of these sockets; their cookies are in order.
+    #[must_use]
+    pub fn were_all_asked(&self, cookies: &[u64]) -> bool {
+        let mut asked = self.asked.iter();
+        cookies.iter().all(|cookie| asked.by_ref().any(|asked| asked == cookie))
     }
 
     /// Whether it was asked what this process holds.
@@ -110,6 +119,11 @@ impl Holders {
     /// All processes that have this socket open, one entry a descriptor.
     pub fn of(&self, socket: &Socket) -> impl Iterator<Item = Holder> {
         self.find(socket.cookie, socket.inode)
+    }
+
+    /// All processes that have the socket with this cookie open, if it was looked up by that.
+    pub fn of_cookie(&self, cookie: u64) -> impl Iterator<Item = Holder> {
+        self.find(cookie, 0)
     }
 
     /// The look-up never goes by inode for a socket that has none, since inode 0 is not a file.
@@ -146,6 +160,8 @@ pub struct Owner {
     pub unit: Option<String>,
     /// The container's id.
     pub container: Option<String>,
+    /// The Kubernetes pod's uid.
+    pub pod: Option<String>,
 }
 
 /// Who is named for a group of parked sockets. All `None`: nobody can be named.

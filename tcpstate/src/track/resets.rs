@@ -77,26 +77,68 @@ pub struct Reset {
     pub process: Option<Process>,
 }
 
+/// What is known of the connection that met a reset. Absent is what is not known.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Circumstances {
+    /// For a sent one that no connection sent: whether it answers a SYN.
+    pub answered_syn: Option<bool>,
+    /// Bytes that had come in and had not been read.
+    pub unread_bytes: Option<u32>,
+    /// Bytes that had come in, and bytes that had been sent, together; without what was sent again.
+    pub moved_bytes: Option<u64>,
+    /// For how long nothing had come from the peer, ms.
+    pub idle_ms: Option<u64>,
+    /// When the socket entered the state in which the reset met it, monotonic ns.
+    pub entered_ns: Option<u64>,
+    /// The process that had last acted on the socket before: that had closed it, mostly.
+    pub actor: Option<Process>,
+}
+
+impl Circumstances {
+    /// What is known of either comes from there.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            answered_syn: self.answered_syn.or(other.answered_syn),
+            unread_bytes: self.unread_bytes.or(other.unread_bytes),
+            moved_bytes: self.moved_bytes.or(other.moved_bytes),
+            idle_ms: self.idle_ms.or(other.idle_ms),
+            entered_ns: self.entered_ns.or(other.entered_ns),
+            actor: self.actor.or(other.actor),
+        }
+    }
+}
+
 /// The latest resets, the newest last.
 #[derive(Debug)]
 pub struct Resets {
-    latest: VecDeque<Reset>,
+    latest: VecDeque<(Reset, Circumstances)>,
     /// The received reset of a socket that has not sent one yet.
     unpaired: HashMap<u64, u64>,
     max: usize,
     next_id: u64,
+    /// The last one that had to make room for a newer one.
+    evicted_id: u64,
 }
 
 impl Resets {
     /// An empty list of at most `max`.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { latest: VecDeque::new(), unpaired: HashMap::new(), max, next_id: 1 }
+        Self { latest: VecDeque::new(), unpaired: HashMap::new(), max, next_id: 1, evicted_id: 0 }
     }
 
     /// The latest resets, the newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Reset> {
-        self.latest.iter().rev()
+        self.latest.iter().rev().map(|(reset, _)| reset)
+    }
+
+    /// Those with an id above `id`, the newest `most` of them, the oldest first; and how many are left out.
+    pub fn since(&self, id: u64, most: usize) -> (impl Iterator<Item = &(Reset, Circumstances)>, u64) {
+        let first = self.latest.partition_point(|(reset, _)| reset.id <= id);
+        let given = (self.latest.len() - first).min(most);
+        let left_out = self.evicted_id.saturating_sub(id) + (self.latest.len() - first - given) as u64;
+        (self.latest.iter().skip(self.latest.len() - given), left_out)
     }
 
     /// Resets that were pushed out of the list by newer ones, or were half of a pair.
@@ -105,8 +147,8 @@ impl Resets {
         self.next_id - 1
     }
 
-    pub(super) fn received(&mut self, event: &ResetReceived) {
-        let id = self.push(Reset {
+    pub(super) fn received(&mut self, event: &ResetReceived, about: Circumstances) {
+        let reset = Reset {
             id: 0,
             at_ns: event.at_ns,
             direction: Direction::Received,
@@ -116,19 +158,20 @@ impl Resets {
             state: Some(event.state),
             reason: None,
             process: None,
-        });
+        };
+        let id = self.push(reset, about);
         if let Some(cookie) = event.cookie {
             self.unpaired.insert(cookie, id);
         }
     }
 
-    pub(super) fn sent(&mut self, event: &ResetSent) {
+    pub(super) fn sent(&mut self, event: &ResetSent, about: Circumstances) {
         let met = event.cookie.filter(|_| event.state == Some(TcpState::Close)).and_then(|cookie| {
             let id = self.unpaired.remove(&cookie)?;
-            let index = self.latest.binary_search_by_key(&id, |reset| reset.id).ok()?;
+            let index = self.latest.binary_search_by_key(&id, |(reset, _)| reset.id).ok()?;
             self.latest.remove(index)
         });
-        self.push(Reset {
+        let reset = Reset {
             id: 0,
             at_ns: event.at_ns,
             direction: Direction::Sent,
@@ -136,24 +179,30 @@ impl Resets {
             netns: event.netns,
             tuple: event.tuple,
             // The state that the data met tells more than the CLOSE that the kernel went to.
-            state: met.map_or(event.state, |met| met.state),
+            state: met.as_ref().map_or(event.state, |(met, _)| met.state),
             reason: event.reason,
             process: event.process,
-        });
+        };
+        // The socket is closed by now; what it was like tells more.
+        let about = met.map_or(about, |(_, met)| met.or(about));
+        self.push(reset, about);
     }
 
-    fn push(&mut self, mut reset: Reset) -> u64 {
+    fn push(&mut self, mut reset: Reset, about: Circumstances) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         reset.id = id;
         if self.latest.len() >= self.max
-            && let Some(oldest) = self.latest.pop_front()
-            && let Some(cookie) = oldest.cookie
-            && self.unpaired.get(&cookie) == Some(&oldest.id)
+            && let Some((oldest, _)) = self.latest.pop_front()
         {
-            self.unpaired.remove(&cookie);
+            self.evicted_id = oldest.id;
+            if let Some(cookie) = oldest.cookie
+                && self.unpaired.get(&cookie) == Some(&oldest.id)
+            {
+                self.unpaired.remove(&cookie);
+            }
         }
-        self.latest.push_back(reset);
+        self.latest.push_back((reset, about));
         id
     }
 }

@@ -89,6 +89,8 @@ impl Fake {
             Question::Resets(before, limit, answer) => {
                 drop(answer.send(scene::page_of_resets(self.tracker.resets(), before, limit)));
             }
+            // This daemon diagnoses nothing.
+            Question::Material(..) | Question::Holders(..) => {}
             Question::Watch(answer) => {
                 drop(answer.send(Watching { next: self.next, batches: watchers.events.subscribe() }));
             }
@@ -122,7 +124,8 @@ impl Daemon {
         });
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let router = router(Engine(questions), stopping.clone());
+        let (_, diagnosed) = watch::channel(Arc::default());
+        let router = router(Engine::new(questions, diagnosed), stopping.clone());
         let server = runtime.spawn(async move { run(listener, router, stopping).await.unwrap() });
         Self { runtime, address, fake, watchers, stop, engine: Some(engine), server }
     }

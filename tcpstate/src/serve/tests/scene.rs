@@ -127,6 +127,7 @@ pub(crate) fn holders(cookie: u64) -> Vec<(Holder, Owner)> {
         exe: Some("/usr/bin/payments".into()),
         unit: Some("payments.service".into()),
         container: None,
+        pod: None,
     };
     match cookie {
         1 => vec![(holder(4121, 17), owner), (holder(4122, 17), Owner::default())],

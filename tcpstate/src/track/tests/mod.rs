@@ -1,5 +1,6 @@
 //! The tracker against what TCP can do to it. Each file tests one of the room's files.
 
+mod failures;
 mod gauge;
 mod notes;
 mod parked;

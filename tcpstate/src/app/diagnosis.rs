@@ -1,0 +1,258 @@
+//! The thread that diagnoses: it asks the engine for what the tracker knows, looks for what else the rules want, lets
+//! them judge, and publishes what they say. It moves through network namespaces, so it must be a thread of its own;
+//! nobody waits for it.
+
+mod collect;
+mod schedule;
+mod words;
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use tcpstate_common::TcpState;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, info, warn};
+
+use self::{collect::Collector, schedule::Schedule};
+use crate::{
+    clock,
+    diagnose::{Changes, Diagnosis, Evidence, Severity, Status, Thresholds, evidence::What},
+    serve::ask::{Diagnosed, Held, Material, MaterialWish, Question, Seen},
+    track::Tier,
+};
+
+pub(super) use self::schedule::REST;
+
+/// Notices that wait at most; then the engine drops them.
+const WAITING: usize = 16;
+/// A look-up of holders is good for this many times as long as it took of the CPU, if it tells about all that is
+/// urgent: where a hundred thousand descriptors are looked through, every other pass does without.
+const GOOD_FOR: u32 = 100;
+/// The same where nothing is urgent: then it costs 0.03 % of a CPU at most.
+const GOOD_ENOUGH_FOR: u32 = 3000;
+/// Above so many sockets, what a pass took of memory is given back at once.
+const MANY: usize = 10_000;
+
+/// A census has been taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Notice {
+    /// It shows no connection, and none has come and gone since the last pass.
+    pub(super) calm: bool,
+}
+
+/// Starts the thread. It ends when the way to the engine, or the one that is returned, is closed.
+pub(super) fn start(
+    thresholds: &Thresholds,
+    questions: mpsc::Sender<Question>,
+    publish: watch::Sender<Arc<Diagnosed>>,
+) -> Result<SyncSender<Notice>> {
+    let (tell, notices) = sync_channel(WAITING);
+    let diagnoser = Diagnoser {
+        diagnosis: Diagnosis::new(*thresholds),
+        max_events: thresholds.max_events,
+        questions,
+        publish,
+        collector: Collector::new(),
+        seen: Seen::default(),
+        held: Held::default(),
+    };
+    thread::Builder::new()
+        .name("diagnosis".to_owned())
+        .spawn(move || diagnoser.run(&notices))
+        .context("the diagnosis thread cannot be started")?;
+    Ok(tell)
+}
+
+struct Diagnoser {
+    diagnosis: Diagnosis,
+    max_events: usize,
+    questions: mpsc::Sender<Question>,
+    publish: watch::Sender<Arc<Diagnosed>>,
+    collector: Collector,
+    seen: Seen,
+    /// Who held what when it was last looked up.
+    held: Held,
+}
+
+/// The daemon ends.
+struct Ends;
+
+impl Diagnoser {
+    fn run(mut self, notices: &Receiver<Notice>) {
+        let mut schedule = Schedule::default();
+        while wait(&mut schedule, notices).is_ok() {
+            match self.pass() {
+                Ok(cpu_ns) => {
+                    schedule.passed(clock::monotonic_ns(), Duration::from_nanos(cpu_ns), self.has_open());
+                }
+                Err(Ends) => return,
+            }
+        }
+    }
+
+    fn has_open(&self) -> bool {
+        self.diagnosis.findings().iter().any(|finding| finding.status == Status::Open)
+    }
+
+    /// Returns the CPU time that it took, with what the engine and the look-up of holders did for it, ns.
+    fn pass(&mut self) -> Result<u64, Ends> {
+        let begun_ns = clock::thread_cpu_ns();
+        let wish = MaterialWish { gather: self.diagnosis.gather(), seen: self.seen, most: self.max_events };
+        let material = self.ask(|answer| Question::Material(Box::new(wish), answer))?;
+        let wants = self.diagnosis.wants(&material.gathered);
+        let beside = (!self.is_known(&wants.holders, &material))
+            .then(|| collect::beside_parked(&wants.holders, &material.gathered));
+        let (now_ns, mut others_ns) = (material.now_ns, material.cpu_ns);
+        self.seen = material.seen;
+        let mut evidence = self.begin(*material);
+        if let Some(beside) = beside {
+            self.held = self.ask(|answer| Question::Holders(beside, answer))?;
+            if self.held.holders.at_ns >= now_ns {
+                others_ns += self.held.cpu_ns;
+            }
+        }
+        self.add_holders(&mut evidence);
+        let known_ns = clock::thread_cpu_ns();
+        self.collector.namespaces(&wants, &mut evidence);
+        let pids = self.diagnosis.wants_processes(&evidence);
+        self.collector.processes(&pids, &mut evidence);
+        let collected_ns = clock::thread_cpu_ns();
+        say(&self.diagnosis.pass(&evidence));
+        debug!(
+            "looked at {} sockets: {} µs of CPU for them and their holders, {} µs for the rest, {} µs to judge",
+            evidence.sockets.len(),
+            (others_ns + known_ns - begun_ns) / 1000,
+            (collected_ns - known_ns) / 1000,
+            (clock::thread_cpu_ns() - collected_ns) / 1000,
+        );
+        let many = evidence.sockets.len() > MANY;
+        let cpu_ns = others_ns + clock::thread_cpu_ns().saturating_sub(begun_ns);
+        self.publish(evidence, cpu_ns);
+        if many {
+            super::memory::give_back();
+        }
+        Ok(others_ns + clock::thread_cpu_ns().saturating_sub(begun_ns))
+    }
+
+    /// Whether the last look-up tells who holds these sockets, as far as that is urgent, and is not old for what it
+    /// cost.
+    fn is_known(&self, wanted: &[u64], material: &Material) -> bool {
+        let age = Duration::from_nanos(material.now_ns.saturating_sub(self.held.holders.at_ns));
+        let cost = Duration::from_nanos(self.held.cpu_ns);
+        if wanted.is_empty() || age > cost * GOOD_ENOUGH_FOR {
+            return wanted.is_empty();
+        }
+        if age > cost * GOOD_FOR {
+            return !collect::has_urgent(&material.gathered);
+        }
+        self.held.holders.were_all_asked(&collect::urgent(&material.gathered))
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Ends> {
+        let (answer, answered) = oneshot::channel();
+        self.questions.blocking_send(question(answer)).map_err(|_| Ends)?;
+        answered.blocking_recv().map_err(|_| Ends)
+    }
+
+    /// What the engine knows, in the words of the rules. Sockets that have ended were held by whom the last look-up
+    /// found.
+    fn begin(&self, material: Material) -> Evidence {
+        let reasons = &material.reset_reasons;
+        let resets = material.resets.into_iter();
+        let resets =
+            resets.map(|(reset, about)| words::reset(reset, about, reasons, &self.held.holders)).collect();
+        let mut cannot_see = Vec::new();
+        if material.tier == Tier::D {
+            let why = "state transitions and RSTs take eBPF, which this daemon runs without";
+            cannot_see.push(words::unseen(What::Events, None, why));
+        } else if reasons.is_empty() {
+            cannot_see.push(words::unseen(
+                What::ResetReasons,
+                None,
+                "the kernel tells them since Linux 6.10",
+            ));
+        }
+        let why = "the kernel does not tell when a connection that is closed was last used";
+        cannot_see.push(words::unseen(What::IdleTimes, None, why));
+        Evidence {
+            at_ns: material.now_ns,
+            census_ns: material.census_ns.unwrap_or(0),
+            established_ns: material.established_ns.unwrap_or(0),
+            boot_offset_ns: Some(clock::boot_offset_ns()),
+            sockets: material.gathered.sockets,
+            left_out: material.gathered.left_out,
+            destinations: material.gathered.destinations,
+            resets,
+            failures: material.failures.into_iter().map(words::failure).collect(),
+            events_left_out: material.left_out,
+            cannot_see,
+            ..Evidence::default()
+        }
+    }
+
+    fn add_holders(&self, evidence: &mut Evidence) {
+        evidence.holders = Arc::clone(&self.held.holders);
+        evidence.holders_complete = self.held.hidden.is_none();
+        if let Some(why) = &self.held.hidden {
+            evidence.cannot_see.push(words::unseen(What::Holders, None, why.as_str()));
+        }
+    }
+
+    fn publish(&self, evidence: Evidence, cpu_ns: u64) {
+        let Evidence { at_ns, sockets, mut listeners, namespaces, processes, destinations, .. } = evidence;
+        let listening = sockets.into_iter().filter(|socket| socket.state == TcpState::Listen);
+        let listeners: Vec<_> = listening
+            .map(|socket| {
+                let more = listeners.remove(&socket.cookie);
+                (socket, more)
+            })
+            .collect();
+        self.publish.send_replace(Arc::new(Diagnosed {
+            at_ns: Some(at_ns),
+            cpu_ns,
+            findings: self.diagnosis.findings().to_vec(),
+            cannot_see: self.diagnosis.cannot_see().to_vec(),
+            destinations,
+            listeners,
+            namespaces,
+            processes,
+        }));
+    }
+}
+
+/// Waits until the next pass is due.
+fn wait(schedule: &mut Schedule, notices: &Receiver<Notice>) -> Result<(), Ends> {
+    loop {
+        let now_ns = clock::monotonic_ns();
+        let due_ns = schedule.due_ns();
+        if now_ns >= due_ns {
+            return Ok(());
+        }
+        match notices.recv_timeout(Duration::from_nanos(due_ns - now_ns)) {
+            Ok(notice) => schedule.census(notice),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Ends),
+        }
+    }
+}
+
+/// Tells the log what has changed.
+fn say(changes: &Changes) {
+    for finding in &changes.opened {
+        if finding.severity > Severity::Info {
+            warn!("{}: {}", finding.id, finding.verdict);
+        } else {
+            info!("{}: {}", finding.id, finding.verdict);
+        }
+    }
+    for finding in &changes.resolved {
+        info!("{}: resolved", finding.id);
+    }
+}

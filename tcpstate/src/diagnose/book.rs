@@ -1,0 +1,230 @@
+//! The book of findings: opens them, keeps them under the same id, and resolves them when the trouble has been gone
+//! for a while, so that what comes and goes at every pass does not flicker. Adds what only time tells: the trend, and
+//! when a limit will be reached.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use super::{
+    Changes,
+    candidate::{Candidate, Key},
+    finding::{Finding, Limit, MAX_SAMPLES, Resource, Severity, Status},
+    history::History,
+    say,
+    thresholds::Thresholds,
+};
+
+const NS_PER_MS: u64 = 1_000_000;
+/// Lines of evidence that a finding shows at most, and of what could not be seen.
+const MAX_LINES: usize = 12;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    entries: BTreeMap<Key, Entry>,
+    shown: Vec<Finding>,
+    refused: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    finding: Finding,
+    /// When it was last seen to be as bad as it says, monotonic ns.
+    as_bad_ns: u64,
+    is_of_events: bool,
+}
+
+impl Book {
+    /// Takes in what a pass has found.
+    pub(super) fn update(
+        &mut self,
+        candidates: Vec<Candidate>,
+        history: &History,
+        at_ns: u64,
+        thresholds: &Thresholds,
+    ) -> Changes {
+        let mut changes = Changes::default();
+        for candidate in candidates {
+            let Some(severity) = candidate.severity else { continue };
+            let (key, is_of_events) = (candidate.key, candidate.is_of_events);
+            let mut finding = write(candidate, severity, history, at_ns, thresholds);
+            if !self.entries.contains_key(&key) && !self.make_room(thresholds.max_findings) {
+                self.refused += 1;
+                continue;
+            }
+            if let Some(entry) = self.entries.get_mut(&key) {
+                let before = &entry.finding;
+                let reopened = before.status == Status::Resolved;
+                if !reopened {
+                    finding.opened_at = before.opened_at;
+                    finding.since = finding.since.min(before.since);
+                    let lasts = at_ns.saturating_sub(entry.as_bad_ns) < thresholds.resolve_ms * NS_PER_MS;
+                    if finding.severity >= before.severity {
+                        entry.as_bad_ns = at_ns;
+                    } else if lasts {
+                        finding.severity = before.severity;
+                    }
+                }
+                entry.finding = finding;
+                if reopened {
+                    entry.as_bad_ns = at_ns;
+                    changes.opened.push(entry.finding.clone());
+                }
+            } else {
+                changes.opened.push(finding.clone());
+                self.entries.insert(key, Entry { finding, as_bad_ns: at_ns, is_of_events });
+            }
+        }
+        self.resolve(&mut changes, at_ns, thresholds);
+        self.show();
+        changes
+    }
+
+    /// Returns whether there is room for one more: what has been resolved for longest goes first.
+    fn make_room(&mut self, max: usize) -> bool {
+        if self.entries.len() < max {
+            return true;
+        }
+        let resolved = self.entries.iter().filter(|(_, entry)| entry.finding.status == Status::Resolved);
+        let oldest = resolved.min_by_key(|(_, entry)| entry.finding.resolved_at).map(|(key, _)| *key);
+        oldest.is_some_and(|key| self.entries.remove(&key).is_some())
+    }
+
+    fn resolve(&mut self, changes: &mut Changes, at_ns: u64, thresholds: &Thresholds) {
+        for entry in self.entries.values_mut() {
+            let after_ms =
+                if entry.is_of_events { thresholds.resolve_events_ms } else { thresholds.resolve_ms };
+            let gone_ns = at_ns.saturating_sub(entry.finding.updated_at);
+            if entry.finding.status == Status::Open && gone_ns > 0 && gone_ns >= after_ms * NS_PER_MS {
+                entry.finding.status = Status::Resolved;
+                entry.finding.resolved_at = Some(at_ns);
+                changes.resolved.push(entry.finding.clone());
+            }
+        }
+        self.entries.retain(|_, entry| {
+            let resolved_ns = entry.finding.resolved_at;
+            resolved_ns.is_none_or(|ns| at_ns.saturating_sub(ns) < thresholds.forget_ms * NS_PER_MS)
+        });
+    }
+
+    fn show(&mut self) {
+        self.shown = self.entries.values().map(|entry| entry.finding.clone()).collect();
+        self.shown.sort_by_key(|finding| {
+            let open = finding.status == Status::Open;
+            (Reverse((open, finding.severity, finding.count)), finding.since)
+        });
+    }
+
+    /// See [`super::Diagnosis::findings`].
+    pub(super) fn findings(&self) -> &[Finding] {
+        &self.shown
+    }
+
+    /// Findings for which there was no room, so far.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+/// Makes a finding of a candidate.
+fn write(
+    mut candidate: Candidate,
+    mut severity: Severity,
+    history: &History,
+    at_ns: u64,
+    thresholds: &Thresholds,
+) -> Finding {
+    let class = candidate.key.class;
+    let series = history.series(&candidate.key);
+    let trend = series.and_then(|series| series.per_minute(at_ns, candidate.count, thresholds));
+    let rising = trend.filter(|trend| *trend > 0.0);
+    let limit = candidate.limit.map(|(of, used, max)| {
+        let reached_in_seconds = rising.and_then(|per_minute| until(max.saturating_sub(used), per_minute));
+        Limit { of, used, max, reached_in_seconds }
+    });
+    if let Some(limit) = &limit
+        && severity >= Severity::Warning
+        // It is what uses the limit up, not a bystander.
+        && candidate.count.saturating_mul(10) >= limit.used
+    {
+        let nearly = say::percent(limit.used, limit.max) >= thresholds.limit_percent;
+        if nearly || limit.reached_in_seconds.is_some_and(|seconds| seconds <= thresholds.deadline_s) {
+            severity = Severity::Critical;
+        }
+    }
+    if class.benign() {
+        severity = Severity::Info;
+    }
+    let mut verdict = std::mem::take(&mut candidate.verdict);
+    if candidate.tells_trend
+        && let Some(per_minute) = rising
+    {
+        verdict.extend(["; +", &say::rate(per_minute), "/min"]);
+    }
+    if let Some(limit) = &limit {
+        verdict.push_str(&deadline(limit, thresholds));
+    }
+    verdict.push('.');
+    let mut first = verdict.chars();
+    if let Some(letter) = first.next().filter(char::is_ascii_lowercase)
+        && !candidate.subject.comm.as_ref().is_some_and(|comm| verdict.starts_with(comm.as_str()))
+    {
+        verdict = format!("{}{}", letter.to_ascii_uppercase(), first.as_str());
+    }
+    candidate.evidence.truncate(MAX_LINES);
+    candidate.cannot_see.truncate(MAX_LINES);
+    candidate.sockets.truncate(MAX_SAMPLES);
+    Finding {
+        id: candidate.key.id(),
+        class,
+        severity,
+        benign: class.benign(),
+        status: Status::Open,
+        subject: candidate.subject,
+        since: candidate.since_ns.min(at_ns),
+        opened_at: at_ns,
+        updated_at: at_ns,
+        resolved_at: None,
+        count: candidate.count,
+        trend_per_minute: trend,
+        limit,
+        verdict,
+        remedy: candidate.remedy,
+        evidence: candidate.evidence,
+        cannot_see: candidate.cannot_see,
+        sockets: candidate.sockets,
+        explanation: format!("/api/v1/explain/{}", class.name()),
+    }
+}
+
+/// Seconds until so many more have come.
+fn until(left: u64, per_minute: f64) -> Option<u64> {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive, and nobody counts seconds beyond 2^52"
+    )]
+    let seconds = (left as f64 * 60.0 / per_minute) as u64;
+    // Beyond a year it is no deadline.
+    (seconds < 365 * 86_400).then_some(seconds)
+}
+
+/// How the sentence tells a limit that is near, or that comes nearer.
+fn deadline(limit: &Limit, thresholds: &Thresholds) -> String {
+    let full = say::percent(limit.used, limit.max) >= thresholds.limit_percent;
+    match (limit.of, limit.reached_in_seconds) {
+        (Resource::FileDescriptors, _) if limit.used >= limit.max => {
+            format!("; its fd limit of {} is reached", say::digits(limit.max))
+        }
+        (Resource::FileDescriptors, Some(seconds)) => {
+            format!("; its fd limit is reached in {}", say::duration(seconds.saturating_mul(1_000)))
+        }
+        (Resource::FileDescriptors, None) if full => {
+            format!("; it has {} of {} descriptors open", say::digits(limit.used), say::digits(limit.max))
+        }
+        (Resource::EphemeralPorts, Some(seconds)) if limit.used < limit.max => {
+            format!("; none is left in {}", say::duration(seconds.saturating_mul(1_000)))
+        }
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,220 @@
+//! Chooses what a pass looks at while somebody walks through the table of all sockets, of which there may be half a
+//! million: keeps those that park or are remarkable, takes turns with the others, and counts local ports in use.
+
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet, hash_map::Entry},
+    net::{IpAddr, SocketAddr},
+};
+
+use tcpstate_common::{TcpState, state::STATE_SLOTS};
+
+use super::{evidence::Destination, thresholds::Thresholds};
+use crate::track::{Process, Socket, Timer};
+
+/// Destinations that are counted at a time. When there are more, those with a single socket make room.
+const MAX_DESTINATIONS: usize = 1 << 16;
+/// Destinations that are handed on.
+const TOP_DESTINATIONS: usize = 64;
+
+/// What was chosen.
+#[derive(Clone, Debug, Default)]
+pub struct Gathered {
+    /// See [`super::Evidence::sockets`].
+    pub sockets: Vec<Socket>,
+    /// See [`super::Evidence::left_out`].
+    pub left_out: u64,
+    /// See [`super::Evidence::destinations`].
+    pub destinations: Vec<Destination>,
+    /// `ESTABLISHED` sockets, all of them.
+    pub established: u64,
+    /// Destinations that were counted, those with a single socket among them.
+    pub(super) counted: usize,
+}
+
+/// Chooses. Made by [`super::Diagnosis::gather`] for every pass.
+#[derive(Clone, Debug)]
+pub struct Gather {
+    limits: Limits,
+    /// Ports on which something listened at the last pass, with their namespaces: connections to them use up no
+    /// ports of this host.
+    listening: HashSet<(u32, u16)>,
+    /// Sockets that are looked at again, whatever they look like.
+    watched: HashSet<u64>,
+    turn: Turn,
+    unremarkable: usize,
+    gathered: Gathered,
+    towards: HashMap<(u32, IpAddr, SocketAddr), Towards>,
+    /// There was no room for all destinations, and making room did not help.
+    crowded: bool,
+}
+
+/// How much there was at the last pass, so that room is made once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Expected {
+    pub(super) sockets: usize,
+    pub(super) destinations: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    sockets: usize,
+    established: usize,
+    destination: u64,
+}
+
+/// Which unremarkable sockets have their turn: those whose cookie, hashed, leaves this rest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Turn {
+    pub(super) of: u64,
+    pub(super) rest: u64,
+}
+
+impl Turn {
+    fn has(self, cookie: u64) -> bool {
+        // Cookies are given out in rows to the CPUs; the high bits of the product are well mixed.
+        (cookie.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % self.of.max(1) == self.rest
+    }
+}
+
+/// The sockets to one destination. Nearly all destinations have one socket.
+#[derive(Clone, Debug)]
+enum Towards {
+    One { cookie: u64, state: TcpState, actor: Option<Process> },
+    Many(Box<Many>),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Many {
+    by_state: [u64; STATE_SLOTS],
+    actors: Vec<(Process, u64)>,
+    cookies: Vec<u64>,
+}
+
+impl Many {
+    fn add(&mut self, cookie: u64, state: TcpState, actor: Option<Process>) {
+        self.by_state[state.index()] += 1;
+        if self.cookies.len() < Destination::MAX_COOKIES {
+            self.cookies.push(cookie);
+        }
+        let Some(actor) = actor else { return };
+        if let Some((_, count)) = self.actors.iter_mut().find(|(process, _)| *process == actor) {
+            *count += 1;
+        } else if self.actors.len() < Destination::MAX_ACTORS {
+            self.actors.push((actor, 1));
+        }
+    }
+}
+
+impl Gather {
+    pub(super) fn new(
+        thresholds: &Thresholds,
+        listening: HashSet<(u32, u16)>,
+        watched: HashSet<u64>,
+        turn: Turn,
+        expected: Expected,
+    ) -> Self {
+        Self {
+            limits: Limits {
+                sockets: thresholds.max_sockets,
+                established: thresholds.max_established,
+                destination: thresholds.min_destination,
+            },
+            listening,
+            watched,
+            turn,
+            unremarkable: 0,
+            gathered: Gathered { sockets: Vec::with_capacity(expected.sockets), ..Gathered::default() },
+            towards: HashMap::with_capacity(expected.destinations),
+            crowded: false,
+        }
+    }
+
+    /// Looks at one socket.
+    pub fn see(&mut self, socket: &Socket) {
+        let state = socket.state;
+        self.gathered.established += u64::from(state == TcpState::Established);
+        if self.is_chosen(socket) {
+            if self.gathered.sockets.len() < self.limits.sockets {
+                self.gathered.sockets.push(socket.clone());
+            } else {
+                self.gathered.left_out += 1;
+            }
+        }
+        let uses_a_port = !matches!(state, TcpState::Listen | TcpState::SynRecv | TcpState::NewSynRecv);
+        if uses_a_port && !self.listening.contains(&(socket.netns, socket.tuple.local.port())) {
+            self.count(socket);
+        }
+    }
+
+    fn is_chosen(&mut self, socket: &Socket) -> bool {
+        match socket.state {
+            TcpState::TimeWait | TcpState::Close => false,
+            TcpState::Established => {
+                if is_remarkable(socket) || self.watched.contains(&socket.cookie) {
+                    return true;
+                }
+                let chosen = self.unremarkable < self.limits.established && self.turn.has(socket.cookie);
+                self.unremarkable += usize::from(chosen);
+                chosen
+            }
+            _ => true,
+        }
+    }
+
+    fn count(&mut self, socket: &Socket) {
+        if self.towards.len() >= MAX_DESTINATIONS && !self.crowded {
+            self.towards.retain(|_, towards| matches!(towards, Towards::Many(_)));
+            self.crowded = self.towards.len() > MAX_DESTINATIONS / 2;
+        }
+        let full = self.towards.len() >= MAX_DESTINATIONS;
+        let Socket { cookie, state, actor, .. } = *socket;
+        let place = self.towards.entry((socket.netns, socket.tuple.local.ip(), socket.tuple.remote));
+        match place {
+            Entry::Vacant(_) if full => {}
+            Entry::Vacant(place) => {
+                place.insert(Towards::One { cookie, state, actor });
+            }
+            Entry::Occupied(mut place) => match place.get_mut() {
+                Towards::Many(many) => many.add(cookie, state, actor),
+                Towards::One { cookie: first, state: in_state, actor: by } => {
+                    let mut many = Box::new(Many::default());
+                    many.add(*first, *in_state, *by);
+                    many.add(cookie, state, actor);
+                    place.insert(Towards::Many(many));
+                }
+            },
+        }
+    }
+
+    /// Everything has been looked at.
+    #[must_use]
+    pub fn finish(self) -> Gathered {
+        let mut gathered = self.gathered;
+        gathered.counted = self.towards.len();
+        for ((netns, local, remote), towards) in self.towards {
+            let Towards::Many(many) = towards else { continue };
+            let Many { by_state, mut actors, cookies } = *many;
+            actors.sort_by_key(|(process, count)| (Reverse(*count), process.pid));
+            let destination = Destination { netns, local, remote, by_state, actors, cookies };
+            // Accepted connections are no destinations, and have none in common: each has its client's own port.
+            if destination.used() >= self.limits.destination && remote.port() != 0 {
+                gathered.destinations.push(destination);
+            }
+        }
+        gathered
+            .destinations
+            .sort_by_key(|destination| (Reverse(destination.used()), destination.netns, destination.remote));
+        gathered.destinations.truncate(TOP_DESTINATIONS);
+        gathered
+    }
+}
+
+/// Whether an `ESTABLISHED` socket has something about it that a rule asks for.
+fn is_remarkable(socket: &Socket) -> bool {
+    socket.inode == 0
+        || socket.rqueue > 0
+        || socket.retransmits > 0
+        || socket.timer == Timer::Persist
+        || socket.tuple.local == socket.tuple.remote
+}

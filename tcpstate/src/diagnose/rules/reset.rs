@@ -1,0 +1,673 @@
+//! Events: RSTs by their reason (`enum sk_rst_reason` in `include/net/rstreason.h`), connects that failed, and counters
+//! that rose. They leave no socket behind that could be looked at later, so they are counted over a while, by whom
+//! they are about.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    net::{IpAddr, SocketAddr},
+};
+
+use tcpstate_common::TcpState;
+
+use crate::{
+    diagnose::{
+        candidate::{Candidate, Key},
+        class::Class,
+        evidence::{ConnectFailure, Reason, ResetSeen, What},
+        finding::{AgeIs, MAX_SAMPLES, Sample, Severity, Subject},
+        say,
+        view::View,
+    },
+    track::{Direction, Process, Tuple},
+};
+
+const NS_PER_MS: u64 = 1_000_000;
+/// Groups of events that are remembered.
+const MAX_GROUPS: usize = 4_096;
+/// Passes of which a group remembers how many events there were.
+const MAX_PASSES: usize = 64;
+/// Idle times that are remembered of one server.
+const MAX_IDLE_TIMES: usize = 256;
+/// A connection that was closed sooner after its last data was not idle, ms.
+const IDLE_MS: u64 = 100;
+const EADDRNOTAVAIL: u32 = 99;
+const ETIMEDOUT: u32 = 110;
+const ECONNREFUSED: u32 = 111;
+const EHOSTUNREACH: u32 = 113;
+
+/// Events of one kind about one process or place.
+#[derive(Clone, Debug, Default)]
+struct Group {
+    /// When, and how many.
+    passes: VecDeque<(u64, u64)>,
+    first_ns: u64,
+    last_ns: u64,
+    process: Option<Process>,
+    netns: u32,
+    /// The largest number of unread bytes, if it was seen.
+    unread: Option<u64>,
+    /// Events whose connection is known to have carried data, and those of which that is not known.
+    with_data: u64,
+    unknown: u64,
+    /// The longest time between a close and a request that came too late, ns.
+    after_close_ns: Option<u64>,
+    /// The shortest silence before the RST, ms.
+    idle_ms: Option<u64>,
+    /// The number of a connect's error.
+    errno: u32,
+    /// It was seen at both ends.
+    at_both_ends: bool,
+    samples: VecDeque<(u64, Option<u64>, Tuple, Option<TcpState>)>,
+}
+
+/// Idle times of the connections that a server closed.
+#[derive(Clone, Debug, Default)]
+struct Idle {
+    times_ms: VecDeque<u64>,
+    closes: VecDeque<(u64, u64)>,
+}
+
+/// All events of the last while.
+#[derive(Debug, Default)]
+pub(in crate::diagnose) struct Events {
+    groups: HashMap<Key, Group>,
+    idle: HashMap<(u32, u16), Idle>,
+}
+
+impl Events {
+    /// Takes in the events of a pass, and forgets what is too old.
+    pub(in crate::diagnose) fn observe(&mut self, view: &View<'_>) {
+        let window_ns = view.thresholds.event_window_ms * NS_PER_MS;
+        let from_ns = view.evidence.at_ns.saturating_sub(window_ns);
+        self.observe_closes(view, from_ns);
+        let vanished: HashSet<_> = view
+            .evidence
+            .resets
+            .iter()
+            .filter(|seen| seen.reason == Some(Reason::NoSocket) && seen.answered_syn != Some(true))
+            .map(|seen| ends(&seen.reset.tuple))
+            .collect();
+        for seen in &view.evidence.resets {
+            if let Some((key, process)) = sort(view, &vanished, seen) {
+                self.add_reset(view, key, process, seen, &vanished);
+            }
+        }
+        for failure in &view.evidence.failures {
+            if let Some(key) = sort_failure(view, failure) {
+                self.add_failure(key, failure);
+            }
+        }
+        for (netns, namespace) in &view.evidence.namespaces {
+            let overflows = namespace.delta.and_then(|delta| delta.time_wait_overflow).unwrap_or(0);
+            if overflows > 0 {
+                let class = Class::TimeWaitOverflow;
+                let key = Key { class, netns: *netns, pid: 0, start_boottime_ns: 0, place: None };
+                if let Some(group) = self.group(key, view.evidence.at_ns) {
+                    group.netns = *netns;
+                    group.count(view.evidence.at_ns, overflows);
+                }
+            }
+        }
+        self.groups.retain(|_, group| {
+            group.passes.retain(|(at_ns, _)| *at_ns >= from_ns);
+            !group.passes.is_empty()
+        });
+    }
+
+    fn observe_closes(&mut self, view: &View<'_>, from_ns: u64) {
+        for close in &view.evidence.closes {
+            if close.idle_ms < IDLE_MS || view.listener_at(close.netns, close.tuple.local).is_none() {
+                continue;
+            }
+            self.add_idle((close.netns, close.tuple.local.port()), close.at_ns, close.idle_ms);
+        }
+        // Where closes cannot be seen, the RSTs themselves may tell how long it had been quiet.
+        for seen in view.evidence.resets.iter().filter(|_| view.evidence.closes.is_empty()) {
+            let late = matches!(seen.reason, Some(Reason::TimeWaitSocket | Reason::AbortOnData));
+            if let Some(idle_ms) = seen.idle_ms.filter(|ms| late && *ms >= IDLE_MS) {
+                self.add_idle((seen.reset.netns, seen.reset.tuple.local.port()), seen.reset.at_ns, idle_ms);
+            }
+        }
+        self.idle.retain(|_, idle| {
+            idle.closes.retain(|(at_ns, _)| *at_ns >= from_ns);
+            !idle.closes.is_empty()
+        });
+    }
+
+    fn add_idle(&mut self, server: (u32, u16), at_ns: u64, idle_ms: u64) {
+        if self.idle.len() >= MAX_GROUPS && !self.idle.contains_key(&server) {
+            return;
+        }
+        let idle = self.idle.entry(server).or_default();
+        if idle.times_ms.len() >= MAX_IDLE_TIMES {
+            idle.times_ms.pop_front();
+        }
+        idle.times_ms.push_back(idle_ms);
+        count(&mut idle.closes, at_ns, 1);
+    }
+
+    fn group(&mut self, key: Key, at_ns: u64) -> Option<&mut Group> {
+        if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&key) {
+            return None;
+        }
+        Some(self.groups.entry(key).or_insert_with(|| Group { first_ns: at_ns, ..Group::default() }))
+    }
+
+    fn add_reset(
+        &mut self,
+        view: &View<'_>,
+        key: Key,
+        process: Option<Process>,
+        seen: &ResetSeen,
+        vanished: &HashSet<(SocketAddr, SocketAddr)>,
+    ) {
+        let reset = &seen.reset;
+        let idle_ms = seen.idle_ms.or_else(|| {
+            let same = |close: &&crate::diagnose::evidence::IdleClose| {
+                close.netns == reset.netns && close.tuple == reset.tuple
+            };
+            view.evidence.closes.iter().find(same).map(|close| close.idle_ms)
+        });
+        let Some(group) = self.group(key, reset.at_ns) else { return };
+        group.netns = reset.netns;
+        group.process = process.or(group.process);
+        group.count(reset.at_ns, 1);
+        group.unread = group.unread.max(seen.unread_bytes);
+        match seen.bytes_moved {
+            Some(_) => group.with_data += 1,
+            None => group.unknown += 1,
+        }
+        group.after_close_ns = group.after_close_ns.max(seen.after_close_ns);
+        group.idle_ms = match (group.idle_ms, idle_ms) {
+            (Some(before), Some(now)) => Some(before.min(now)),
+            (before, now) => before.or(now),
+        };
+        let (local, remote) = ends(&reset.tuple);
+        group.at_both_ends |= vanished.contains(&(remote, local));
+        group.sample(reset.at_ns, reset.cookie, reset.tuple, reset.state);
+    }
+
+    fn add_failure(&mut self, key: Key, failure: &ConnectFailure) {
+        let Some(group) = self.group(key, failure.at_ns) else { return };
+        group.netns = failure.netns;
+        group.process = failure.process.or(group.process);
+        group.errno = failure.errno;
+        group.count(failure.at_ns, 1);
+        group.sample(failure.at_ns, None, failure.tuple, Some(TcpState::SynSent));
+    }
+
+    /// The processes that the events are about.
+    pub(in crate::diagnose) fn pids(&self) -> impl Iterator<Item = u32> {
+        self.groups.values().filter_map(|group| group.process).map(|process| process.pid)
+    }
+
+    /// How much is remembered.
+    #[cfg(test)]
+    pub(in crate::diagnose) fn size(&self) -> usize {
+        self.groups.len() + self.idle.len()
+    }
+}
+
+impl Group {
+    fn count(&mut self, at_ns: u64, more: u64) {
+        self.last_ns = self.last_ns.max(at_ns);
+        self.first_ns = self.first_ns.min(at_ns);
+        count(&mut self.passes, at_ns, more);
+    }
+
+    fn sample(&mut self, at_ns: u64, cookie: Option<u64>, tuple: Tuple, state: Option<TcpState>) {
+        if self.samples.len() >= MAX_SAMPLES {
+            self.samples.pop_front();
+        }
+        self.samples.push_back((at_ns, cookie, tuple, state));
+    }
+
+    fn total(&self) -> u64 {
+        self.passes.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
+    }
+
+    fn lasted_ms(&self) -> u64 {
+        self.last_ns.saturating_sub(self.first_ns) / NS_PER_MS
+    }
+}
+
+/// Adds to a list of counts, of which there are at most [`MAX_PASSES`]: what comes together is counted together.
+fn count(list: &mut VecDeque<(u64, u64)>, at_ns: u64, more: u64) {
+    match list.back_mut() {
+        Some((last_ns, count)) if at_ns.saturating_sub(*last_ns) < 1_000 * NS_PER_MS => {
+            *count = count.saturating_add(more);
+        }
+        _ => {
+            if list.len() >= MAX_PASSES {
+                list.pop_front();
+            }
+            list.push_back((at_ns, more));
+        }
+    }
+}
+
+fn ends(tuple: &Tuple) -> (SocketAddr, SocketAddr) {
+    let plain = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+    (plain(tuple.local), plain(tuple.remote))
+}
+
+/// Which trouble a RST belongs to, and who is at fault as far as that is recorded.
+fn sort(
+    view: &View<'_>,
+    vanished: &HashSet<(SocketAddr, SocketAddr)>,
+    seen: &ResetSeen,
+) -> Option<(Key, Option<Process>)> {
+    let reset = &seen.reset;
+    let held = || {
+        let holder = reset.cookie.and_then(|cookie| view.history.holder(cookie))?;
+        Some(Process { pid: holder.pid, comm: holder.comm })
+    };
+    let owner = reset.process.or(seen.owner);
+    let key = |class, process: Option<Process>, place| {
+        let pid = process.map_or(0, |process| process.pid);
+        Some((Key { class, netns: reset.netns, pid, start_boottime_ns: 0, place }, process))
+    };
+    let listening = view.listener_at(reset.netns, reset.tuple.local);
+    let peer = SocketAddr::new(reset.tuple.remote.ip(), 0);
+    if reset.direction == Direction::Received {
+        if reset.state != Some(TcpState::Established) {
+            return None;
+        }
+        let (local, remote) = ends(&reset.tuple);
+        let forgotten = vanished.contains(&(remote, local));
+        let silent = seen.idle_ms.is_some_and(|ms| ms >= view.thresholds.silent_ms);
+        let place = if listening.is_some() { peer } else { reset.tuple.remote };
+        return if forgotten || silent {
+            key(Class::PeerLostState, owner.or_else(held), Some(place))
+        } else {
+            None
+        };
+    }
+    match seen.reason? {
+        Reason::AbortOnClose => key(Class::RstUnreadData, Some(reset.process?), None),
+        Reason::TcpState if reset.state == Some(TcpState::Close) => {
+            if let Some(process) = reset.process {
+                let counted =
+                    view.namespace(reset.netns).and_then(|namespace| namespace.delta?.abort_on_data);
+                let nothing_moved = seen.bytes_moved == Some(0);
+                // connect(AF_UNSPEC) ends a connection in the same way, and is not counted.
+                if counted == Some(0) || nothing_moved {
+                    None
+                } else {
+                    key(Class::RstLingerZero, Some(process), None)
+                }
+            } else {
+                let listening = listening?;
+                let holder = super::accept::main_holder(listening);
+                let process = holder.map(|holder| Process { pid: holder.pid, comm: holder.comm });
+                key(Class::RstListenerClosed, process, Some(listening.socket.tuple.local))
+            }
+        }
+        Reason::TimeWaitSocket | Reason::AbortOnData => {
+            let listening = listening?;
+            if seen.idle_ms.is_some_and(|ms| ms < IDLE_MS) {
+                return None;
+            }
+            key(Class::KeepaliveRace, owner, Some(listening.socket.tuple.local))
+        }
+        Reason::KeepaliveTimeout => key(Class::KeepaliveTimeout, owner.or_else(held), Some(peer)),
+        _ => None,
+    }
+}
+
+fn sort_failure(view: &View<'_>, failure: &ConnectFailure) -> Option<Key> {
+    let class = match failure.errno {
+        ECONNREFUSED if !is_fallback(view, failure) => Class::ConnectionRefused,
+        EHOSTUNREACH | ETIMEDOUT => Class::SynBlackhole,
+        EADDRNOTAVAIL => Class::PortExhaustion,
+        _ => return None,
+    };
+    let pid = failure.process.map_or(0, |process| process.pid);
+    Some(Key { class, netns: failure.netns, pid, start_boottime_ns: 0, place: Some(failure.tuple.remote) })
+}
+
+/// "localhost" is tried as `::1` first; where the server listens on 127.0.0.1 alone that is refused, and does no harm.
+/// The same the other way round.
+fn is_fallback(view: &View<'_>, failure: &ConnectFailure) -> bool {
+    let remote = failure.tuple.remote;
+    let other: IpAddr = match remote.ip() {
+        IpAddr::V6(ip) if ip.is_loopback() => [127, 0, 0, 1].into(),
+        IpAddr::V4(ip) if ip.is_loopback() => std::net::Ipv6Addr::LOCALHOST.into(),
+        _ => return false,
+    };
+    view.listener_at(failure.netns, SocketAddr::new(other, remote.port()))
+        .is_some_and(|listening| listening.seen_ns == view.evidence.at_ns)
+}
+
+/// Judges what has gathered.
+pub(in crate::diagnose) fn judge(view: &View<'_>, events: &Events) -> Vec<Candidate> {
+    let mut places = HashMap::<(Class, u32), HashSet<SocketAddr>>::new();
+    for key in events.groups.keys() {
+        places.entry((key.class, key.pid)).or_default().extend(key.place);
+    }
+    let mut candidates = Vec::new();
+    for (key, group) in &events.groups {
+        let tried = places.get(&(key.class, key.pid)).map_or(0, HashSet::len);
+        let scans = matches!(key.class, Class::ConnectionRefused | Class::SynBlackhole)
+            && tried > view.thresholds.scanned;
+        if !scans {
+            candidates.extend(judge_group(view, events, *key, group));
+        }
+    }
+    candidates.sort_by_key(|candidate| candidate.key);
+    candidates
+}
+
+fn judge_group(view: &View<'_>, events: &Events, key: Key, group: &Group) -> Option<Candidate> {
+    let mut candidate = Candidate {
+        key,
+        severity: None,
+        subject: Subject { netns: (key.netns != 0).then_some(key.netns), ..Subject::default() },
+        since_ns: group.first_ns,
+        count: group.total(),
+        limit: None,
+        verdict: String::new(),
+        remedy: String::new(),
+        evidence: Vec::new(),
+        cannot_see: Vec::new(),
+        sockets: group.samples.iter().map(|sample| told(view, *sample)).collect(),
+        cookies: Vec::new(),
+        is_of_events: true,
+        tells_trend: false,
+    };
+    let who = blame(view, &mut candidate, group);
+    let many = candidate.count >= view.thresholds.many_events;
+    candidate.severity = Some(if many { Severity::Warning } else { Severity::Info });
+    match key.class {
+        Class::RstUnreadData => unread_data(view, &mut candidate, group, &who)?,
+        Class::RstLingerZero => linger_zero(&mut candidate, group, &who),
+        Class::RstListenerClosed => listener_closed(view, &mut candidate, &who),
+        Class::KeepaliveRace => keepalive_race(view, events, &mut candidate, group, &who),
+        Class::PeerLostState => peer_lost(view, &mut candidate, group, &who),
+        Class::KeepaliveTimeout => keepalive_timeout(view, &mut candidate, &who),
+        Class::ConnectionRefused => refused(view, &mut candidate, group, &who),
+        Class::SynBlackhole => unreachable(view, &mut candidate, group, &who),
+        Class::PortExhaustion => no_port(view, &mut candidate, &who),
+        Class::TimeWaitOverflow => time_wait_overflow(view, &mut candidate),
+        _ => return None,
+    }
+    candidate.evidence.push(format!(
+        "{} within {}, the last one {} ago",
+        say::digits(candidate.count),
+        say::duration(group.lasted_ms().max(1_000)),
+        say::duration(view.evidence.at_ns.saturating_sub(group.last_ns) / NS_PER_MS)
+    ));
+    Some(candidate)
+}
+
+fn told(
+    view: &View<'_>,
+    (at_ns, cookie, tuple, state): (u64, Option<u64>, Tuple, Option<TcpState>),
+) -> Sample {
+    Sample {
+        cookie: cookie.map_or_else(String::new, |cookie| cookie.to_string()),
+        local: say::address(tuple.local),
+        remote: say::address(tuple.remote),
+        state: state.map_or_else(String::new, |state| state.name().to_owned()),
+        age_ms: view.evidence.at_ns.saturating_sub(at_ns) / NS_PER_MS,
+        age_is: AgeIs::Exact,
+        rqueue: 0,
+        wqueue: 0,
+        pid: None,
+        fd: None,
+    }
+}
+
+fn blame(view: &View<'_>, candidate: &mut Candidate, group: &Group) -> String {
+    if let Some(process) = &group.process {
+        candidate.subject = view.subject_of(process, group.netns);
+        candidate.cannot_see.extend(view.unseen_of(process.pid));
+        return view.who_acted(process);
+    }
+    if candidate.key.class != Class::TimeWaitOverflow {
+        candidate.cannot_see.push("which process it was: no process was recorded with it".to_owned());
+    }
+    "An unknown process".to_owned()
+}
+
+/// `close()` with data in the receive queue sends RST instead of FIN (`__tcp_close`; RFC 2525 section 2.17). So
+/// does the end of a process that is killed, which is nobody's fault: without the process there is no verdict.
+fn unread_data(view: &View<'_>, candidate: &mut Candidate, group: &Group, who: &str) -> Option<()> {
+    let process = group.process?;
+    match view.evidence.processes.get(&process.pid) {
+        None => {
+            candidate.severity = Some(Severity::Info);
+            candidate
+                .cannot_see
+                .push(format!("whether process {} has ended, which would look the same", process.pid));
+        }
+        Some(facts) => {
+            let offset_ns = view.evidence.boot_offset_ns.unwrap_or(0);
+            let started_ns = facts.start_boottime_ns.map_or(0, |start| start.saturating_sub(offset_ns));
+            if facts.exited || started_ns > group.last_ns {
+                return None;
+            }
+        }
+    }
+    let unread = group
+        .unread
+        .map_or_else(|| "unread data".to_owned(), |bytes| format!("up to {} unread", say::bytes(bytes)));
+    candidate.verdict = format!(
+        "{who} closed {} with {unread}, so that the peer got a RST and may have lost the answer",
+        say::count(candidate.count, "connection")
+    );
+    "Read until EOF before close(), or shutdown(SHUT_WR) first and drain what still comes in."
+        .clone_into(&mut candidate.remedy);
+    candidate
+        .evidence
+        .push("the kernel's reason is TCP_ABORT_ON_CLOSE, and the process goes on running".to_owned());
+    Some(())
+}
+
+/// `SO_LINGER` with 0: `tcp_disconnect` instead of a FIN, counted as `TCPAbortOnData`.
+fn linger_zero(candidate: &mut Candidate, group: &Group, who: &str) {
+    if group.with_data == 0 {
+        candidate.severity = Some(Severity::Info);
+        candidate.cannot_see.push(
+            "whether these connections carried data: a check of a load balancer carries none".to_owned(),
+        );
+    }
+    candidate.verdict = format!(
+        "{who} closed {} abortively: the peer got a RST, and what was on its way is lost",
+        say::count(candidate.count, "connection")
+    );
+    "Remove SO_LINGER with timeout 0 from the socket options, and close normally."
+        .clone_into(&mut candidate.remedy);
+    candidate.evidence.push(
+        "the kernel's reason is TCP_STATE, in the process that closed; TCPAbortOnData has risen".to_owned(),
+    );
+}
+
+/// `inet_csk_listen_stop`: the children that nobody accepted are reset, without their owner's lock.
+fn listener_closed(view: &View<'_>, candidate: &mut Candidate, who: &str) {
+    let place = candidate.key.place.map_or_else(String::new, say::listener);
+    candidate.subject.listener = candidate.key.place.map(say::address);
+    let several = candidate.count >= view.thresholds.several;
+    candidate.severity = Some(if several { Severity::Warning } else { Severity::Info });
+    candidate.verdict = format!(
+        "{} that nobody had accepted {} reset when the listener {place} of {who} was closed",
+        say::count(candidate.count, "connection"),
+        if candidate.count == 1 { "was" } else { "were" }
+    );
+    "Accept what is in the queue before closing the listener, or hand the listener over (SO_REUSEPORT, socket activation)."
+        .clone_into(&mut candidate.remedy);
+    candidate.evidence.push("the kernel's reason is TCP_STATE, and no process held these sockets".to_owned());
+}
+
+/// Data for a connection that the server has closed just before (`tcp_timewait_state_process`,
+/// `tcp_rcv_state_process`): the client could not know (RFC 9112 section 9.5).
+fn keepalive_race(view: &View<'_>, events: &Events, candidate: &mut Candidate, group: &Group, who: &str) {
+    let place = candidate.key.place;
+    candidate.subject.listener = place.map(say::address);
+    let idle = place.and_then(|place| events.idle.get(&(candidate.key.netns, place.port())));
+    let constant = idle.and_then(|idle| constant(idle, view.thresholds.idle_spread_percent));
+    let requests = say::count(candidate.count, "request");
+    let within = group.after_close_ns.map(|ns| format!(" within {} ms of", (ns / NS_PER_MS).max(1)));
+    let within = within.as_deref().unwrap_or(" after");
+    candidate.verdict = if let (Some(after_ms), Some(idle)) = (constant, idle) {
+        let closes: u64 = idle.closes.iter().map(|(_, count)| count).sum();
+        let after = tenths(after_ms);
+        candidate.evidence.push(format!(
+            "idle times of {}: nine in ten within {}% of {after}",
+            say::count(closes, "close"),
+            view.thresholds.idle_spread_percent
+        ));
+        if candidate.count >= view.thresholds.several {
+            candidate.severity = Some(Severity::Warning);
+        }
+        format!(
+            "{who} closes idle connections after {after}; {requests} arrived{within} that and got a RST, in {}",
+            say::count(closes, "close")
+        )
+    } else {
+        candidate.severity = Some(Severity::Info);
+        let why = view
+            .unseen(What::IdleTimes, None)
+            .unwrap_or_else(|| "too few closes were seen with it".to_owned());
+        candidate.cannot_see.push(format!("for how long the connections had been idle: {why}"));
+        format!("{requests} arrived{within} the close of an idle connection by {who}, and got a RST")
+    };
+    "Make the server's idle timeout longer than the client's or the balancer's, and let clients repeat idempotent requests."
+        .clone_into(&mut candidate.remedy);
+}
+
+/// The median of the idle times, if nine in ten are near it.
+fn constant(idle: &Idle, spread_percent: u64) -> Option<u64> {
+    let mut times: Vec<_> = idle.times_ms.iter().copied().collect();
+    times.sort_unstable();
+    let median = *times.get(times.len() / 2)?;
+    let near =
+        times.iter().filter(|ms| ms.abs_diff(median) <= median.saturating_mul(spread_percent) / 100).count();
+    (times.len() >= 3 && near * 10 >= times.len() * 9).then_some(median)
+}
+
+/// A time with one decimal: "5.0 s".
+fn tenths(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
+/// The peer's host answered with RST because it has no such connection (RFC 9293 section 3.5.2, group 1).
+fn peer_lost(view: &View<'_>, candidate: &mut Candidate, group: &Group, who: &str) {
+    let peer = candidate
+        .key
+        .place
+        .map(|place| if place.port() == 0 { say::ip(place.ip()) } else { say::address(place) });
+    let peer = peer.unwrap_or_default();
+    candidate.subject.peer = Some(peer.clone());
+    let several = candidate.count >= view.thresholds.several;
+    candidate.severity = Some(if several { Severity::Warning } else { Severity::Info });
+    let idle =
+        group.idle_ms.map_or_else(String::new, |ms| format!(" after {} of silence", say::duration(ms)));
+    candidate.verdict = format!(
+        "{who} sent on {} to {peer}{idle} and got a RST: the peer, or a NAT on the way, has forgotten {}",
+        say::count(candidate.count, "open connection"),
+        if candidate.count == 1 { "it" } else { "them" }
+    );
+    "Turn on keepalive with an interval below the NAT's or firewall's idle timeout (net.ipv4.tcp_keepalive_time is 2 hours)."
+        .clone_into(&mut candidate.remedy);
+    if group.at_both_ends {
+        candidate
+            .evidence
+            .push("the peer is on this host and answered NO_SOCKET to a segment that was no SYN".to_owned());
+    }
+}
+
+/// Probes without answer (`tcp_keepalive_timer`): the kernel gave the connection up with `ETIMEDOUT`.
+fn keepalive_timeout(view: &View<'_>, candidate: &mut Candidate, who: &str) {
+    let peer = candidate.key.place.map_or_else(String::new, |place| say::ip(place.ip()));
+    candidate.subject.peer = Some(peer.clone());
+    let several = candidate.count >= view.thresholds.several;
+    candidate.severity = Some(if several { Severity::Warning } else { Severity::Info });
+    candidate.verdict = format!(
+        "{peer} did not answer the keepalive probes of {who} on {}, which the kernel has ended",
+        say::count(candidate.count, "connection")
+    );
+    "Check the peer and the path to it; keepalive has done what it is for.".clone_into(&mut candidate.remedy);
+    candidate
+        .evidence
+        .push("the kernel's reason is TCP_KEEPALIVE_TIMEOUT (ETIMEDOUT at the application)".to_owned());
+}
+
+/// A RST to a SYN: nothing listens there (RFC 9293 section 3.5.2).
+fn refused(view: &View<'_>, candidate: &mut Candidate, group: &Group, who: &str) {
+    let thresholds = view.thresholds;
+    let peer = candidate.key.place.map_or_else(String::new, say::address);
+    candidate.subject.peer = Some(peer.clone());
+    let lasting = group.lasted_ms() >= thresholds.refused_for_ms;
+    candidate.severity = match candidate.count {
+        count if count < thresholds.refused => None,
+        count if count >= thresholds.many_events && lasting => Some(Severity::Warning),
+        _ => Some(Severity::Info),
+    };
+    candidate.verdict = format!(
+        "{} of {who} to {peer} were refused: nothing listens there",
+        say::count(candidate.count, "connect")
+    );
+    "Start the service, or correct the address; and wait longer between attempts."
+        .clone_into(&mut candidate.remedy);
+    candidate.evidence.push("the connects ended with ECONNREFUSED (111)".to_owned());
+}
+
+/// No ARP answer within three seconds (`EHOSTUNREACH`), or no answer to any SYN (`ETIMEDOUT`).
+fn unreachable(view: &View<'_>, candidate: &mut Candidate, group: &Group, who: &str) {
+    let peer = candidate.key.place.map_or_else(String::new, say::address);
+    candidate.subject.peer = Some(peer.clone());
+    let several = candidate.count >= view.thresholds.several;
+    candidate.severity = Some(if several { Severity::Warning } else { Severity::Info });
+    let (error, why) = match group.errno {
+        EHOSTUNREACH => ("EHOSTUNREACH (113)", "no neighbour or router takes the packets"),
+        _ => ("ETIMEDOUT (110)", "no SYN was answered"),
+    };
+    candidate.verdict =
+        format!("{} of {who} to {peer} failed: {why}", say::count(candidate.count, "connect"));
+    "Check the route and the neighbour (ip route get, ip neigh), and firewalls on the way that drop SYNs."
+        .clone_into(&mut candidate.remedy);
+    candidate.evidence.push(format!("the connects ended with {error}"));
+}
+
+/// The kernel found no local port for a connect.
+fn no_port(view: &View<'_>, candidate: &mut Candidate, who: &str) {
+    let peer = candidate.key.place.map_or_else(String::new, say::address);
+    candidate.subject.peer = Some(peer.clone());
+    candidate.severity = Some(Severity::Critical);
+    let all = super::ports::ports(view, candidate.key.netns);
+    candidate.verdict = format!(
+        "{} of {who} to {peer} failed for lack of a local port, of which there are {}",
+        say::count(candidate.count, "connect"),
+        say::digits(all)
+    );
+    "Reuse connections (keep-alive, a pool); until then widen net.ipv4.ip_local_port_range or set net.ipv4.tcp_tw_reuse=1."
+        .clone_into(&mut candidate.remedy);
+    candidate
+        .evidence
+        .push(format!("{} ended with EADDRNOTAVAIL (99)", say::count(candidate.count, "connect")));
+}
+
+/// `inet_twsk_alloc` gives up when there are `tcp_max_tw_buckets` already.
+fn time_wait_overflow(view: &View<'_>, candidate: &mut Candidate) {
+    let namespace = view.namespace(candidate.key.netns);
+    candidate.subject = super::ports::of_namespace(candidate.key.netns);
+    candidate.severity = Some(Severity::Warning);
+    let max = namespace.and_then(|namespace| namespace.sysctls.max_tw_buckets);
+    let max = max.map_or_else(|| "their maximum".to_owned(), say::digits);
+    candidate.verdict = format!(
+        "{} been cut short in network namespace {} because there are {max} already: late packets may hit new connections",
+        if candidate.count == 1 {
+            "A TIME_WAIT has".to_owned()
+        } else {
+            format!("{} TIME_WAITs have", say::digits(candidate.count))
+        },
+        candidate.key.netns
+    );
+    "Raise net.ipv4.tcp_max_tw_buckets, or make fewer and longer connections."
+        .clone_into(&mut candidate.remedy);
+    if let Some(now) = namespace.and_then(|namespace| namespace.counters.time_waits) {
+        candidate.evidence.push(format!("sockstat shows {} in TIME_WAIT", say::digits(now)));
+    }
+    candidate.evidence.push("TCPTimeWaitOverflow has risen".to_owned());
+}

@@ -1,0 +1,102 @@
+//! One cause gives one finding: what another candidate explains is not told apart from it. Most sockets have been
+//! sorted into one group already; this is about causes that show in different sockets, counters and events.
+
+use std::collections::HashSet;
+
+use super::{
+    candidate::Candidate,
+    class::Class,
+    finding::{Resource, Severity},
+};
+
+/// Takes the severity from candidates that others explain, so that they are remembered but not told.
+pub(super) fn explain(candidates: &mut Vec<Candidate>) {
+    merge_port_exhaustion(candidates);
+    let by_cookie = candidates.iter().any(|candidate| candidate.key.class == Class::FinWait2Orphan);
+    let told = candidates.iter().filter(|candidate| candidate.severity.is_some());
+    let causes: Vec<_> = told.map(|candidate| Cause::of(candidate, by_cookie)).collect();
+    let explained: Vec<_> =
+        candidates.iter().map(|effect| causes.iter().any(|cause| cause.explains(effect))).collect();
+    drop(causes);
+    for (candidate, explained) in candidates.iter_mut().zip(explained) {
+        if explained {
+            candidate.severity = None;
+        }
+    }
+}
+
+/// The ports that are in use, and the connects that found none, are told together.
+fn merge_port_exhaustion(candidates: &mut Vec<Candidate>) {
+    let mut failures = Vec::new();
+    candidates.retain(|candidate| {
+        let failed = candidate.key.class == Class::PortExhaustion && candidate.is_of_events;
+        if failed {
+            failures.push(candidate.clone());
+        }
+        !failed
+    });
+    for failed in failures {
+        let used = candidates.iter_mut().find(|used| {
+            used.key.class == Class::PortExhaustion
+                && (used.key.netns, used.key.place) == (failed.key.netns, failed.key.place)
+        });
+        match used {
+            Some(used) => {
+                used.severity = used.severity.max(failed.severity);
+                used.evidence.extend(failed.evidence);
+                used.since_ns = used.since_ns.min(failed.since_ns);
+            }
+            None => candidates.push(failed),
+        }
+    }
+}
+
+/// What there is to know of a candidate for telling what it explains.
+struct Cause<'a> {
+    candidate: &'a Candidate,
+    /// Where some other finding asks for them.
+    cookies: HashSet<u64>,
+}
+
+impl<'a> Cause<'a> {
+    fn of(candidate: &'a Candidate, by_cookie: bool) -> Self {
+        let asks = by_cookie && candidate.severity >= Some(Severity::Warning);
+        let cookies = if asks { candidate.cookies.iter().copied().collect() } else { HashSet::new() };
+        Self { candidate, cookies }
+    }
+
+    fn explains(&self, other: &Candidate) -> bool {
+        let (cause, effect) = (&self.candidate.key, &other.key);
+        let same_place = cause.netns == effect.netns && cause.place.is_some() && cause.place == effect.place;
+        let same_process = cause.pid != 0 && cause.pid == effect.pid;
+        match (cause.class, effect.class) {
+            // A full queue is what an accept stall comes to; ports that run out are what churn comes to.
+            (Class::AcceptOverflow | Class::AcceptOverflowRst, Class::AcceptStall | Class::SynFlood)
+            | (Class::PortExhaustion, Class::TimeWaitChurn) => same_place,
+            (Class::OwnerStopped, Class::AcceptOverflow | Class::AcceptOverflowRst | Class::AcceptStall) => {
+                same_process
+            }
+            // Accept fails because the descriptors have been leaked.
+            (
+                Class::CloseWaitLeak | Class::FdInherited | Class::CloseWaitNeverRead,
+                Class::AcceptOverflow | Class::AcceptStall,
+            ) => {
+                let half = other.limit.is_some_and(|(of, used, _)| {
+                    of == Resource::FileDescriptors && self.candidate.count.saturating_mul(2) >= used
+                });
+                same_process && half
+            }
+            // Connects that failed, and others that still try.
+            (Class::SynBlackhole, Class::SynBlackhole) => {
+                same_place && cause.pid == effect.pid && !self.candidate.is_of_events && other.is_of_events
+            }
+            // The same sockets, seen from their other end.
+            (_, Class::FinWait2Orphan) => {
+                cause != effect
+                    && !other.cookies.is_empty()
+                    && other.cookies.iter().all(|cookie| self.cookies.contains(cookie))
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Opening, keeping and resolving.
+
+use tcpstate_common::TcpState::CloseWait;
+
+use super::World;
+use crate::diagnose::{Class, Finding, Severity, Status, evidence::Reason};
+
+fn leak(world: &mut World, cookies: std::ops::Range<u64>) {
+    for cookie in cookies {
+        world.socket(cookie, CloseWait, &format!("10.0.0.1:{}", 40_000 + cookie), "10.0.0.7:443");
+        world.hold(cookie, 4121, "payments");
+    }
+}
+
+#[test]
+fn a_finding_opens_once_keeps_its_id_and_resolves_once() {
+    let mut world = World::new();
+    leak(&mut world, 10..13);
+    world.pass();
+    let opened = world.pass().opened;
+    assert_eq!(opened.len(), 1);
+    let id = opened[0].id.clone();
+    assert!(id.starts_with("close-wait-leak-") && id.len() == "close-wait-leak-".len() + 16, "{id}");
+    leak(&mut world, 13..20);
+    for _ in 0..5 {
+        let changes = world.pass();
+        assert!(changes.opened.is_empty() && changes.resolved.is_empty());
+    }
+    assert_eq!(world.only(Class::CloseWaitLeak).id, id);
+    assert_eq!(world.only(Class::CloseWaitLeak).opened_at, opened[0].opened_at);
+    world.sockets.clear();
+    world.passes(2);
+    assert_eq!(world.open().len(), 1, "not at once");
+    let resolved = world.pass().resolved;
+    assert_eq!(
+        (resolved.len(), resolved[0].status, resolved[0].resolved_at),
+        (1, Status::Resolved, Some(world.at_ns))
+    );
+    assert_eq!(world.diagnosis.findings()[0].id, id, "it is still shown");
+    world.passes(730);
+    assert!(world.diagnosis.findings().is_empty());
+}
+
+#[test]
+fn what_comes_back_is_the_same_finding_opened_again() {
+    let mut world = World::new();
+    leak(&mut world, 10..13);
+    world.passes(2);
+    let id = world.only(Class::CloseWaitLeak).id.clone();
+    let sockets = std::mem::take(&mut world.sockets);
+    world.passes(4);
+    world.assert_clean();
+    world.sockets = sockets;
+    let opened = world.pass().opened;
+    assert_eq!(opened[0].id, id);
+    assert_eq!((opened[0].opened_at, opened[0].resolved_at), (world.at_ns, None));
+}
+
+#[test]
+fn another_start_of_the_program_is_another_finding() {
+    let ids: Vec<_> = [1, 2]
+        .map(|start| {
+            let mut world = World::new();
+            world.process(4121, "payments").start_boottime_ns = Some(start);
+            leak(&mut world, 10..13);
+            world.passes(2);
+            world.only(Class::CloseWaitLeak).id.clone()
+        })
+        .to_vec();
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[test]
+fn a_severity_falls_only_when_it_has_been_less_bad_for_a_while() {
+    let mut world = World::new();
+    leak(&mut world, 10..40);
+    world.passes(25);
+    assert_eq!(world.only(Class::CloseWaitLeak).severity, Severity::Warning);
+    world.sockets.clear();
+    leak(&mut world, 50..51);
+    world.passes(2);
+    assert_eq!(world.only(Class::CloseWaitLeak).severity, Severity::Warning);
+    world.passes(3);
+    assert_eq!(world.only(Class::CloseWaitLeak).severity, Severity::Info);
+}
+
+#[test]
+fn events_keep_a_finding_open_for_longer() {
+    let mut world = World::new();
+    world.listener(1, "0.0.0.0:8000", 77, "nginx");
+    let seen = world.sent(Reason::KeepaliveTimeout, None, "10.0.0.1:8000", "10.0.0.9:1");
+    seen.owner = Some(super::process(77, "nginx"));
+    world.passes(20);
+    assert_eq!(world.open().len(), 1);
+    world.passes(10);
+    world.assert_clean();
+}
+
+#[test]
+fn a_finding_is_serialised_as_the_api_shows_it() {
+    let mut world = World::new();
+    leak(&mut world, 10..11);
+    world.passes(2);
+    let finding = world.only(Class::CloseWaitLeak).clone();
+    let stamped: Finding<String> = finding.stamped(|ns| format!("at {}", ns / super::SECOND));
+    let json = serde_json::to_value(&stamped).expect("plain data");
+    let expected = serde_json::json!({
+        "id": stamped.id,
+        "class": "close-wait-leak",
+        "severity": "info",
+        "benign": false,
+        "status": "open",
+        "subject": {
+            "pid": 4121, "comm": "payments", "exe": null, "unit": null, "container": null, "pod": null,
+            "netns": 7, "listener": null, "peer": "10.0.0.7:443",
+        },
+        "since": "at 10000", "opened_at": "at 10010", "updated_at": "at 10010", "resolved_at": null,
+        "count": 1,
+        "trend_per_minute": null,
+        "limit": {"of": "file descriptors", "used": 20, "max": 1024, "reached_in_seconds": null},
+        "verdict": "payments[4121] read EOF from 10.0.0.7:443 on fd 10 10 s ago and has not closed it.",
+        "remedy": "Close the socket on every path after read() returns 0, error paths included.",
+        "evidence": ["1 in CLOSE_WAIT, the oldest for 10 s, the youngest for 10 s", "nothing is unread: the application has read the EOF"],
+        "cannot_see": ["whether they sent anything in the last minutes: no tcp_info of them was read yet"],
+        "sockets": [{
+            "cookie": "10", "local": "10.0.0.1:40010", "remote": "10.0.0.7:443", "state": "CLOSE_WAIT",
+            "age_ms": 10_000, "age_is": "exact", "rqueue": 0, "wqueue": 0, "pid": 4121, "fd": 10,
+        }],
+        "explanation": "/api/v1/explain/close-wait-leak",
+    });
+    assert_eq!(json, expected);
+    let back: Finding<String> = serde_json::from_value(json).expect("the same");
+    assert_eq!(back, stamped);
+}

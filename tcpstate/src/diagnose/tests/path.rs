@@ -1,0 +1,130 @@
+//! Paths and peers that are gone.
+
+use tcpstate_common::TcpState::{Established, SynSent};
+
+use super::{NETNS, World, process, tuple};
+use crate::{
+    diagnose::{Class, Severity, evidence::ConnectFailure},
+    track::Timer,
+};
+
+fn retransmitting(world: &mut World, cookie: u64, local: &str, remote: &str, retransmits: u8) {
+    let socket = world.socket(cookie, Established, local, remote);
+    (socket.wqueue, socket.timer, socket.retransmits) = (500, Timer::Retransmit, retransmits);
+    world.hold(cookie, 4121, "payments");
+    world.carried(cookie, 4_000, 9_000);
+}
+
+#[test]
+fn a_server_that_does_not_answer_any_more_is_a_warning() {
+    let mut world = World::new();
+    retransmitting(&mut world, 10, "10.0.0.1:40000", "10.0.0.5:5432", 5);
+    world.pass();
+    let dead = world.only(Class::HalfOpen);
+    assert_eq!((dead.severity, dead.subject.pid), (Severity::Warning, Some(4121)));
+    assert!(
+        dead.verdict.starts_with("payments[4121] has 500 bytes unacknowledged on 1 open connection to 10.0.0.5:5432, retransmitted up to 5 of 15 times"),
+        "{}", dead.verdict
+    );
+}
+
+#[test]
+fn clients_that_vanish_are_only_told() {
+    let mut world = World::new();
+    world.listener(1, "0.0.0.0:8000", 4121, "payments");
+    for cookie in 10..15 {
+        retransmitting(&mut world, cookie, "10.0.0.1:8000", &format!("10.0.0.{cookie}:4000"), 6);
+    }
+    world.passes(2);
+    assert_eq!(world.only(Class::HalfOpen).severity, Severity::Info);
+}
+
+#[test]
+fn a_burst_of_loss_is_not_a_dead_peer() {
+    let mut world = World::new();
+    retransmitting(&mut world, 10, "10.0.0.1:40000", "10.0.0.5:5432", 3);
+    world.pass();
+    world.assert_clean();
+    // Many retransmits, but an ACK has just come.
+    world.get(10).retransmits = 6;
+    world.carried(10, 100, 100);
+    world.pass();
+    world.assert_clean();
+}
+
+#[test]
+fn an_idle_session_without_keepalive_is_fine() {
+    let mut world = World::new();
+    world.socket(10, Established, "10.0.0.1:22", "10.0.0.5:50000");
+    world.hold(10, 4121, "sshd");
+    world.passes(100);
+    world.assert_clean();
+}
+
+fn connecting(world: &mut World, cookie: u64, remote: &str, retransmits: u8) {
+    let socket = world.socket(cookie, SynSent, &format!("10.0.0.1:{}", 40_000 + cookie), remote);
+    (socket.timer, socket.retransmits) = (Timer::Retransmit, retransmits);
+    world.hold(cookie, 4121, "payments");
+}
+
+#[test]
+fn syns_without_answer_are_a_black_hole() {
+    let mut world = World::new();
+    connecting(&mut world, 10, "10.0.0.5:443", 2);
+    world.pass();
+    assert_eq!(world.only(Class::SynBlackhole).severity, Severity::Info);
+    world.get(10).retransmits = 3;
+    world.pass();
+    let hole = world.only(Class::SynBlackhole);
+    assert_eq!((hole.severity, hole.subject.peer.as_deref()), (Severity::Warning, Some("10.0.0.5:443")));
+    assert!(
+        hole.verdict.starts_with("payments[4121] gets no answer to its SYN to 10.0.0.5:443"),
+        "{}",
+        hole.verdict
+    );
+}
+
+#[test]
+fn a_scanner_and_a_slow_handshake_are_no_black_hole() {
+    let mut world = World::new();
+    connecting(&mut world, 10, "10.0.0.5:443", 1);
+    world.pass();
+    world.assert_clean();
+    for cookie in 11..60 {
+        connecting(&mut world, cookie, &format!("10.0.1.{cookie}:22"), 4);
+    }
+    world.passes(3);
+    world.assert_clean();
+}
+
+#[test]
+fn a_full_server_on_this_host_is_no_black_hole_and_no_dead_peer() {
+    let mut world = World::new();
+    let listener = world.listener(1, "0.0.0.0:8000", 77, "java");
+    (listener.rqueue, listener.wqueue) = (2, 1);
+    connecting(&mut world, 10, "10.0.0.1:8000", 5);
+    retransmitting(&mut world, 11, "10.0.0.1:50000", "10.0.0.1:8000", 5);
+    world.delta().listen_overflows = Some(2);
+    world.pass();
+    world.only(Class::AcceptOverflow);
+}
+
+#[test]
+fn a_neighbour_that_does_not_answer_is_told_from_the_failures() {
+    let mut world = World::new();
+    world.process(4121, "payments");
+    for step in 0..4 {
+        world.failures.push(ConnectFailure {
+            at_ns: world.at_ns,
+            netns: NETNS,
+            tuple: tuple(&format!("10.0.0.1:{}", 4000 + step), "10.0.0.5:443"),
+            errno: 113,
+            process: Some(process(4121, "payments")),
+            lasted_ns: Some(3_000_000_000),
+        });
+        world.pass();
+    }
+    let hole = world.only(Class::SynBlackhole);
+    assert_eq!((hole.severity, hole.subject.pid), (Severity::Warning, Some(4121)));
+    assert!(hole.evidence[0].contains("EHOSTUNREACH"), "{:?}", hole.evidence);
+}

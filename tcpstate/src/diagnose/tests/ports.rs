@@ -1,0 +1,148 @@
+//! Local ports.
+
+use tcpstate_common::TcpState::{Established, TimeWait};
+
+use super::{NETNS, World, process, tuple};
+use crate::{
+    diagnose::{Class, Severity, evidence::ConnectFailure},
+    track::Timer,
+};
+
+fn time_waits(world: &mut World, count: u64, remote: &str) {
+    for cookie in 0..count {
+        let local = format!("10.0.0.1:{}", 33_000 + cookie);
+        let socket = world.socket(1_000 + cookie, TimeWait, &local, remote);
+        (socket.inode, socket.uid, socket.timer) = (0, None, Timer::TimeWait);
+        socket.actor = Some(process(9, "worker"));
+    }
+    world.process(9, "worker");
+}
+
+fn no_port(world: &mut World, remote: &str) {
+    world.failures.push(ConnectFailure {
+        at_ns: world.at_ns,
+        netns: NETNS,
+        tuple: tuple("0.0.0.0:0", remote),
+        errno: 99,
+        process: Some(process(9, "worker")),
+        lasted_ns: None,
+    });
+}
+
+#[test]
+fn ports_that_run_out_are_told_with_their_numbers() {
+    let mut world = World::new();
+    (world.namespace.sysctls.local_ports, world.namespace.sysctls.tw_reuse) =
+        (Some((50_000, 50_009)), Some(0));
+    time_waits(&mut world, 9, "10.0.0.5:6379");
+    world.socket(10, Established, "10.0.0.1:40000", "10.0.0.5:6379");
+    world.hold(10, 9, "worker");
+    world.pass();
+    let found = world.only(Class::PortExhaustion);
+    assert_eq!((found.severity, found.subject.pid), (Severity::Critical, Some(9)));
+    assert_eq!(found.subject.peer.as_deref(), Some("10.0.0.5:6379"));
+    assert!(
+        found.verdict.starts_with("worker[9] holds 10 of 10 ports to 10.0.0.5:6379, 90% TIME_WAIT"),
+        "{}",
+        found.verdict
+    );
+    no_port(&mut world, "10.0.0.5:6379");
+    world.pass();
+    let found = world.only(Class::PortExhaustion);
+    assert!(found.evidence.iter().any(|line| line.contains("EADDRNOTAVAIL")), "{:?}", found.evidence);
+}
+
+#[test]
+fn connects_that_found_no_port_are_critical_without_anything_else() {
+    let mut world = World::new();
+    world.process(9, "worker");
+    no_port(&mut world, "10.0.0.5:6379");
+    world.pass();
+    let found = world.only(Class::PortExhaustion);
+    assert_eq!((found.severity, found.subject.pid), (Severity::Critical, Some(9)));
+}
+
+#[test]
+fn many_connections_to_many_destinations_use_up_nothing() {
+    let mut world = World::new();
+    world.namespace.sysctls.local_ports = Some((50_000, 50_099));
+    for cookie in 0..300 {
+        let remote = format!("10.0.{}.{}:443", cookie / 50, cookie % 50);
+        world.socket(1_000 + cookie, Established, &format!("10.0.0.1:{}", 33_000 + cookie), &remote);
+        world.hold(1_000 + cookie, 9, "worker");
+    }
+    world.passes(3);
+    world.assert_clean();
+}
+
+#[test]
+fn churn_is_harmless_and_says_how_fast() {
+    let mut world = World::new();
+    world.namespace.sysctls.tw_reuse = Some(0);
+    time_waits(&mut world, 300, "10.0.0.5:80");
+    world.passes(2);
+    let churn = world.only(Class::TimeWaitChurn);
+    assert_eq!((churn.severity, churn.benign, churn.subject.pid), (Severity::Info, true, Some(9)));
+    assert!(
+        churn
+            .verdict
+            .contains("300 TIME_WAIT sockets behind to 10.0.0.5:80, about 5 connections closed per second"),
+        "{}",
+        churn.verdict
+    );
+}
+
+#[test]
+fn time_waits_of_a_server_and_those_that_may_be_used_again_block_nothing() {
+    let mut world = World::new();
+    world.listener(1, "0.0.0.0:8000", 77, "java");
+    for cookie in 0..5_000_u64 {
+        let remote = format!("10.0.{}.{}:{}", cookie / 250, cookie % 250, 40_000 + cookie);
+        let socket = world.socket(1_000 + cookie, TimeWait, "10.0.0.1:8000", &remote);
+        (socket.inode, socket.timer) = (0, Timer::TimeWait);
+    }
+    world.passes(3);
+    world.assert_clean();
+
+    let mut world = World::new();
+    world.namespace.sysctls.local_ports = Some((33_000, 33_199));
+    world.namespace.sysctls.tw_reuse = Some(1);
+    time_waits(&mut world, 190, "10.0.0.5:80");
+    world.passes(3);
+    assert_eq!(world.found(), [(Class::TimeWaitChurn, Severity::Info)]);
+}
+
+#[test]
+fn time_waits_that_are_cut_short_are_told_while_it_happens() {
+    let mut world = World::new();
+    world.namespace.counters.time_wait_overflow = Some(1_000_000);
+    world.listener(1, "0.0.0.0:8000", 77, "java");
+    world.passes(3);
+    world.assert_clean();
+    world.namespace.sysctls.max_tw_buckets = Some(5);
+    world.delta().time_wait_overflow = Some(25);
+    world.pass();
+    let overflow = world.only(Class::TimeWaitOverflow);
+    assert_eq!(
+        (overflow.severity, overflow.count, overflow.subject.netns),
+        (Severity::Warning, 25, Some(NETNS))
+    );
+    assert!(
+        overflow.verdict.starts_with(
+            "25 TIME_WAITs have been cut short in network namespace 7 because there are 5 already"
+        ),
+        "{}",
+        overflow.verdict
+    );
+}
+
+#[test]
+fn a_connection_with_itself_is_told_at_once() {
+    let mut world = World::new();
+    world.socket(10, Established, "127.0.0.1:40000", "127.0.0.1:40000");
+    world.hold(10, 9, "worker");
+    world.pass();
+    let own = world.only(Class::SelfConnect);
+    assert_eq!((own.severity, own.subject.pid), (Severity::Warning, Some(9)));
+    assert!(own.remedy.contains("ip_local_reserved_ports=40000"), "{}", own.remedy);
+}

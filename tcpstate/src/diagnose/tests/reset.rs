@@ -1,0 +1,304 @@
+//! RSTs and failed connects.
+
+use tcpstate_common::TcpState::{Close, Established, FinWait2, TimeWait};
+
+use super::{NETNS, SECOND, World, at, process, tuple};
+use crate::diagnose::{
+    Class, Severity,
+    evidence::{ConnectFailure, IdleClose, Reason},
+};
+
+fn server() -> World {
+    let mut world = World::new();
+    world.listener(1, "0.0.0.0:8000", 77, "nginx");
+    world
+}
+
+fn closed_unread(world: &mut World, times: usize) {
+    for _ in 0..times {
+        let seen = world.sent(Reason::AbortOnClose, Some(Close), "10.0.0.1:8000", "10.0.0.9:4000");
+        seen.reset.process = Some(process(77, "nginx"));
+        seen.unread_bytes = Some(30);
+    }
+}
+
+#[test]
+fn a_close_with_unread_data_is_told_and_a_habit_of_it_is_a_warning() {
+    let mut world = server();
+    closed_unread(&mut world, 1);
+    world.pass();
+    assert_eq!(world.only(Class::RstUnreadData).severity, Severity::Info);
+    closed_unread(&mut world, 12);
+    world.pass();
+    let unread = world.only(Class::RstUnreadData);
+    assert_eq!((unread.severity, unread.subject.pid, unread.count), (Severity::Warning, Some(77), 13));
+    assert!(
+        unread.verdict.starts_with("nginx[77] closed 13 connections with up to 30 bytes unread"),
+        "{}",
+        unread.verdict
+    );
+}
+
+#[test]
+fn a_process_that_was_killed_is_not_blamed_for_its_unread_data() {
+    let mut world = server();
+    closed_unread(&mut world, 20);
+    world.process(77, "nginx").exited = true;
+    world.passes(2);
+    world.assert_clean();
+    // Its number has been given to another since.
+    let mut world = server();
+    closed_unread(&mut world, 20);
+    world.process(77, "nginx").start_boottime_ns = Some(10_003 * SECOND);
+    world.passes(2);
+    world.assert_clean();
+}
+
+fn abortive(world: &mut World, bytes_moved: Option<u64>) {
+    for _ in 0..12 {
+        let seen = world.sent(Reason::TcpState, Some(Close), "10.0.0.1:8000", "10.0.0.9:4000");
+        (seen.reset.process, seen.bytes_moved) = (Some(process(77, "nginx")), bytes_moved);
+    }
+    world.delta().abort_on_data = Some(12);
+}
+
+#[test]
+fn an_abortive_close_is_linger_zero() {
+    let mut world = server();
+    abortive(&mut world, Some(900));
+    world.pass();
+    let linger = world.only(Class::RstLingerZero);
+    assert_eq!((linger.severity, linger.subject.pid), (Severity::Warning, Some(77)));
+    assert!(linger.remedy.contains("SO_LINGER"));
+}
+
+#[test]
+fn checks_without_data_a_disconnect_and_a_killed_socket_are_no_linger() {
+    let mut world = server();
+    abortive(&mut world, Some(0));
+    world.pass();
+    world.assert_clean();
+    abortive(&mut world, Some(900));
+    world.delta().abort_on_data = Some(0);
+    world.pass();
+    world.assert_clean();
+    // ss -K: the RST comes first, and the state is not CLOSE yet.
+    world.sent(Reason::TcpState, Some(Established), "10.0.0.1:8000", "10.0.0.9:4000");
+    world.sent(Reason::TcpState, Some(FinWait2), "10.0.0.1:8000", "10.0.0.9:4000");
+    world.pass();
+    world.assert_clean();
+    // Nobody knows whether there was data.
+    abortive(&mut world, None);
+    world.pass();
+    let linger = world.only(Class::RstLingerZero);
+    assert_eq!(linger.severity, Severity::Info);
+    assert!(linger.cannot_see[0].contains("carried data"), "{:?}", linger.cannot_see);
+}
+
+#[test]
+fn a_listener_that_is_closed_resets_its_queue() {
+    let mut world = server();
+    world.pass();
+    world.remove(1);
+    for _ in 0..5 {
+        world.sent(Reason::TcpState, Some(Close), "10.0.0.1:8000", "10.0.0.9:4000");
+    }
+    world.pass();
+    let closed = world.only(Class::RstListenerClosed);
+    assert_eq!((closed.severity, closed.subject.pid), (Severity::Warning, Some(77)));
+    assert_eq!(
+        closed.verdict,
+        "5 connections that nobody had accepted were reset when the listener :8000 of nginx[77] was closed."
+    );
+}
+
+fn refused(world: &mut World, remote: &str) {
+    world.process(9, "worker");
+    world.failures.push(ConnectFailure {
+        at_ns: world.at_ns,
+        netns: NETNS,
+        tuple: tuple(if at(remote).is_ipv4() { "10.0.0.1:4000" } else { "[::1]:4000" }, remote),
+        errno: 111,
+        process: Some(process(9, "worker")),
+        lasted_ns: Some(1),
+    });
+}
+
+#[test]
+fn a_service_that_is_down_is_told_and_warned_of_when_it_lasts() {
+    let mut world = World::new();
+    for step in 0..6 {
+        for _ in 0..4 {
+            refused(&mut world, "10.0.0.5:9000");
+        }
+        world.pass();
+        let severity = world.only(Class::ConnectionRefused).severity;
+        assert_eq!(severity, if step < 2 { Severity::Info } else { Severity::Warning }, "{step}");
+    }
+    let down = world.only(Class::ConnectionRefused);
+    assert!(
+        down.verdict.starts_with("24 connects of worker[9] to 10.0.0.5:9000 were refused"),
+        "{}",
+        down.verdict
+    );
+}
+
+#[test]
+fn fallbacks_single_probes_and_scans_are_not_refused_connects() {
+    let mut world = World::new();
+    world.listener(1, "127.0.0.1:8000", 77, "nginx");
+    world.pass();
+    for _ in 0..10 {
+        for _ in 0..5 {
+            refused(&mut world, "[::1]:8000");
+        }
+        world.pass();
+        world.assert_clean();
+    }
+    refused(&mut world, "10.0.0.5:9000");
+    world.pass();
+    world.assert_clean();
+    let mut world = World::new();
+    for port in 1..200 {
+        for _ in 0..3 {
+            refused(&mut world, &format!("10.0.0.5:{port}"));
+        }
+    }
+    world.pass();
+    world.assert_clean();
+}
+
+fn late_request(world: &mut World, idle_ms: Option<u64>) {
+    let seen = world.sent(Reason::TimeWaitSocket, Some(TimeWait), "10.0.0.1:8000", "10.0.0.9:4000");
+    (seen.owner, seen.after_close_ns, seen.idle_ms) = (Some(process(77, "nginx")), Some(3_000_000), idle_ms);
+}
+
+fn idle_close(world: &mut World, idle_ms: u64) {
+    world.closes.push(IdleClose {
+        at_ns: world.at_ns,
+        netns: NETNS,
+        tuple: tuple("10.0.0.1:8000", "10.0.0.9:4001"),
+        process: Some(process(77, "nginx")),
+        idle_ms,
+    });
+}
+
+#[test]
+fn requests_that_meet_the_idle_timeout_are_a_race() {
+    let mut world = server();
+    world.pass();
+    for step in 0..180 {
+        idle_close(&mut world, 5_000 + step % 7);
+    }
+    for _ in 0..9 {
+        late_request(&mut world, Some(5_001));
+    }
+    world.pass();
+    let race = world.only(Class::KeepaliveRace);
+    assert_eq!((race.severity, race.subject.pid), (Severity::Warning, Some(77)));
+    assert!(
+        race.verdict.starts_with("nginx[77] closes idle connections after 5.0 s; 9 requests arrived within 3 ms of that and got a RST, in 180 closes"),
+        "{}", race.verdict
+    );
+    assert!(race.remedy.contains("longer than the client's"));
+}
+
+#[test]
+fn without_idle_times_a_race_is_only_told() {
+    let mut world = server();
+    late_request(&mut world, None);
+    world.pass();
+    let race = world.only(Class::KeepaliveRace);
+    assert_eq!(race.severity, Severity::Info);
+    assert!(race.cannot_see[0].contains("idle"), "{:?}", race.cannot_see);
+}
+
+#[test]
+fn a_server_that_closes_in_the_middle_of_a_request_is_no_race() {
+    let mut world = server();
+    for _ in 0..20 {
+        late_request(&mut world, Some(3));
+    }
+    world.pass();
+    world.assert_clean();
+}
+
+#[test]
+fn idle_times_all_over_the_place_are_no_timeout() {
+    let mut world = server();
+    world.pass();
+    for step in 0..100 {
+        idle_close(&mut world, 200 + 900 * step);
+    }
+    for _ in 0..9 {
+        late_request(&mut world, None);
+    }
+    world.pass();
+    assert_eq!(world.only(Class::KeepaliveRace).severity, Severity::Info);
+}
+
+#[test]
+fn a_peer_that_forgot_is_known_from_its_answer_or_from_the_silence() {
+    let mut world = server();
+    for port in 4000..4004 {
+        let peer = format!("10.0.0.9:{port}");
+        world.received(Established, "10.0.0.1:8000", &peer).owner = Some(process(77, "nginx"));
+        world.sent(Reason::NoSocket, None, &peer, "10.0.0.1:8000").answered_syn = Some(false);
+    }
+    world.pass();
+    let lost = world.only(Class::PeerLostState);
+    assert_eq!((lost.severity, lost.subject.pid), (Severity::Warning, Some(77)));
+    assert!(lost.verdict.contains("4 open connections to 10.0.0.9"), "{}", lost.verdict);
+
+    let mut world = server();
+    let seen = world.received(Established, "10.0.0.1:40000", "10.0.0.5:5432");
+    (seen.idle_ms, seen.owner) = (Some(900_000), Some(process(77, "nginx")));
+    world.pass();
+    let lost = world.only(Class::PeerLostState);
+    assert!(lost.verdict.contains("after 15 min of silence"), "{}", lost.verdict);
+}
+
+#[test]
+fn a_peer_that_restarts_or_aborts_has_not_forgotten() {
+    let mut world = server();
+    for _ in 0..20 {
+        world.received(Established, "10.0.0.1:40000", "10.0.0.5:5432").idle_ms = Some(10);
+        world.received(super::TcpState::CloseWait, "10.0.0.1:40000", "10.0.0.5:5432").idle_ms = Some(900_000);
+        world.received(super::TcpState::SynSent, "10.0.0.1:40000", "10.0.0.5:5432");
+    }
+    world.passes(2);
+    world.assert_clean();
+}
+
+#[test]
+fn keepalive_that_ends_connections_is_told_and_several_are_a_warning() {
+    let mut world = server();
+    let one = |world: &mut World| {
+        let seen = world.sent(Reason::KeepaliveTimeout, Some(Established), "10.0.0.1:8000", "10.0.0.9:4000");
+        seen.owner = Some(process(77, "nginx"));
+    };
+    one(&mut world);
+    world.pass();
+    assert_eq!(world.only(Class::KeepaliveTimeout).severity, Severity::Info);
+    one(&mut world);
+    one(&mut world);
+    world.pass();
+    let timeout = world.only(Class::KeepaliveTimeout);
+    assert_eq!((timeout.severity, timeout.subject.peer.as_deref()), (Severity::Warning, Some("10.0.0.9")));
+    assert!(
+        timeout
+            .verdict
+            .starts_with("10.0.0.9 did not answer the keepalive probes of nginx[77] on 3 connections"),
+        "{}",
+        timeout.verdict
+    );
+}
+
+#[test]
+fn reasons_have_names_with_and_without_prefix() {
+    assert_eq!(Reason::of("TCP_ABORT_ON_CLOSE"), Reason::AbortOnClose);
+    assert_eq!(Reason::of("NO_SOCKET"), Reason::NoSocket);
+    assert_eq!(Reason::of("TCP_STATE"), Reason::TcpState);
+    assert_eq!(Reason::of("TCP_TIMEWAIT_SOCKET"), Reason::TimeWaitSocket);
+    assert_eq!(Reason::of("MPTCP_RST_EMPTCP"), Reason::Other);
+}

@@ -1,0 +1,378 @@
+//! The evidence of one pass made easy to ask: who holds a socket, on which side of the listener it is, who is at the
+//! other end if that is this host too, and how a process is called. Made once a pass.
+
+use std::{cell::OnceCell, collections::HashMap, net::SocketAddr};
+
+use tcpstate_common::TcpState;
+
+use super::{
+    candidate::Key,
+    class::Class,
+    evidence::{Evidence, Namespace, Paused, Process, TcpInfo, What},
+    finding::{AgeIs, MAX_SAMPLES, Sample, Subject},
+    history::{History, Listening, Past},
+    say,
+    thresholds::Thresholds,
+};
+use crate::track::{self, Holder, Since, Socket};
+
+/// The kernel's default of `ip_local_port_range` (`net/ipv4/af_inet.c`), where the namespace's is not known.
+pub(super) const DEFAULT_LOCAL_PORTS: (u16, u16) = (32_768, 60_999);
+
+/// Who has a socket open.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Held {
+    /// It has no file: nobody can.
+    NoFile,
+    /// It has not been looked up yet.
+    NotAsked,
+    /// Nobody was found, but not everybody could be looked at.
+    Unseen,
+    /// Nobody.
+    Nobody,
+    /// This process. Of several the one that started first, but not process 1 if there is another.
+    By { holder: Holder, processes: usize },
+}
+
+/// Which end opened the connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Side {
+    /// The peer: a listener of this host took it.
+    Accept,
+    /// A process of this host.
+    Connect,
+}
+
+/// One socket with what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    pub(super) socket: &'a Socket,
+    /// Time in its state, ms.
+    pub(super) age_ms: u64,
+    pub(super) held: Held,
+    pub(super) past: Option<&'a Past>,
+}
+
+impl Seen<'_> {
+    pub(super) fn quiet_ms(&self) -> u64 {
+        self.past.map_or(0, Past::quiet_ms)
+    }
+
+    pub(super) fn since_ns(&self) -> u64 {
+        self.socket.since.ns()
+    }
+}
+
+/// See the module.
+pub(super) struct View<'a> {
+    pub(super) evidence: &'a Evidence,
+    pub(super) history: &'a History,
+    pub(super) thresholds: &'a Thresholds,
+    pub(super) seen: Vec<Seen<'a>>,
+    listeners: HashMap<(u32, u16), Vec<&'a Listening>>,
+    ends: OnceCell<HashMap<(SocketAddr, SocketAddr), u32>>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(
+        evidence: &'a Evidence,
+        held: Vec<Held>,
+        history: &'a History,
+        thresholds: &'a Thresholds,
+    ) -> Self {
+        let seen = evidence
+            .sockets
+            .iter()
+            .zip(held)
+            .map(|(socket, held)| Seen {
+                socket,
+                age_ms: socket.age_ms(evidence.at_ns),
+                held,
+                past: history.socket(socket.cookie),
+            })
+            .collect();
+        let mut listeners = HashMap::<_, Vec<_>>::new();
+        for listening in history.listeners() {
+            let socket = &listening.socket;
+            listeners.entry((socket.netns, socket.tuple.local.port())).or_default().push(listening);
+        }
+        Self { evidence, history, thresholds, seen, listeners, ends: OnceCell::new() }
+    }
+
+    /// The listener that took, or takes, connections at this address: one that is there before one that is gone, and
+    /// the fuller one of several.
+    pub(super) fn listener_at(&self, netns: u32, local: SocketAddr) -> Option<&'a Listening> {
+        let at = local.ip().to_canonical();
+        self.listeners
+            .get(&(netns, local.port()))?
+            .iter()
+            .filter(|listening| {
+                let ip = listening.socket.tuple.local.ip();
+                ip.is_unspecified() || ip.to_canonical() == at
+            })
+            .max_by_key(|listening| {
+                (listening.seen_ns, listening.socket.rqueue, u64::MAX - listening.socket.cookie)
+            })
+            .copied()
+    }
+
+    /// A listener anywhere on this host that serves this address now. An address of the loopback net or "any" is
+    /// looked for in one namespace only.
+    pub(super) fn local_server(&self, netns: u32, remote: SocketAddr) -> Option<&'a Listening> {
+        let is_there = |listening: &&Listening| listening.seen_ns == self.evidence.at_ns;
+        if let Some(found) = self.listener_at(netns, remote).filter(is_there) {
+            return Some(found);
+        }
+        if remote.ip().to_canonical().is_loopback() {
+            return None;
+        }
+        // In another namespace the address must be one of its own, which only its connections show.
+        let owns = |netns: u32| {
+            let ip = remote.ip().to_canonical();
+            self.seen
+                .iter()
+                .any(|seen| seen.socket.netns == netns && seen.socket.tuple.local.ip().to_canonical() == ip)
+        };
+        let mut others =
+            self.listeners.iter().filter(|((other, port), _)| *other != netns && *port == remote.port());
+        others
+            .find(|((other, _), _)| owns(*other))
+            .and_then(|((other, _), _)| self.listener_at(*other, remote).filter(is_there))
+    }
+
+    pub(super) fn is_full(&self, listening: &Listening) -> bool {
+        listening.seen_ns == self.evidence.at_ns && listening.socket.rqueue > listening.socket.wqueue
+    }
+
+    pub(super) fn side(&self, socket: &Socket) -> Side {
+        let local = socket.tuple.local;
+        if self.listener_at(socket.netns, local).is_some() {
+            return Side::Accept;
+        }
+        let (first, last) = self.local_ports(socket.netns);
+        if (first..=last).contains(&local.port()) { Side::Connect } else { Side::Accept }
+    }
+
+    /// The range of ports for connections of a namespace; the kernel's default where it is not known.
+    pub(super) fn local_ports(&self, netns: u32) -> (u16, u16) {
+        self.namespace(netns)
+            .and_then(|namespace| namespace.sysctls.local_ports)
+            .unwrap_or(DEFAULT_LOCAL_PORTS)
+    }
+
+    pub(super) fn namespace(&self, netns: u32) -> Option<&'a Namespace> {
+        self.evidence.namespaces.get(&netns)
+    }
+
+    pub(super) fn info(&self, socket: &Socket) -> Option<&'a TcpInfo> {
+        self.evidence.info.get(&socket.cookie)
+    }
+
+    /// The socket at the other end, if it was gathered too: by its addresses, in whatever namespace.
+    pub(super) fn other_end(&self, socket: &Socket) -> Option<&Seen<'a>> {
+        let ends = self.ends.get_or_init(|| {
+            let mut ends = HashMap::new();
+            for (index, seen) in (0_u32..).zip(&self.seen) {
+                if seen.socket.state != TcpState::Listen {
+                    ends.insert(between(seen.socket), index);
+                }
+            }
+            ends
+        });
+        let (local, remote) = between(socket);
+        ends.get(&(remote, local)).and_then(|index| self.seen.get(usize::try_from(*index).ok()?))
+    }
+
+    /// What is known of a process, if it is still the one that started then; start 0 is any.
+    pub(super) fn process(&self, pid: u32, start_boottime_ns: u64) -> Option<&'a Process> {
+        self.evidence.processes.get(&pid).filter(|process| {
+            start_boottime_ns == 0
+                || process.start_boottime_ns.is_none_or(|start| {
+                    // /proc tells ticks, the file iterator ns.
+                    start.abs_diff(start_boottime_ns) < 20_000_000
+                })
+        })
+    }
+
+    /// Whether a process does not run, and why.
+    pub(super) fn paused(&self, holder: &Holder) -> Option<Paused> {
+        let paused = self.process(holder.pid, holder.start_boottime_ns)?.paused?;
+        (paused != Paused::No).then_some(paused)
+    }
+
+    /// "payments[4121] in app.service".
+    pub(super) fn who(&self, holder: &Holder) -> String {
+        let process = self.process(holder.pid, holder.start_boottime_ns);
+        name(&holder.comm.to_string(), holder.pid, process)
+    }
+
+    /// The same for a process of which only the number and the name are known.
+    pub(super) fn who_acted(&self, process: &track::Process) -> String {
+        name(&process.comm.to_string(), process.pid, self.process(process.pid, 0))
+    }
+
+    pub(super) fn subject(&self, holder: &Holder, netns: u32) -> Subject {
+        let process = self.process(holder.pid, holder.start_boottime_ns);
+        subject(holder.pid, holder.comm.to_string(), process, netns)
+    }
+
+    pub(super) fn subject_of(&self, process: &track::Process, netns: u32) -> Subject {
+        subject(process.pid, process.comm.to_string(), self.process(process.pid, 0), netns)
+    }
+
+    /// What could not be seen of a process.
+    pub(super) fn unseen_of(&self, pid: u32) -> Vec<String> {
+        let about = self.evidence.cannot_see.iter();
+        about
+            .filter(|unseen| unseen.what == What::Process && unseen.of == Some(pid))
+            .map(|unseen| unseen.why.clone())
+            .collect()
+    }
+
+    /// Why something cannot be seen at all, if so.
+    pub(super) fn unseen(&self, what: What, of: Option<u32>) -> Option<String> {
+        let mut about = self.evidence.cannot_see.iter();
+        about
+            .find(|unseen| unseen.what == what && (unseen.of.is_none() || unseen.of == of))
+            .map(|unseen| unseen.why.clone())
+    }
+
+    fn sample(seen: &Seen<'_>) -> Sample {
+        let socket = seen.socket;
+        let holder = match seen.held {
+            Held::By { holder, .. } => Some(holder),
+            _ => None,
+        };
+        Sample {
+            cookie: socket.cookie.to_string(),
+            local: say::address(socket.tuple.local),
+            remote: say::address(socket.tuple.remote),
+            state: socket.state.name().to_owned(),
+            age_ms: seen.age_ms,
+            age_is: match socket.since {
+                Since::Exactly(_) => AgeIs::Exact,
+                Since::AtLatest(_) => AgeIs::AtLeast,
+            },
+            rqueue: socket.rqueue,
+            wqueue: socket.wqueue,
+            pid: holder.map(|holder| holder.pid),
+            fd: holder.map(|holder| holder.fd),
+        }
+    }
+
+    /// The oldest of these sockets, which are in the order of their ages.
+    pub(super) fn samples(members: &[&Seen<'_>]) -> Vec<Sample> {
+        members.iter().take(MAX_SAMPLES).map(|seen| Self::sample(seen)).collect()
+    }
+
+    /// Whether there are more of them than a while ago, with the old ones still there.
+    pub(super) fn grows(&self, key: &Key, count: u64, since_ns: u64) -> bool {
+        self.history
+            .series(key)
+            .is_some_and(|series| series.grows(self.evidence.at_ns, count, since_ns, self.thresholds))
+    }
+
+    /// A key for trouble with what a process holds.
+    pub(super) fn key_of(class: Class, netns: u32, holder: &Holder, place: Option<SocketAddr>) -> Key {
+        Key { class, netns, pid: holder.pid, start_boottime_ns: holder.start_boottime_ns, place }
+    }
+}
+
+fn between(socket: &Socket) -> (SocketAddr, SocketAddr) {
+    let plain = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+    (plain(socket.tuple.local), plain(socket.tuple.remote))
+}
+
+/// Who holds each of the sockets, in their order.
+pub(super) fn all_held(evidence: &Evidence) -> Vec<Held> {
+    evidence.sockets.iter().map(|socket| held(evidence, socket)).collect()
+}
+
+fn held(evidence: &Evidence, socket: &Socket) -> Held {
+    if socket.inode == 0 {
+        return Held::NoFile;
+    }
+    let mut best: Option<Holder> = None;
+    let mut pids = [0; 4];
+    let mut processes = 0;
+    let order = |holder: &Holder| (holder.pid == 1, holder.start_boottime_ns, holder.pid, holder.fd);
+    for holder in evidence.holders.of(socket) {
+        if !pids[..processes.min(pids.len())].contains(&holder.pid) {
+            if let Some(place) = pids.get_mut(processes) {
+                *place = holder.pid;
+            }
+            processes += 1;
+        }
+        if best.as_ref().is_none_or(|best| order(&holder) < order(best)) {
+            best = Some(holder);
+        }
+    }
+    match best {
+        Some(holder) => Held::By { holder, processes },
+        None if !evidence.holders.know(socket) => Held::NotAsked,
+        None if evidence.holders_complete => Held::Nobody,
+        None => Held::Unseen,
+    }
+}
+
+fn name(comm: &str, pid: u32, process: Option<&Process>) -> String {
+    let place = process.and_then(|process| {
+        process.unit.clone().or_else(|| {
+            let short = |id: &String| format!("container {}", id.chars().take(12).collect::<String>());
+            process.container.as_ref().map(short)
+        })
+    });
+    match place {
+        Some(place) => format!("{comm}[{pid}] in {place}"),
+        None => format!("{comm}[{pid}]"),
+    }
+}
+
+fn subject(pid: u32, comm: String, process: Option<&Process>, netns: u32) -> Subject {
+    let process = process.cloned().unwrap_or_default();
+    Subject {
+        pid: Some(pid),
+        comm: Some(comm),
+        exe: process.exe,
+        unit: process.unit,
+        container: process.container,
+        pod: process.pod,
+        netns: (netns != 0).then_some(netns),
+        listener: None,
+        peer: None,
+    }
+}
+
+/// The peers of some sockets: the one that most of them have, how many of them have it, and how many peers there
+/// are. Ports of clients say nothing, so only those of servers are told.
+pub(super) fn peers(members: &[&Seen<'_>], side: Side) -> Option<(String, u64, usize)> {
+    let mut all: Vec<_> = members
+        .iter()
+        .map(|seen| {
+            let remote = seen.socket.tuple.remote;
+            (remote.ip(), if side == Side::Accept { 0 } else { remote.port() })
+        })
+        .collect();
+    all.sort_unstable();
+    let runs = all.chunk_by(|a, b| a == b);
+    let (mut most, mut peers): (&[_], usize) = (&[], 0);
+    for run in runs {
+        peers += 1;
+        if run.len() > most.len() {
+            most = run;
+        }
+    }
+    let (ip, port) = most.first()?;
+    let text = if side == Side::Accept { say::ip(*ip) } else { say::address(SocketAddr::new(*ip, *port)) };
+    Some((text, most.len() as u64, peers))
+}
+
+/// "10.0.0.7:443", or "12 peers, most often 10.0.0.7:443".
+pub(super) fn say_peers(members: &[&Seen<'_>], side: Side) -> String {
+    match peers(members, side) {
+        None => "no peer".to_owned(),
+        Some((peer, _, 1)) => peer,
+        Some((peer, 1, many)) => format!("{many} peers such as {peer}"),
+        Some((peer, _, many)) => format!("{many} peers, most often {peer}"),
+    }
+}

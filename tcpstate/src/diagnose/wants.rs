@@ -1,0 +1,102 @@
+//! What the rules ask for, so that nothing is collected that nobody needs.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+};
+
+use tcpstate_common::TcpState;
+
+use super::{evidence::Evidence, history::History, thresholds::Thresholds};
+use crate::track::Socket;
+
+/// What is to be found out about the sockets of a pass before it can be judged.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Wants {
+    /// The cookies of sockets whose `tcp_info` is wanted; at most [`super::Thresholds::max_info`].
+    pub info: Vec<u64>,
+    /// The cookies of sockets whose holders are wanted, in their order.
+    pub holders: Vec<u64>,
+    /// Namespaces whose counters and sysctls are wanted; at most [`super::Thresholds::max_namespaces`].
+    pub namespaces: Vec<u32>,
+    /// Listeners whose [`super::evidence::Listener`] is wanted, by cookie.
+    pub listeners: Vec<u64>,
+}
+
+/// What the rules want of these sockets.
+pub(super) fn of(sockets: &[Socket], history: &History, thresholds: &Thresholds, pass: u64) -> Wants {
+    let mut wants = Wants::default();
+    let (mut new, mut known) = (Vec::new(), Vec::new());
+    let mut namespaces = BTreeSet::new();
+    for socket in sockets {
+        namespaces.insert(socket.netns);
+        if socket.inode != 0 {
+            wants.holders.push(socket.cookie);
+        }
+        if socket.state == TcpState::Listen {
+            wants.listeners.push(socket.cookie);
+        } else if needs_info(socket) {
+            let checked = history.socket(socket.cookie).is_some_and(|past| past.checked_ns != 0);
+            if checked { known.push(socket.cookie) } else { new.push(socket.cookie) }
+        }
+    }
+    wants.holders.sort_unstable();
+    wants.info = new;
+    wants.info.truncate(thresholds.max_info);
+    wants.info.extend(take_turns(known, thresholds.max_info - wants.info.len(), pass));
+    wants.namespaces = take_turns(namespaces.into_iter().collect(), thresholds.max_namespaces, pass);
+    wants
+}
+
+/// Whether a rule asks for the socket's `tcp_info`: where the time of the last data or of the last ACK tells one
+/// trouble from another. Mini-sockets have none.
+fn needs_info(socket: &Socket) -> bool {
+    match socket.state {
+        TcpState::CloseWait | TcpState::FinWait2 => socket.inode != 0,
+        TcpState::Established => socket.retransmits > 1,
+        _ => false,
+    }
+}
+
+/// At most so many, others at each pass.
+fn take_turns<T>(mut all: Vec<T>, max: usize, pass: u64) -> Vec<T> {
+    if all.len() > max && max > 0 {
+        let parts = all.len().div_ceil(max) as u64;
+        let begin = usize::try_from(pass % parts).unwrap_or(0) * max;
+        let begin = begin.min(all.len());
+        all.rotate_left(begin);
+    }
+    all.truncate(max);
+    all
+}
+
+/// The processes that hold most of the sockets, and those that the events name; at most `max`.
+pub(super) fn processes(evidence: &Evidence, events: impl Iterator<Item = u32>, max: usize) -> Vec<u32> {
+    let mut sockets = HashMap::<u32, u64>::new();
+    let holders: Vec<_> = evidence.holders.processes().map(|(pid, _)| pid).collect();
+    let all = holders.len() <= max / 2;
+    if all {
+        sockets.extend(holders.into_iter().map(|pid| (pid, 1)));
+    }
+    for socket in &evidence.sockets {
+        if !all {
+            for holder in evidence.holders.of(socket) {
+                *sockets.entry(holder.pid).or_default() += 1;
+            }
+        }
+        if let Some(actor) = socket.actor.filter(|_| socket.inode == 0 || socket.state == TcpState::SynSent) {
+            *sockets.entry(actor.pid).or_default() += 1;
+        }
+    }
+    let resets = evidence.resets.iter().flat_map(|seen| [seen.reset.process, seen.owner]).flatten();
+    let failures = evidence.failures.iter().filter_map(|failure| failure.process);
+    let closes = evidence.destinations.iter().flat_map(|to| to.actors.iter().map(|(process, _)| *process));
+    let acted = resets.chain(failures).chain(closes).map(|process| process.pid);
+    for pid in acted.chain(events) {
+        *sockets.entry(pid).or_default() += 1;
+    }
+    let mut pids: Vec<_> = sockets.into_iter().collect();
+    pids.sort_unstable_by_key(|(pid, count)| (Reverse(*count), *pid));
+    pids.truncate(max);
+    pids.into_iter().map(|(pid, _)| pid).collect()
+}

@@ -1,0 +1,182 @@
+//! Whether a process is frozen with its cgroup: cgroup v2's `cgroup.events`
+//! (`Documentation/admin-guide/cgroup-v2.rst`) and v1's `freezer.state`
+//! (`Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst`). Both tell of the ancestors' doing too.
+
+use std::{
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+/// Where the cgroup hierarchies are mounted, as this process sees them.
+#[derive(Clone, Debug, Default)]
+pub struct Freezers {
+    v2: Option<Mount>,
+    v1: Option<Mount>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Mount {
+    /// The cgroup that stands at the mount point.
+    root: PathBuf,
+    point: PathBuf,
+}
+
+impl Freezers {
+    /// Looks for them.
+    #[must_use]
+    pub fn find() -> Self {
+        fs::read_to_string("/proc/thread-self/mountinfo").map(|text| Self::parse(&text)).unwrap_or_default()
+    }
+
+    /// Lines `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG…] - TYPE SOURCE SUPER_OPTIONS` (proc(5)).
+    fn parse(mountinfo: &str) -> Self {
+        let mut found = Self::default();
+        for line in mountinfo.lines() {
+            let Some((place, kind)) = line.split_once(" - ") else { continue };
+            let mut place = place.split(' ').skip(3);
+            let (Some(root), Some(point)) = (place.next(), place.next()) else { continue };
+            let mount = Mount { root: root.into(), point: point.into() };
+            let mut kind = kind.split(' ');
+            match (kind.next(), kind.nth(1)) {
+                (Some("cgroup2"), _) => found.v2 = found.v2.or(Some(mount)),
+                (Some("cgroup"), Some(options)) if options.split(',').any(|option| option == "freezer") => {
+                    found.v1 = found.v1.or(Some(mount));
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Whether the process with this `/proc/PID/cgroup` is frozen; `None` where that cannot be seen.
+    #[must_use]
+    pub fn is_frozen(&self, cgroup: &str) -> Option<bool> {
+        let mut frozen = None;
+        for line in cgroup.lines() {
+            let mut fields = line.splitn(3, ':');
+            let (Some(hierarchy), Some(controllers), Some(path)) =
+                (fields.next(), fields.next(), fields.next())
+            else {
+                continue;
+            };
+            let seen = if hierarchy == "0" {
+                self.v2.as_ref().and_then(|mount| mount.read(path, "cgroup.events", is_frozen_v2))
+            } else if controllers.split(',').any(|controller| controller == "freezer") {
+                self.v1.as_ref().and_then(|mount| mount.read(path, "freezer.state", is_frozen_v1))
+            } else {
+                continue;
+            };
+            frozen = match (frozen, seen) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (known, None) => known,
+                (_, seen) => seen,
+            };
+        }
+        frozen
+    }
+}
+
+impl Mount {
+    fn read(&self, cgroup: &str, file: &str, is_frozen: fn(&str) -> bool) -> Option<bool> {
+        // The topmost cgroup cannot be frozen, and has no such file.
+        if cgroup == "/" {
+            return Some(false);
+        }
+        // A cgroup outside of this process's cgroup namespace is shown as `/../…`.
+        let below = Path::new(cgroup).strip_prefix(&self.root).ok()?;
+        if below.components().any(|part| part == Component::ParentDir) {
+            return None;
+        }
+        fs::read_to_string(self.point.join(below).join(file)).ok().map(|text| is_frozen(&text))
+    }
+}
+
+fn is_frozen_v2(events: &str) -> bool {
+    events.lines().any(|line| line == "frozen 1")
+}
+
+fn is_frozen_v1(state: &str) -> bool {
+    state.trim() == "FROZEN"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use proptest::prelude::*;
+
+    use super::Freezers;
+
+    /// Recorded on hosts with cgroup v2 alone, with both, and with v1 alone.
+    const UNIFIED: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+    const HYBRID: &str = "\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+37 31 0:34 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+
+    fn points(mountinfo: &str) -> [Option<String>; 2] {
+        let found = Freezers::parse(mountinfo);
+        [found.v2, found.v1].map(|mount| mount.map(|mount| mount.point.display().to_string()))
+    }
+
+    #[test]
+    fn hierarchies_are_found_where_they_are_mounted() {
+        let at = |point: &str| Some(point.to_owned());
+        assert_eq!(points(UNIFIED), [at("/sys/fs/cgroup"), None]);
+        assert_eq!(points(HYBRID), [at("/sys/fs/cgroup/unified"), at("/sys/fs/cgroup/freezer")]);
+        assert_eq!(points("31 23 0:28 / /proc rw - proc proc rw\nnonsense\n - \n"), [None, None]);
+    }
+
+    /// A tree of cgroups that is made of plain files.
+    fn tree(root: &Path, files: &[(&str, &str)]) -> Freezers {
+        for (name, text) in files {
+            let file = root.join(name);
+            fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+            fs::write(file, text).expect("written");
+        }
+        let root = root.display();
+        Freezers::parse(&format!(
+            "1 0 0:1 / {root}/v2 rw - cgroup2 cgroup2 rw\n2 0 0:2 /outer {root}/v1 rw - cgroup cgroup rw,freezer\n"
+        ))
+    }
+
+    #[test]
+    fn either_hierarchy_may_have_frozen_it() {
+        let root = std::env::temp_dir().join(format!("tcpstate-freezer-{}", std::process::id()));
+        let freezers = tree(
+            &root,
+            &[
+                ("v2/a.service/cgroup.events", "populated 1\nfrozen 1\n"),
+                ("v2/b.service/cgroup.events", "populated 1\nfrozen 0\n"),
+                ("v1/box/freezer.state", "FROZEN\n"),
+                ("v1/free/freezer.state", "THAWED\n"),
+            ],
+        );
+        for (cgroup, expected) in [
+            ("0::/a.service\n", Some(true)),
+            ("0::/b.service\n", Some(false)),
+            ("0::/\n", Some(false)),
+            ("0::/ended.service\n", None),
+            ("0::/../a.service\n", None),
+            ("7:freezer:/outer/box\n0::/\n", Some(true)),
+            ("7:freezer:/outer/free\n0::/a.service\n", Some(true)),
+            ("7:freezer:/outer/free\n0::/ended.service\n", Some(false)),
+            ("7:freezer:/elsewhere/box\n", None),
+            ("7:cpu,memory:/outer/box\n", None),
+            ("", None),
+            ("0:", None),
+        ] {
+            assert_eq!(freezers.is_frozen(cgroup), expected, "{cgroup}");
+        }
+        fs::remove_dir_all(root).expect("removed");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_a_panic(text in "(cgroup2?|freezer|0|[0-9:/,. -]|\n|\\PC){0,60}") {
+            let _ = Freezers::parse(&text).is_frozen(&text);
+        }
+    }
+}
