@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    kit::{Part, Told, aside, option, say, stands, tcp_info, to_blame, wait_until},
+    kit::{Part, Told, aside, is_errno, option, say, stands, tcp_info, to_blame, wait_until},
     talk,
 };
 
@@ -43,13 +43,15 @@ pub(crate) fn keepalive_server(part: &mut Part) -> io::Result<()> {
 }
 
 /// A client that connects to where no answer comes from, with `size=N` connections, and goes on trying: it gives up
-/// one after `patience=MS`.
+/// one after `patience=MS`. The signature stands when a SYN was sent three times, or (`unreachable=N`) when the kernel
+/// has said so often that there is no way.
 pub(crate) fn connector(part: &mut Part) -> io::Result<()> {
     let to = part.server()?;
     let patience = part.time("patience", 60_000);
-    let said = Arc::new(AtomicUsize::new(0));
+    let unreachable = part.count("unreachable", 0);
+    let (said, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     for _ in 0..part.number("size", 2) {
-        let said = Arc::clone(&said);
+        let (said, failed) = (Arc::clone(&said), Arc::clone(&failed));
         let mut dice = part.dice.split();
         thread::spawn(move || {
             loop {
@@ -66,6 +68,12 @@ pub(crate) fn connector(part: &mut Part) -> io::Result<()> {
                     if tries >= 2 && said.fetch_add(1, Ordering::Relaxed) == 0 {
                         stands();
                     }
+                }
+                let error = told.0.take_error().ok().flatten();
+                if error.is_some_and(|error| is_errno(&error, libc::EHOSTUNREACH))
+                    && failed.fetch_add(1, Ordering::Relaxed) + 1 == unreachable
+                {
+                    stands();
                 }
                 drop(told);
                 dice.pause(200, 900);
@@ -206,6 +214,7 @@ pub(crate) fn asker(part: &mut Part) -> io::Result<()> {
     }
     if part.has("closes") {
         drop(open);
+        stands();
     } else {
         say("ready");
     }
