@@ -56,7 +56,8 @@ pub(crate) fn slow_acceptor(part: &mut Part) -> io::Result<()> {
     for stream in listener.incoming() {
         let stream = stream?;
         part.dice.pause(every / 2, every * 3 / 2);
-        talk::serve_one(&stream)?;
+        // A client may have given up.
+        let _ = talk::serve_one(&stream);
     }
     Ok(())
 }
@@ -77,7 +78,7 @@ pub(crate) fn crowded_server(part: &mut Part) -> io::Result<()> {
     loop {
         match listener.accept() {
             Ok((stream, _)) => {
-                talk::serve_one(&stream)?;
+                let _ = talk::serve_one(&stream);
                 sessions.push(stream);
             }
             Err(error) if is_errno(&error, libc::EMFILE) => part.dice.pause(50, 200),
@@ -118,10 +119,12 @@ pub(crate) fn deferring_server(part: &mut Part) -> io::Result<()> {
     Ok(())
 }
 
-/// So many clients at a time (`size=N`) that ask for one thing each, again and again; `patience=MS` for the answer.
+/// So many clients at a time (`size=N`) that ask for one thing each, again and again: `think=MS` after they have
+/// connected, `patience=MS` for the answer.
 pub(crate) fn crowd(part: &mut Part) -> io::Result<()> {
     let to = part.server()?;
     let patience = part.time("patience", 8_000);
+    let think = part.time("think", 0);
     for _ in 0..part.number("size", 10) {
         let mut dice = part.dice.split();
         thread::spawn(move || {
@@ -130,6 +133,7 @@ pub(crate) fn crowd(part: &mut Part) -> io::Result<()> {
                 let ask = || {
                     let stream = TcpStream::connect_timeout(&to, patience)?;
                     stream.set_read_timeout(Some(patience))?;
+                    thread::sleep(think);
                     talk::ask(&stream, 100)?;
                     // It would ask again in a while.
                     thread::sleep(Duration::from_millis(200));

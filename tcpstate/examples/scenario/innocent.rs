@@ -29,16 +29,16 @@ pub(crate) fn server(part: &mut Part) -> io::Result<()> {
         let mut stream = stream?;
         let alert = alert.clone();
         aside(move || {
-            stream.set_read_timeout(idle)?;
+            if let Some(idle) = idle {
+                talk::serve_until_idle(&stream, idle)?;
+                return stream.write_all(&alert);
+            }
             if closes_first {
                 let _ = stream.read(&mut [0; 64])?;
                 thread::sleep(manners.think);
                 return talk::answer(&stream, 64);
             }
-            if talk::serve(&stream, manners).is_err() && !alert.is_empty() {
-                stream.write_all(&alert)?;
-            }
-            Ok(())
+            talk::serve(&stream, manners).map(drop)
         });
     }
     Ok(())

@@ -179,25 +179,29 @@ pub(crate) fn listener_client(part: &mut Part) -> io::Result<()> {
 }
 
 /// A server that closes its connections when it is told to. With `ended` it waits until its clients have sent their
-/// end before it says `ready`; with `last=BYTES` it sends so much before it closes.
+/// end before it says `ready`; with `last=BYTES` it sends so much before it closes, as far as there is room.
 pub(crate) fn closer(part: &mut Part) -> io::Result<()> {
     let listener = part.listen()?;
     let mut open = Vec::new();
     for stream in listener.incoming().take(part.count("size", 4)) {
-        let mut stream = stream?;
+        let stream = stream?;
         talk::serve_one(&stream)?;
-        if part.has("ended") {
+        open.push(stream);
+    }
+    if part.has("ended") {
+        for stream in &mut open {
             while stream.read(&mut [0; 64])? > 0 {}
         }
-        open.push(stream);
+        // A delayed ACK is sent by then.
+        thread::sleep(Duration::from_millis(300));
     }
     say("ready");
     part.wait_for_order();
-    let last = vec![b'l'; part.count("last", 0)];
+    let last = part.count("last", 0);
     for mut stream in open {
-        stream.set_nonblocking(true)?;
-        // As much as there is room for.
-        let _ = stream.write(&last);
+        // Room comes as long as packets get through.
+        stream.set_write_timeout(Some(Duration::from_millis(300)))?;
+        let _ = stream.write_all(&vec![b'l'; last]);
     }
     stands();
     part.stay()

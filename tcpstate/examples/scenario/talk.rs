@@ -3,6 +3,7 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
+    os::fd::AsRawFd,
     thread,
     time::Duration,
 };
@@ -59,6 +60,19 @@ pub(crate) fn serve_one(mut stream: &TcpStream) -> io::Result<()> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     answer(stream, 100)
+}
+
+/// Serves requests, and ends when none has come for so long: to the millisecond, as event loops do.
+pub(crate) fn serve_until_idle(stream: &TcpStream, idle: Duration) -> io::Result<()> {
+    let patience = libc::c_int::try_from(idle.as_millis()).unwrap_or(libc::c_int::MAX);
+    loop {
+        let mut waited_for = libc::pollfd { fd: stream.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one entry, which lives through the call.
+        if unsafe { libc::poll(&raw mut waited_for, 1, patience) } == 0 {
+            return Ok(());
+        }
+        serve_one(stream)?;
+    }
 }
 
 /// Sends a head and so many bytes.

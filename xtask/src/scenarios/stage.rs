@@ -323,7 +323,8 @@ impl Stage {
     /// What `ss` and `nstat` see in the namespaces, for whoever has to find out why a verdict is wrong.
     pub(super) fn evidence(&self) -> String {
         let of = |place: &Place| place.output("ss", &["-tanpoemi"]) + &place.output("nstat", &["-as"]);
-        self.places.iter().map(|place| format!("namespace {}:\n{}\n", place.inode, of(place))).collect()
+        let all = self.places.iter().map(|place| format!("namespace {}:\n{}", place.inode, of(place)));
+        all.collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -17,9 +17,11 @@ pub(super) const ROWS: &[Row] = &[
     look_alike("fd-inherited", "a worker that was handed the connections", handed_over),
     look_alike("fd-inherited", "a service that was given its listener", |stage| innocent(stage, "activator")),
     bug("ghost-reference", "closed under a thread that reads", |stage| {
-        ghost(stage, "cancelling-client", &[])
+        ghost(stage, &[], "cancelling-client", &[])
     }),
-    bug("ghost-reference", "sent to a worker that never takes it", |stage| ghost(stage, "in-flight", &[])),
+    bug("ghost-reference", "sent to a worker that never takes it", |stage| {
+        ghost(stage, &["idle=1500"], "in-flight", &["ended=1"])
+    }),
     look_alike("ghost-reference", "a server whose first thread has ended", |stage| {
         innocent(stage, "headless-server")
     }),
@@ -66,8 +68,8 @@ fn handed_over(stage: &mut Stage) -> Result<()> {
     stage.until_stands(server).map(drop)
 }
 
-fn ghost(stage: &mut Stage, client: &'static str, words: &[&str]) -> Result<()> {
-    let (_, client) = stage.pair(("server", &[]), (client, words))?;
+fn ghost(stage: &mut Stage, server: &[&str], client: &str, words: &[&str]) -> Result<()> {
+    let (_, client) = stage.pair(("server", server), (client, words))?;
     let stood = stage.until_stands(client)?;
     // Nobody holds it; who connected may be remembered.
     stage.expect_owner_or_nobody("ghost-reference", client, stood);
