@@ -119,12 +119,10 @@ pub(crate) fn deferring_server(part: &mut Part) -> io::Result<()> {
     Ok(())
 }
 
-/// So many clients at a time (`size=N`) that ask for one thing each, again and again: `think=MS` after they have
-/// connected, `patience=MS` for the answer.
+/// So many clients at a time (`size=N`) that ask for one thing each, again and again; `patience=MS` for the answer.
 pub(crate) fn crowd(part: &mut Part) -> io::Result<()> {
     let to = part.server()?;
     let patience = part.time("patience", 8_000);
-    let think = part.time("think", 0);
     for _ in 0..part.number("size", 10) {
         let mut dice = part.dice.split();
         thread::spawn(move || {
@@ -133,7 +131,6 @@ pub(crate) fn crowd(part: &mut Part) -> io::Result<()> {
                 let ask = || {
                     let stream = TcpStream::connect_timeout(&to, patience)?;
                     stream.set_read_timeout(Some(patience))?;
-                    thread::sleep(think);
                     talk::ask(&stream, 100)?;
                     // It would ask again in a while.
                     thread::sleep(Duration::from_millis(200));
@@ -144,6 +141,24 @@ pub(crate) fn crowd(part: &mut Part) -> io::Result<()> {
         });
     }
     part.stay()
+}
+
+/// Clients that come together (`size=N`), connect, think, and ask all at once; every few seconds.
+pub(crate) fn bursts(part: &mut Part) -> io::Result<()> {
+    let to = part.server()?;
+    let size = part.number("size", 10);
+    loop {
+        let think = Duration::from_millis(part.dice.between(200, 500));
+        for _ in 0..size {
+            aside(move || {
+                let stream = TcpStream::connect_timeout(&to, Duration::from_millis(800))?;
+                stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+                thread::sleep(think);
+                talk::ask(&stream, 100)
+            });
+        }
+        part.dice.pause(2_000, 3_500);
+    }
 }
 
 /// Clients that connect and say nothing for a long time.

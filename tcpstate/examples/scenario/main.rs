@@ -26,7 +26,7 @@ use kit::Part;
 
 type Play = fn(&mut Part) -> io::Result<()>;
 
-const PARTS: [(&str, Play); 68] = [
+const PARTS: [(&str, Play); 69] = [
     ("server", innocent::server),
     ("visitor", innocent::visitor),
     ("keeper", innocent::keeper),
@@ -63,6 +63,7 @@ const PARTS: [(&str, Play); 68] = [
     ("crowded-server", accept::crowded_server),
     ("deferring-server", accept::deferring_server),
     ("crowd", accept::crowd),
+    ("bursts", accept::bursts),
     ("silent-clients", accept::silent_clients),
     ("syn-sender", accept::syn_sender),
     ("flooded-server", accept::flooded_server),

@@ -79,8 +79,8 @@ fn leisurely(stage: &mut Stage) -> Result<()> {
 fn overflow_rst(stage: &mut Stage) -> Result<()> {
     let here = stage.place()?;
     stage.at(here).sysctl("ipv4/tcp_abort_on_overflow", "1")?;
-    let server = stage.play(here, "deferring-server", &["backlog=1", "every=500"])?;
-    stage.client(here, server, ("crowd", &["size=12", "patience=3000", "think=600"]))?;
+    let server = stage.play(here, "deferring-server", &["backlog=1", "every=150"])?;
+    stage.client(here, server, ("bursts", &[]))?;
     let stood = stage.until_stands(server)?;
     stage.expect_without_descriptor("accept-overflow-rst", server, stood);
     // SYNs that come while the queue is full are dropped without a word.

@@ -66,7 +66,10 @@ fn balancer(stage: &mut Stage) -> Result<()> {
 }
 
 fn listener_closed(stage: &mut Stage) -> Result<()> {
-    let (server, client) = stage.pair(("restarting-server", &[]), ("stubborn-clients", &["size=6"]))?;
+    let (server, client) = stage.pair(
+        ("restarting-server", &[]),
+        ("visitor", &["every=250", "threads=4", "bye=0", "patience=1500"]),
+    )?;
     let stood = stage.until_stands(server)?;
     // Nobody holds the lock of a connection that was never accepted.
     stage.expect_owner_or_nobody("rst-listener-closed", server, stood);
