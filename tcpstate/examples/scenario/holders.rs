@@ -40,40 +40,35 @@ pub(crate) fn stopping_server(part: &mut Part) -> io::Result<()> {
     Ok(())
 }
 
-/// A server that starts a long-lived helper for some of its requests, which inherits every descriptor, and then
-/// closes what it has itself. The helper is another program, or (`fork`) a fork of this one.
+/// A server that starts long-lived helpers, which inherit the connection that it is at, and closes what it has itself.
+/// A helper is another program, started after a while of work, or (`fork`) a fork of this one that has everything.
 pub(crate) fn spawning_server(part: &mut Part) -> io::Result<()> {
     let listener = part.listen()?;
-    let mut helpers = 0;
     let wanted = part.dice.between(2, 4);
+    let mut helpers = 0;
     for stream in listener.incoming() {
         let mut stream = stream?;
         let _ = stream.read(&mut [0; 64])?;
-        if helpers < wanted {
-            helpers += 1;
-            // The connection is all that the helper takes along: the listener closes on exec, and a fork closes it.
-            descriptors::keep_on_exec(&stream)?;
-            let fd = stream.as_raw_fd();
-            let helper = if part.has("fork") {
-                descriptors::fork(|| {
-                    // SAFETY: the child has no more use for its copy.
-                    unsafe { libc::close(listener.as_raw_fd()) };
-                    descriptors::sleep_for_ever()
-                })?
-            } else {
-                i32::try_from(start("idle-helper", &stream)?).unwrap_or(0)
-            };
-            say(&format!("pid {helper}"));
-            say(&format!("held {helper} {fd}"));
-            if helpers == wanted {
-                // The last client has to see that nobody answers, and go.
-                part.dice.pause(1_000, 1_500);
-                drop(stream);
-                stands();
-                continue;
-            }
+        if helpers == wanted {
+            part.dice.pause(50, 300);
+            continue;
         }
-        part.dice.pause(50, 300);
+        let fd = stream.as_raw_fd();
+        let helper = if part.has("fork") {
+            descriptors::fork(descriptors::sleep_for_ever)?
+        } else {
+            part.dice.pause(1_200, 1_800);
+            i32::try_from(start("idle-helper", &stream)?).unwrap_or(0)
+        };
+        say(&format!("pid {helper}"));
+        say(&format!("held {helper} {fd}"));
+        helpers += 1;
+        drop(stream);
+        if helpers == wanted {
+            // The last client has to see that nobody answers, and go.
+            part.dice.pause(3_600, 4_000);
+            stands();
+        }
     }
     Ok(())
 }
@@ -83,14 +78,15 @@ pub(crate) fn idle_helper(_: &mut Part) -> io::Result<()> {
     descriptors::sleep_for_ever()
 }
 
-/// A client that connects, says something after a moment, and leaves when nobody answers: `size=N` times.
+/// A client that connects, says something after a moment, and leaves when nobody answers for three seconds; again and
+/// again.
 pub(crate) fn leaver(part: &mut Part) -> io::Result<()> {
     let to = part.server()?;
     loop {
         let mut stream = TcpStream::connect(to)?;
         part.dice.pause(150, 400);
         stream.write_all(b"START job\n")?;
-        stream.set_read_timeout(Some(Duration::from_millis(part.dice.between(500, 900))))?;
+        stream.set_read_timeout(Some(Duration::from_millis(part.dice.between(3_000, 3_400))))?;
         let _ = stream.read(&mut [0; 16]);
         drop(stream);
         part.dice.pause(50, 200);
@@ -127,7 +123,6 @@ pub(crate) fn fork_per_connection(part: &mut Part) -> io::Result<()> {
 pub(crate) fn activator(part: &mut Part) -> io::Result<()> {
     let listener = part.listen()?;
     part.dice.pause(500, 1_500);
-    descriptors::keep_on_exec(&listener)?;
     say(&format!("pid {}", start("activated", &listener)?));
     drop(listener);
     stands();
@@ -160,7 +155,6 @@ pub(crate) fn handing_over(part: &mut Part) -> io::Result<()> {
     }
     part.dice.pause(1_000, 2_000);
     let (ours, theirs) = UnixStream::pair()?;
-    descriptors::keep_on_exec(&theirs)?;
     say(&format!("pid {}", start("taker", &theirs)?));
     for stream in accepted {
         descriptors::send(&ours, &stream)?;
@@ -183,6 +177,7 @@ pub(crate) fn taker(part: &mut Part) -> io::Result<()> {
 
 /// Starts another part of this program with one of our descriptors.
 fn start(part: &str, fd: &impl AsRawFd) -> io::Result<u32> {
+    descriptors::keep_on_exec(fd)?;
     let mut command = Command::new(env::current_exe()?);
     // Its input never ends: it is ours.
     command.args([part, "0", &format!("fd={}", fd.as_raw_fd())]).stdin(Stdio::inherit());
