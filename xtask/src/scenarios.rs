@@ -179,7 +179,9 @@ impl Run {
 
     /// Runs everything, and returns how it came out in the order of the list.
     fn perform(self, daemon: &Path) -> Result<Vec<Line>> {
-        let mut command = Command::new(daemon);
+        // Also where we are killed, it goes.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(daemon);
         command.args(daemon::ARGUMENTS).stderr(Stdio::piped());
         let daemon = Daemon::of(Running::start(&mut command, None)?)?;
         let over = AtomicBool::new(false);

@@ -12,6 +12,9 @@ use anyhow::{Context, Result};
 /// How long an empty cgroup may refuse to be removed: its process is still being taken apart.
 const GOING: Duration = Duration::from_secs(2);
 
+/// What its cgroups are called, before our process id.
+const PREFIX: &str = "tcpstate-scenario-";
+
 pub(super) struct Frozen(PathBuf);
 
 impl Frozen {
@@ -20,12 +23,22 @@ impl Frozen {
     pub(super) fn freeze(pid: u32) -> Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mounts").context("the mounts cannot be read")?;
         let root = cgroup2(&mounts).context("this machine has no cgroup2 to freeze a process with")?;
-        let folder = Path::new(root).join(format!("tcpstate-scenario-{}-{pid}", process::id()));
+        clear(Path::new(root));
+        let folder = Path::new(root).join(format!("{PREFIX}{}-{pid}", process::id()));
         fs::create_dir_all(&folder).context("a cgroup cannot be made")?;
         let frozen = Self(folder);
         fs::write(frozen.0.join("cgroup.procs"), pid.to_string()).context("a process cannot be moved")?;
         fs::write(frozen.0.join("cgroup.freeze"), "1").context("a cgroup cannot be frozen")?;
         Ok(frozen)
+    }
+}
+
+/// Removes what a run left that was killed. Those that are in use stay: the kernel removes no cgroup with a process.
+fn clear(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            let _ = fs::remove_dir(entry.path());
+        }
     }
 }
 

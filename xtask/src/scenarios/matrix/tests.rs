@@ -107,6 +107,10 @@ fn an_innocent_process_is_never_to_be_named() {
     let blamed = with(&json!({"/subject/pid": 41}));
     let outcome = outcome(&leak(), &[(12, vec![blamed]), (14, vec![finding()])]);
     assert_wrong(&outcome, "names 41, who is innocent");
+    let mut facts = leak();
+    facts.expected[0].needs_descriptors = false;
+    let blamed = with(&json!({"/subject/pid": 41}));
+    assert!(!is_complete(&facts, &record(&[(12, vec![blamed])])), "such a verdict is none");
 }
 
 #[test]
