@@ -17,6 +17,7 @@ mod packaging;
 mod run;
 mod running;
 mod say;
+mod scenarios;
 mod setup;
 mod test;
 mod tidy;
@@ -47,6 +48,7 @@ enum Task {
     Build(build::Args),
     Run(run::Args),
     Demo(demo::Args),
+    Scenarios(scenarios::Args),
     Test(test::Args),
     Bench(bench::Args),
     Lint(lint::Args),
@@ -71,6 +73,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Build(args) => build::main(&args),
         Task::Run(args) => run::main(&args),
         Task::Demo(args) => demo::main(&args),
+        Task::Scenarios(args) => scenarios::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Bench(args) => bench::main(&args),
         Task::Lint(args) => lint::main(&args),

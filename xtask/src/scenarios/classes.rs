@@ -1,0 +1,55 @@
+//! The classes, what is benign among them, and how long a verdict may take.
+
+use std::time::Duration;
+
+/// All, in the order in which they are documented.
+pub(super) const ALL: [&str; 30] = [
+    "close-wait-leak",
+    "close-wait-never-read",
+    "close-wait-idle-pool",
+    "accept-stall",
+    "owner-stopped",
+    "fd-inherited",
+    "half-close",
+    "close-wait-send-blocked",
+    "proxy-pair",
+    "unread-body",
+    "ghost-reference",
+    "port-exhaustion",
+    "time-wait-churn",
+    "time-wait-overflow",
+    "self-connect",
+    "rst-unread-data",
+    "rst-linger-zero",
+    "rst-listener-closed",
+    "connection-refused",
+    "keepalive-race",
+    "peer-lost-state",
+    "accept-overflow-rst",
+    "keepalive-timeout",
+    "accept-overflow",
+    "syn-blackhole",
+    "syn-flood",
+    "fin-wait2-owned",
+    "fin-wait2-orphan",
+    "orphan-stuck",
+    "half-open",
+];
+
+const BENIGN: [&str; 4] = ["close-wait-idle-pool", "half-close", "time-wait-churn", "fin-wait2-orphan"];
+
+/// Those that are told by how something grows, or by many closes.
+const NEED_A_TREND: [&str; 4] =
+    ["close-wait-leak", "close-wait-idle-pool", "time-wait-churn", "keepalive-race"];
+
+/// The longest of all deadlines: look-alikes are watched for as long.
+pub(super) const LONGEST: Duration = Duration::from_secs(30);
+
+pub(super) fn is_benign(class: &str) -> bool {
+    BENIGN.contains(&class)
+}
+
+/// How long after the signature stands the verdict may come.
+pub(super) fn deadline(class: &str) -> Duration {
+    if NEED_A_TREND.contains(&class) { LONGEST } else { Duration::from_secs(15) }
+}
