@@ -72,26 +72,29 @@ unsafe fn free_place(cpu: u32, end: *mut TapeEnd, number: u64) -> Option<*mut Br
 
 #[inline(always)]
 fn fill(place: &mut Brief, sk: Sock<Typed>, ipv6: bool, told: Told) {
-    let (process, carried) = match (told.actor, told.earlier) {
-        (None, Some(earlier)) => (Some(earlier), flags::PID_CARRIED),
-        (actor, _) => (actor, 0),
-    };
-    let (pid, comm) = process.map_or((0, [0; 16]), |process| (process.pid, process.comm));
     let error = sk.error();
     *place = Brief {
         time_ns: told.time_ns,
         cookie: told.cookie,
         entered_ns: told.entered_ns,
         netns: sk.netns(),
-        pid,
-        comm,
+        pid: 0,
+        comm: [0; 16],
         addresses: if ipv6 { [[0; 4]; 2] } else { sk.addresses4() },
         sport: sk.local_port(),
         dport: sk.remote_port(),
         kind: EventKind::Transition as u8,
         states: told.states,
-        flags: (flags::FOR_WATCHERS | carried | if told.inferred { flags::INFERRED } else { 0 }) as u8
+        flags: (flags::FOR_WATCHERS | if told.inferred { flags::INFERRED } else { 0 }) as u8
             | if ipv6 { brief::IPV6 } else { 0 },
         code: if error < 255 { error as u8 } else { 255 },
     };
+    if let Some(process) = told.actor {
+        place.pid = process.pid;
+        place.comm = process.comm;
+    } else if let Some(process) = told.earlier {
+        place.pid = process.pid;
+        place.comm = process.comm;
+        place.flags |= flags::PID_CARRIED as u8;
+    }
 }

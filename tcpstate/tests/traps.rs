@@ -102,6 +102,7 @@ fn no_event_names_a_process_that_does_not_own_the_socket() {
             let is_servers = local == address;
             let owner = if is_servers { server.pid() } else { client.pid() };
             assert_eq!(pid, u64::from(owner), "{event:#}");
+            assert_eq!(event["actor"]["comm"], "actor", "{event:#}");
         }
         assert!(named >= 400, "connects and closes have an owner; named {named}, unnamed {unnamed}");
         assert!(unnamed >= 200, "FINs come in on somebody else's time; named {named}, unnamed {unnamed}");
