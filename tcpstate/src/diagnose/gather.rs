@@ -28,6 +28,8 @@ pub struct Gathered {
     pub destinations: Vec<Destination>,
     /// `ESTABLISHED` sockets, all of them.
     pub established: u64,
+    /// Destinations that were counted, those with a single socket among them.
+    pub(super) counted: usize,
 }
 
 /// Chooses. Made by [`super::Diagnosis::gather`] for every pass.
@@ -45,6 +47,13 @@ pub struct Gather {
     towards: HashMap<(u32, IpAddr, SocketAddr), Towards>,
     /// There was no room for all destinations, and making room did not help.
     crowded: bool,
+}
+
+/// How much there was at the last pass, so that room is made once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Expected {
+    pub(super) sockets: usize,
+    pub(super) destinations: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +112,7 @@ impl Gather {
         listening: HashSet<(u32, u16)>,
         watched: HashSet<u64>,
         turn: Turn,
+        expected: Expected,
     ) -> Self {
         Self {
             limits: Limits {
@@ -114,8 +124,8 @@ impl Gather {
             watched,
             turn,
             unremarkable: 0,
-            gathered: Gathered::default(),
-            towards: HashMap::new(),
+            gathered: Gathered { sockets: Vec::with_capacity(expected.sockets), ..Gathered::default() },
+            towards: HashMap::with_capacity(expected.destinations),
             crowded: false,
         }
     }
@@ -181,6 +191,7 @@ impl Gather {
     #[must_use]
     pub fn finish(self) -> Gathered {
         let mut gathered = self.gathered;
+        gathered.counted = self.towards.len();
         for ((netns, local, remote), towards) in self.towards {
             let Towards::Many(many) = towards else { continue };
             let Many { by_state, mut actors, cookies } = *many;

@@ -9,6 +9,7 @@ mod book;
 mod candidate;
 pub mod class;
 pub mod evidence;
+pub mod explain;
 pub mod finding;
 pub mod gather;
 mod hash;
@@ -33,7 +34,7 @@ pub use wants::Wants;
 use std::collections::HashSet;
 
 use book::Book;
-use gather::Turn;
+use gather::{Expected, Turn};
 use history::History;
 use rules::reset::Events;
 use view::View;
@@ -57,6 +58,7 @@ pub struct Diagnosis {
     /// Cookies of sockets that use up ports, to see who holds them.
     users_of_ports: HashSet<u64>,
     established: u64,
+    expected: Expected,
     passes: u64,
     cannot_see: Vec<String>,
 }
@@ -72,6 +74,7 @@ impl Diagnosis {
             book: Book::default(),
             users_of_ports: HashSet::new(),
             established: 0,
+            expected: Expected::default(),
             passes: 0,
             cannot_see: Vec::new(),
         }
@@ -88,13 +91,14 @@ impl Diagnosis {
         let watched = ownerless.chain(self.users_of_ports.iter().copied());
         let of = self.established.div_ceil(self.thresholds.max_established.max(1) as u64).max(1);
         let turn = Turn { of, rest: self.passes % of };
-        Gather::new(&self.thresholds, listening.collect(), watched.collect(), turn)
+        Gather::new(&self.thresholds, listening.collect(), watched.collect(), turn, self.expected)
     }
 
     /// What is to be found out about the sockets that were gathered.
     #[must_use]
     pub fn wants(&mut self, gathered: &Gathered) -> Wants {
         self.established = gathered.established;
+        self.expected = Expected { sockets: gathered.sockets.len(), destinations: gathered.counted };
         self.users_of_ports = gathered
             .destinations
             .iter()
