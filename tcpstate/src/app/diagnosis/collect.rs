@@ -187,18 +187,21 @@ pub(super) mod tests {
         }
     }
 
+    fn gathered(sockets: Vec<Socket>) -> Gathered {
+        let mut gathered = Gathered::default();
+        gathered.sockets = sockets;
+        gathered
+    }
+
     #[test]
     fn sockets_that_park_are_not_asked_about_twice() {
-        let gathered = Gathered {
-            sockets: vec![
-                socket(9, TcpState::Established, 1),
-                socket(8, TcpState::CloseWait, 1),
-                socket(7, TcpState::Established, 1),
-                socket(6, TcpState::Established, 0),
-                socket(5, TcpState::Established, 1),
-            ],
-            ..Gathered::default()
-        };
+        let gathered = gathered(vec![
+            socket(9, TcpState::Established, 1),
+            socket(8, TcpState::CloseWait, 1),
+            socket(7, TcpState::Established, 1),
+            socket(6, TcpState::Established, 0),
+            socket(5, TcpState::Established, 1),
+        ]);
         assert_eq!(beside_parked(&[6, 7, 8, 9], &gathered), [7, 9]);
     }
 
@@ -206,16 +209,13 @@ pub(super) mod tests {
     fn only_what_is_remarkable_is_urgent() {
         let mut full = socket(8, TcpState::Listen, 1);
         full.rqueue = 1;
-        let gathered = Gathered {
-            sockets: vec![
-                socket(9, TcpState::FinWait2, 1),
-                full,
-                socket(7, TcpState::Listen, 1),
-                socket(6, TcpState::Established, 1),
-                socket(5, TcpState::CloseWait, 0),
-            ],
-            ..Gathered::default()
-        };
+        let gathered = gathered(vec![
+            socket(9, TcpState::FinWait2, 1),
+            full,
+            socket(7, TcpState::Listen, 1),
+            socket(6, TcpState::Established, 1),
+            socket(5, TcpState::CloseWait, 0),
+        ]);
         assert_eq!(urgent(&gathered), [8, 9]);
     }
 
