@@ -8,7 +8,7 @@ use tcpstate_common::{TcpState, state::STATE_SLOTS};
 use utoipa::ToSchema;
 
 use crate::{
-    diagnose::{self, Status},
+    diagnose::{self, Status, finding::Subject},
     serve::{ask::Diagnosed, params::NoParams, problem::Problem, shared::Shared, stamp::Stamps},
     track::{self, Comm},
 };
@@ -80,15 +80,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// A process of which only the pid, and perhaps the name, is known. What was found out about the number is about
-    /// another process if that has another name.
+    /// A process of which only the pid, and perhaps the name, is known. What is known of the number belongs to another
+    /// process if that has another name.
     fn of(pid: u32, comm: Option<Comm>, diagnosed: &Diagnosed) -> Self {
         let seen = diagnosed.processes.get(&pid).filter(|seen| comm.is_none() || seen.comm == comm);
         let seen = seen.cloned().unwrap_or_default();
-        let about_it = diagnosed.findings.iter().filter(|finding| is_open_about(finding, pid));
+        let name = comm.map(|comm| comm.to_string());
+        let is_it = |finding: &&diagnose::Finding| {
+            let Subject { pid: about, comm: named, .. } = &finding.subject;
+            finding.status == Status::Open && *about == Some(pid) && (name.is_none() || *named == name)
+        };
         Self {
             pid,
-            comm: comm.or(seen.comm).map(|comm| comm.to_string()),
+            comm: name.clone().or_else(|| seen.comm.map(|comm| comm.to_string())),
             exe: seen.exe,
             unit: seen.unit,
             container: seen.container,
@@ -97,13 +101,9 @@ impl Process {
             left: BTreeMap::new(),
             fds: seen.fds,
             fd_limit: seen.fd_limit,
-            findings: about_it.map(|finding| finding.id.clone()).collect(),
+            findings: diagnosed.findings.iter().filter(is_it).map(|finding| finding.id.clone()).collect(),
         }
     }
-}
-
-fn is_open_about(finding: &diagnose::Finding, pid: u32) -> bool {
-    finding.status == Status::Open && finding.subject.pid == Some(pid)
 }
 
 /// The states that are not empty, by name.
@@ -123,12 +123,12 @@ impl Processes {
                 Process { held, left, ..Process::of(pid, Some(comm), diagnosed) }
             })
             .collect();
-        let mut known: HashSet<_> = processes.iter().map(|process| process.pid).collect();
-        let open = diagnosed.findings.iter().filter(|finding| finding.status == Status::Open);
-        for finding in open {
-            if let Some(pid) = finding.subject.pid.filter(|pid| known.insert(*pid)) {
-                let comm = finding.subject.comm.as_deref().map(Comm::new);
-                processes.push(Process::of(pid, comm, diagnosed));
+        let name = |process: &Process| (process.pid, process.comm.clone());
+        let mut known: HashSet<_> = processes.iter().map(name).collect();
+        for finding in diagnosed.findings.iter().filter(|finding| finding.status == Status::Open) {
+            let Subject { pid: Some(pid), comm, .. } = &finding.subject else { continue };
+            if known.insert((*pid, comm.clone())) {
+                processes.push(Process::of(*pid, comm.as_deref().map(Comm::new), diagnosed));
             }
         }
         Self {
