@@ -1,6 +1,7 @@
 //! Wires the rooms together: binds, chooses a source, starts the engine and the server, says when it is
 //! ready, and ends everything in order under one deadline.
 
+pub mod alone;
 mod census;
 mod diagnosis;
 mod engine;
@@ -17,6 +18,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context, Result, bail};
 use tokio::{
     net::TcpListener,
+    runtime::Runtime,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinSet,
@@ -52,15 +54,16 @@ impl Config {
 /// # Errors
 /// If an address cannot be bound, or the wanted source cannot be had.
 pub fn run(config: &Config) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("the runtime cannot be started")?;
+    let runtime = runtime()?;
     let result = runtime.block_on(serve_until_told(config));
     // Whatever still runs (a look-up in /proc, say) ends with the process.
     runtime.shutdown_background();
     result
+}
+
+fn runtime() -> Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().context("the runtime cannot be started")
 }
 
 async fn serve_until_told(config: &Config) -> Result<()> {

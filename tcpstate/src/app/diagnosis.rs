@@ -3,6 +3,7 @@
 //! nobody waits for it.
 
 mod collect;
+mod parking;
 mod schedule;
 mod words;
 
@@ -62,6 +63,7 @@ pub(super) fn start(
         collector: Collector::new(),
         seen: Seen::default(),
         held: Held::default(),
+        listen_overflows: None,
     };
     thread::Builder::new()
         .name("diagnosis".to_owned())
@@ -79,6 +81,8 @@ struct Diagnoser {
     seen: Seen,
     /// Who held what when it was last looked up.
     held: Held,
+    /// See [`Diagnosed::listen_overflows`].
+    listen_overflows: Option<u64>,
 }
 
 /// The daemon ends.
@@ -109,7 +113,7 @@ impl Diagnoser {
         let wants = self.diagnosis.wants(&material.gathered);
         let beside = (!self.is_known(&wants.holders, &material))
             .then(|| collect::beside_parked(&wants.holders, &material.gathered));
-        let (now_ns, mut others_ns) = (material.now_ns, material.cpu_ns);
+        let (now_ns, mut others_ns, tracked) = (material.now_ns, material.cpu_ns, material.tracked);
         self.seen = material.seen;
         let mut evidence = self.begin(*material);
         if let Some(beside) = beside {
@@ -134,7 +138,7 @@ impl Diagnoser {
         );
         let many = evidence.sockets.len() > MANY;
         let cpu_ns = others_ns + clock::thread_cpu_ns().saturating_sub(begun_ns);
-        self.publish(evidence, cpu_ns);
+        self.publish(evidence, tracked, cpu_ns);
         if many {
             super::memory::give_back();
         }
@@ -205,8 +209,12 @@ impl Diagnoser {
         }
     }
 
-    fn publish(&self, evidence: Evidence, cpu_ns: u64) {
-        let Evidence { at_ns, sockets, mut listeners, namespaces, processes, destinations, .. } = evidence;
+    fn publish(&mut self, evidence: Evidence, tracked: usize, cpu_ns: u64) {
+        let Evidence { at_ns, sockets, mut listeners, namespaces, processes, destinations, holders, .. } =
+            evidence;
+        let added = namespaces.values().filter_map(|namespace| namespace.delta?.listen_overflows);
+        self.listen_overflows = added.fold(self.listen_overflows, |sum, more| Some(sum.unwrap_or(0) + more));
+        let parking = parking::of(&sockets, &holders);
         let listening = sockets.into_iter().filter(|socket| socket.state == TcpState::Listen);
         let listeners: Vec<_> = listening
             .map(|socket| {
@@ -223,6 +231,10 @@ impl Diagnoser {
             listeners,
             namespaces,
             processes,
+            holders,
+            parking,
+            tracked,
+            listen_overflows: self.listen_overflows,
         }));
     }
 }

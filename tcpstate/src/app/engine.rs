@@ -500,6 +500,7 @@ impl Engine {
             seen: Seen { resets: self.tracker.resets().seen(), failures: self.tracker.failures().pushed() },
             reset_reasons: Arc::clone(&self.reset_reasons),
             gathered: gather.finish(),
+            tracked: self.tracker.tracked(),
             cpu_ns: clock::thread_cpu_ns().saturating_sub(begun_ns),
         }
     }

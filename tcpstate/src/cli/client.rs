@@ -43,6 +43,20 @@ pub struct Target {
     pub url: Option<String>,
 }
 
+impl Target {
+    /// The address that somebody gave, on the command line or in the environment.
+    fn given(&self) -> Option<String> {
+        let from_environment = || env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
+        self.url.clone().or_else(from_environment)
+    }
+
+    /// Whether somebody says which daemon is meant.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.given().is_some()
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -80,8 +94,7 @@ impl Client {
     /// # Errors
     /// [`Error::Url`].
     pub fn new(target: &Target) -> Result<Self, Error> {
-        let from_environment = || env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
-        let url = target.url.clone().or_else(from_environment).unwrap_or_else(|| DEFAULT_URL.to_owned());
+        let url = target.given().unwrap_or_else(|| DEFAULT_URL.to_owned());
         let is_http =
             url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
         if !is_http || url.contains(['?', '#', ' ']) {

@@ -3,6 +3,8 @@
 pub mod check;
 pub mod client;
 pub mod daemon;
+pub mod diagnose;
+pub mod explain;
 pub mod sockets;
 pub mod table;
 pub mod watch;
@@ -20,7 +22,7 @@ use clap::{Parser, Subcommand};
     name = "tcpstate",
     version,
     about,
-    after_help = "To begin: `tcpstate check` says what this kernel allows, `tcpstate daemon` watches, and in another\nterminal `tcpstate sockets --state close-wait` lists sockets that a program forgot to close."
+    after_help = "To begin: `tcpstate diagnose` says what is wrong here, `tcpstate check` what this kernel allows. `tcpstate daemon`\nwatches all the time; then `tcpstate sockets --state close-wait` lists sockets that a program forgot to close."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -31,6 +33,10 @@ struct Cli {
 enum Command {
     /// Watch TCP, and serve metrics and the API until told to stop
     Daemon(daemon::Args),
+    /// Say which program is wrong, and what to change (asks a running daemon, or looks by itself)
+    Diagnose(diagnose::Args),
+    /// Explain a class of findings or a state of TCP, and how to fix what is wrong
+    Explain(explain::Args),
     /// List sockets with their state, age and owner (asks a running daemon)
     Sockets(sockets::Args),
     /// Show every state change and reset as it happens (asks a running daemon)
@@ -45,6 +51,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Daemon(args) => daemon::run(args),
+        Command::Diagnose(args) => diagnose::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Sockets(args) => sockets::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Check(args) => check::run(args),

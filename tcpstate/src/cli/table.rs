@@ -93,7 +93,7 @@ fn width(text: &str) -> usize {
 }
 
 /// Makes control characters visible: a process may give itself a name that would steer the terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let visible = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
     text.chars().map(visible).collect()
 }

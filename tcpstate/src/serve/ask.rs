@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use tcpstate_common::{Brief, Counters};
+use tcpstate_common::{Brief, Counters, state::STATE_SLOTS};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
@@ -15,8 +15,8 @@ use crate::{
         evidence::{Destination, Listener, Namespace, Process},
     },
     track::{
-        Circumstances, Event, Failure, Filter, GivenUp, Holder, Holders, Owner, ParkedGroup, Reset, Scope,
-        Socket, SocketCounts, Tier,
+        self, Circumstances, Event, Failure, Filter, GivenUp, Holder, Holders, Owner, ParkedGroup, Reset,
+        Scope, Socket, SocketCounts, Tier,
     },
 };
 
@@ -70,6 +70,8 @@ pub struct Material {
     pub census_ns: Option<u64>,
     pub established_ns: Option<u64>,
     pub gathered: Gathered,
+    /// Sockets in the table.
+    pub tracked: usize,
     /// What has happened since, the oldest first.
     pub resets: Vec<(Reset, Circumstances)>,
     pub failures: Vec<Failure>,
@@ -119,6 +121,25 @@ pub struct Diagnosed {
     pub namespaces: HashMap<u32, Namespace>,
     /// What is known of processes, by pid.
     pub processes: HashMap<u32, Process>,
+    /// Who holds the sockets that were looked at, as of the last look-up.
+    pub holders: Arc<Holders>,
+    /// Processes with sockets that park.
+    pub parking: Vec<Parking>,
+    /// Sockets in the table.
+    pub tracked: usize,
+    /// Connections that found an accept queue full since the daemon started, in the namespaces whose counters were
+    /// read; `None` before any was read twice.
+    pub listen_overflows: Option<u64>,
+}
+
+/// A process with sockets that park.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Parking {
+    pub process: track::Process,
+    /// Those that it has open, by the index of their state.
+    pub held: [u64; STATE_SLOTS],
+    /// Those that it has closed and that the kernel still works on, likewise.
+    pub left: [u64; STATE_SLOTS],
 }
 
 /// Events that were drained together, numbered without gaps, so that whoever misses a batch knows how many

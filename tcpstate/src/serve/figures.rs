@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use rustix::io::Errno;
 use tcpstate_common::{Counters, EventKind, TcpState, names::programs};
 
-use super::{ask::Readings, errno, shared::Own};
+use super::{
+    ask::{Diagnosed, Readings},
+    errno,
+    shared::Own,
+};
 use crate::track::{Phase, tier::KNOWN_TRANSITIONS};
 
 /// The reason that stands for all resets on kernels that record none.
@@ -35,6 +39,14 @@ pub(super) fn transitions(counters: &Counters) -> Vec<(TcpState, TcpState, u64)>
         }
     }
     rows
+}
+
+/// How many local ports the kernel chooses from in a namespace; `None` if its settings were not read.
+pub(super) fn local_ports(netns: u32, diagnosed: &Diagnosed) -> Option<u64> {
+    let sysctls = &diagnosed.namespaces.get(&netns)?.sysctls;
+    let (first, last) = sysctls.local_ports?;
+    let all = u64::from(last.checked_sub(first)?) + 1;
+    all.checked_sub(sysctls.reserved_local_ports.unwrap_or(0).into()).filter(|ports| *ports > 0)
 }
 
 /// The name of a reset reason, by its number.

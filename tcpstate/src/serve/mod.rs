@@ -7,6 +7,7 @@ mod errno;
 mod figures;
 mod guard;
 mod metrics;
+pub mod nearest;
 mod pages;
 pub mod params;
 pub mod problem;
@@ -45,6 +46,12 @@ pub fn router(engine: Engine, stop: watch::Receiver<bool>) -> Router {
         .routes(routes!(api::summary::summary))
         .routes(routes!(api::sockets::sockets))
         .routes(routes!(api::resets::resets))
+        .routes(routes!(api::findings::findings))
+        .routes(routes!(api::findings::finding))
+        .routes(routes!(api::explain::explain))
+        .routes(routes!(api::processes::processes))
+        .routes(routes!(api::ports::ports))
+        .routes(routes!(api::listeners::listeners))
         .routes(routes!(api::events::events))
         .routes(routes!(api::openapi::openapi))
         .split_for_parts();

@@ -56,11 +56,16 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "the query string must be `name=value` pairs joined by `&`")
     }
 
+    /// What was asked for by name is not there: 404.
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
     /// There is nothing at this path: 404.
     pub(super) fn no_such_path(uri: &Uri) -> Self {
         let detail =
             format!("there is nothing at `{}`; `/api/v1/openapi.json` lists what there is", uri.path());
-        Self::new(StatusCode::NOT_FOUND, detail)
+        Self::not_found(detail)
     }
 
     /// The path does not take this method: 405.

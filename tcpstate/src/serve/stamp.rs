@@ -16,13 +16,15 @@ pub struct Stamps {
 
 impl Stamps {
     /// As the clocks stand to each other now.
-    pub(super) fn now() -> Self {
+    #[must_use]
+    pub fn now() -> Self {
         let at_ns = clock::monotonic_ns();
         Self { at_ns, wall: clock::wall(at_ns) }
     }
 
     /// As the clocks stood to each other on another machine, or at another time.
-    pub(super) fn at(monotonic_ns: u64, wall_ns: u64) -> Self {
+    #[must_use]
+    pub fn at(monotonic_ns: u64, wall_ns: u64) -> Self {
         Self { at_ns: monotonic_ns, wall: SystemTime::UNIX_EPOCH + Duration::from_nanos(wall_ns) }
     }
 

@@ -155,7 +155,7 @@ pub(super) fn beside_parked(wanted: &[u64], gathered: &Gathered) -> Vec<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::TcpListener;
 
     use rustix::net::sockopt::socket_cookie;
@@ -168,7 +168,7 @@ mod tests {
         track::{Family, Since, Timer, Tuple},
     };
 
-    fn socket(cookie: u64, state: TcpState, inode: u32) -> Socket {
+    pub(in crate::app::diagnosis) fn socket(cookie: u64, state: TcpState, inode: u32) -> Socket {
         let local = "127.0.0.1:8000".parse().expect("an address");
         let remote = "0.0.0.0:0".parse().expect("an address");
         Socket {

@@ -2,9 +2,14 @@
 
 pub mod ends;
 pub mod events;
+pub mod explain;
 pub mod feed;
+pub mod findings;
 mod lines;
+pub mod listeners;
 pub mod openapi;
+pub mod ports;
+pub mod processes;
 pub mod records;
 pub mod resets;
 pub mod sockets;

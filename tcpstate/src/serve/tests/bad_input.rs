@@ -42,6 +42,22 @@ fn each_wrong_parameter_is_named() {
         ("summary?x", "x"),
         ("events?state=CLOSE_WAIT", "state"),
         ("openapi.json?pretty=1", "pretty"),
+        ("findings?class=leak!", "class"),
+        ("findings?class=Close-Wait-Leak", "class"),
+        ("findings?severity=fatal", "severity"),
+        ("findings?severity=", "severity"),
+        ("findings?status=closed", "status"),
+        ("findings?pid=0", "pid"),
+        ("findings?unit=", "unit"),
+        ("findings?unit=nginx", "unit"),
+        ("findings?unit=a%20b.service", "unit"),
+        ("findings?limit=1", "limit"),
+        ("findings?pid=1&pid=1", "pid"),
+        ("findings/close-wait-leak-1f3a9c02b4d5e6f7?x=1", "x"),
+        ("explain/close-wait-leak?x=1", "x"),
+        ("processes?x=1", "x"),
+        ("ports?x=1", "x"),
+        ("listeners?x=1", "x"),
     ];
     for (query, field) in wrong {
         let answer = daemon.get(&format!("/api/v1/{query}"));

@@ -17,7 +17,7 @@ use tokio::{
 use super::scene;
 use crate::{
     serve::{
-        ask::{Batch, Engine, Question, Readings, SocketAnswer, Watching},
+        ask::{Batch, Diagnosed, Engine, Question, Readings, SocketAnswer, Watching},
         router, run,
     },
     track::{Event, Tracker, tests::wire_of},
@@ -44,6 +44,8 @@ pub(crate) struct Daemon {
     address: String,
     pub(crate) fake: Arc<Mutex<Fake>>,
     watchers: Watchers,
+    /// What a diagnosis has found.
+    diagnosed: watch::Sender<Arc<Diagnosed>>,
     stop: watch::Sender<bool>,
     engine: Option<JoinHandle<()>>,
     server: JoinHandle<()>,
@@ -104,7 +106,9 @@ impl Fake {
 impl Daemon {
     /// A daemon on the made-up host.
     pub(crate) fn start() -> Self {
-        Self::with(scene::readings(), scene::tracker(scene::rows()))
+        let daemon = Self::with(scene::readings(), scene::tracker(scene::rows()));
+        daemon.diagnose(scene::diagnosed());
+        daemon
     }
 
     /// A daemon that answers from these.
@@ -124,10 +128,15 @@ impl Daemon {
         });
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (_, diagnosed) = watch::channel(Arc::default());
+        let (publish, diagnosed) = watch::channel(Arc::default());
         let router = router(Engine::new(questions, diagnosed), stopping.clone());
         let server = runtime.spawn(async move { run(listener, router, stopping).await.unwrap() });
-        Self { runtime, address, fake, watchers, stop, engine: Some(engine), server }
+        Self { runtime, address, fake, watchers, diagnosed: publish, stop, engine: Some(engine), server }
+    }
+
+    /// A pass of the diagnosis has ended.
+    pub(crate) fn diagnose(&self, found: Diagnosed) {
+        self.diagnosed.send_replace(Arc::new(found));
     }
 
     pub(crate) fn url(&self) -> String {

@@ -2,6 +2,7 @@
 
 mod bad_input;
 pub(crate) mod daemon;
+mod diagnosis;
 mod events;
 mod health;
 mod metrics;

@@ -1,0 +1,285 @@
+//! `tcpstate diagnose`: what is wrong, in words that can be forwarded to whom it concerns. Asks a running daemon;
+//! where none runs it looks for a while by itself.
+
+mod report;
+
+use std::{
+    io::{self, BufWriter, Write},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use self::report::Report;
+use super::client::{self, Client, Target};
+use crate::{
+    app::{self, Config, source::Wanted},
+    clock,
+    diagnose::{Class, Severity, Status},
+    serve::{
+        api::{
+            findings::{self, Findings},
+            processes::{LookedAt, Processes},
+        },
+        ask::Limits,
+        params::duration,
+        stamp::Stamps,
+    },
+};
+
+/// The exit code when something is wrong.
+const EXIT_FINDINGS: u8 = 1;
+/// The exit code when that could not be found out.
+const EXIT_ERROR: u8 = 2;
+/// From one look at a daemon that has just been started to the next.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// What it takes by itself at most; the same as a daemon that was told nothing else.
+const MAX_MEMORY: u64 = 256 << 20;
+const RING_BYTES: u32 = 4 << 20;
+/// The shortest time from one census to the next, by itself.
+const CENSUS_INTERVAL: Duration = Duration::from_secs(1);
+
+const EXAMPLES: &str = "\
+Examples:
+  tcpstate diagnose                            what is wrong on this host
+  tcpstate diagnose --for 60s                  the same where no daemon runs, after a longer look
+  tcpstate diagnose --class close-wait-leak    only this trouble
+  tcpstate diagnose --fail-on critical         for a health check: exit code 1 only if connections fail
+  tcpstate diagnose --json                     for programs, as /api/v1/findings answers
+
+Exit code: 0 nothing wrong, 1 findings of the severity of --fail-on or worse, 2 it could not be found out. What is
+harmless, or only worth knowing, stands at the end and is never a reason for 1.";
+
+/// From which severity on a finding counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum FailOn {
+    Warning,
+    Critical,
+}
+
+impl FailOn {
+    fn severity(self) -> Severity {
+        match self {
+            Self::Warning => Severity::Warning,
+            Self::Critical => Severity::Critical,
+        }
+    }
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// How long to look where no daemon runs: 15s, 2m. A daemon has been looking all the time
+    #[arg(long = "for", value_name = "TIME", default_value = "15s", value_parser = time)]
+    time: Duration,
+    /// Print one JSON object, as /api/v1/findings answers, with what is open now
+    #[arg(long)]
+    json: bool,
+    /// Only findings of this class; may be given several times. `tcpstate explain` lists them
+    #[arg(long = "class", value_name = "CLASS", value_parser = findings::class)]
+    classes: Vec<Class>,
+    /// From which severity on a finding makes the exit code 1
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value = "warning")]
+    fail_on: FailOn,
+    #[command(flatten)]
+    target: Target,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = Duration::from_millis(duration::parse_ms(text)?);
+    if time < Duration::from_secs(1) { Err("less than 1s".to_owned()) } else { Ok(time) }
+}
+
+/// Finds out what is wrong and prints it.
+///
+/// # Errors
+/// None: what stands in the way is printed, and has an exit code of its own.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let written = find_out(args).and_then(|report| {
+        let mut out = BufWriter::new(io::stdout().lock());
+        match print(&report, args, &mut out).and_then(|()| out.flush()) {
+            // A reader that has gone (`| head`) is not an error.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(report.is_bad(args.fail_on.severity())),
+        }
+    });
+    Ok(match written {
+        Ok(false) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::from(EXIT_FINDINGS),
+        Err(error) => {
+            tell(&format!("{error:#}"));
+            ExitCode::from(EXIT_ERROR)
+        }
+    })
+}
+
+/// Tells whoever sits there, apart from what is to be forwarded.
+fn tell(text: &str) {
+    // Nobody is left to tell if even this fails.
+    let _ = writeln!(io::stderr(), "tcpstate: {text}");
+}
+
+fn print(report: &Report, args: &Args, out: &mut impl Write) -> io::Result<()> {
+    if args.json {
+        serde_json::to_writer_pretty(&mut *out, &report.findings)?;
+        writeln!(out)
+    } else {
+        report.print(out)
+    }
+}
+
+fn find_out(args: &Args) -> Result<Report> {
+    let client = Client::new(&args.target)?;
+    let mut report = match ask(&client, args.time) {
+        Err(client::Error::Unreachable(url)) if !args.target.is_given() => alone(&url, args.time)?,
+        answer => answer?,
+    };
+    if !args.classes.is_empty() {
+        report.findings.findings.retain(|finding| args.classes.contains(&finding.class));
+    }
+    Ok(report)
+}
+
+/// What a daemon has found. One that has just been started gets some time.
+fn ask(client: &Client, patience: Duration) -> Result<Report, client::Error> {
+    let until_ns =
+        clock::monotonic_ns().saturating_add(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
+    loop {
+        let query = [("status", "open".to_owned())];
+        let findings: Findings = client.get("/api/v1/findings", &query)?;
+        if findings.as_of.is_some() || clock::monotonic_ns() >= until_ns {
+            let Processes { looked_at, .. } = client.get("/api/v1/processes", &[])?;
+            let whence = format!("as the daemon at {} saw it", client.url());
+            return Ok(Report { findings, looked_at, whence });
+        }
+        thread::sleep(ASK_AGAIN);
+    }
+}
+
+/// Looks by itself.
+fn alone(url: &str, time: Duration) -> Result<Report> {
+    tell(&format!("no daemon answers at {url}; looking for {} s without one", time.as_secs()));
+    let limits = Limits {
+        max_memory: MAX_MEMORY,
+        max_sockets: app::room_for_sockets(MAX_MEMORY, RING_BYTES)?,
+        max_resets: 10_000,
+        ring_bytes: RING_BYTES,
+        top_owners: 1,
+    };
+    let config =
+        Config { listen: Vec::new(), source: Wanted::Auto, limits, census_interval: CENSUS_INTERVAL };
+    let found = app::alone::diagnose(&config, time)?;
+    if let Some(reason) = &found.tier_reason {
+        tell(&format!("without eBPF, which would show more: {reason}"));
+    }
+    let mut findings = Findings::of(&found.diagnosed, &Stamps::now());
+    findings.findings.retain(|finding| finding.status == Status::Open);
+    let before = format!("What was before these {} s: no daemon was running.", time.as_secs());
+    findings.cannot_see.push(before);
+    let looked_at = LookedAt::of(&found.diagnosed);
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(Report { findings, looked_at, whence: format!("on {host}, within {} s", time.as_secs()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::serve::{
+        ask::Diagnosed,
+        tests::{daemon::Daemon, scene},
+    };
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(words: &[&str]) -> Args {
+        Command::try_parse_from(["diagnose"].iter().chain(words)).unwrap().args
+    }
+
+    /// What is printed, and whether it is bad.
+    fn output(daemon: &Daemon, more: &[&str]) -> (String, bool) {
+        let url = daemon.url();
+        let args = args(&[&["--url", &url], more].concat());
+        let report = find_out(&args).unwrap();
+        let mut out = Vec::new();
+        print(&report, &args, &mut out).unwrap();
+        (String::from_utf8(out).unwrap(), report.is_bad(args.fail_on.severity()))
+    }
+
+    fn without(class: Class) -> Diagnosed {
+        let mut diagnosed = scene::diagnosed();
+        diagnosed.findings.retain(|finding| finding.class != class);
+        diagnosed
+    }
+
+    #[test]
+    fn json_is_what_the_api_answers_of_what_is_open() {
+        let daemon = Daemon::start();
+        let (text, _) = output(&daemon, &["--json"]);
+        let mut printed: Value = serde_json::from_str(&text).unwrap();
+        let mut answered = daemon.get("/api/v1/findings?status=open").json();
+        for list in [&mut printed, &mut answered] {
+            // The two clocks may be compared a millisecond apart.
+            list["as_of"].take();
+            for finding in list["findings"].as_array_mut().unwrap() {
+                for time in ["since", "opened_at", "updated_at"] {
+                    finding[time].take();
+                }
+            }
+        }
+        assert_eq!(printed, answered);
+    }
+
+    #[test]
+    fn only_what_is_open_and_bad_enough_is_bad() {
+        let daemon = Daemon::start();
+        assert!(output(&daemon, &[]).1);
+        assert!(output(&daemon, &["--fail-on", "critical"]).1);
+        assert!(!output(&daemon, &["--class", "close-wait-idle-pool"]).1);
+        assert!(!output(&daemon, &["--class", "half-open"]).1, "it is resolved");
+        assert!(output(&daemon, &["--class", "half-open", "--class", "close-wait-leak"]).1);
+        let mut milder = scene::diagnosed();
+        milder.findings[0].severity = Severity::Warning;
+        daemon.diagnose(milder);
+        assert!(output(&daemon, &[]).1);
+        assert!(!output(&daemon, &["--fail-on", "critical"]).1);
+        daemon.diagnose(without(Class::CloseWaitLeak));
+        assert!(!output(&daemon, &[]).1);
+    }
+
+    #[test]
+    fn a_daemon_that_is_named_and_not_there_is_an_error() {
+        let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let args = args(&["--url", &format!("http://{unused}")]);
+        let error = find_out(&args).err().unwrap();
+        assert!(error.to_string().starts_with("no daemon answers at "), "{error}");
+        assert_eq!(format!("{:?}", run(&args).unwrap()), format!("{:?}", ExitCode::from(EXIT_ERROR)));
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused_before_asking() {
+        for words in [["--class", "leak"], ["--for", "10ms"], ["--for", "soon"], ["--fail-on", "info"]] {
+            assert!(Command::try_parse_from(["diagnose"].iter().chain(&words)).is_err(), "{words:?}");
+        }
+        let error = Command::try_parse_from(["diagnose", "--class", "close-wait-leek"]).unwrap_err();
+        assert!(error.to_string().contains("did you mean `close-wait-leak`"), "{error}");
+    }
+
+    #[test]
+    fn a_daemon_that_has_not_looked_yet_is_waited_for() {
+        let daemon = Daemon::start();
+        daemon.diagnose(Diagnosed::default());
+        let (text, bad) = output(&daemon, &["--for", "1s"]);
+        assert!(text.starts_with("nothing is known yet"), "{text}");
+        assert!(!bad);
+    }
+}
