@@ -17,8 +17,8 @@ use tcpstate::{
         ask::{Engine, Limits, Question, Readings},
     },
     track::{
-        self, Comm, Event, Family, Filter, Gauges, GivenUp, Holder, Holders, Key, Row, Scope, Since, Socket,
-        Tier, Timer, Tracker, Transition, Tuple,
+        self, Comm, Event, Family, Filter, Gauges, GivenUp, Grouping, Holder, Holders, Key, Row, Scope,
+        Since, Socket, Tier, Timer, Tracker, Transition, Tuple,
     },
 };
 use tcpstate_common::{Counters, TcpState};
@@ -157,7 +157,11 @@ fn blaming(c: &mut Criterion) {
         let holders = Holders::new(BEGIN_NS, Vec::new(), Vec::new(), held);
         let mut tracker = tracker(&rows);
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
-            b.iter(|| tracker.attribute(&holders, &HashMap::new(), 20, BEGIN_NS));
+            b.iter(|| {
+                let mut grouping = Grouping::default();
+                tracker.group(&mut grouping, 0..usize::MAX, &holders);
+                tracker.attribute(grouping, &HashMap::new(), 20, BEGIN_NS);
+            });
         });
     }
 }

@@ -9,6 +9,7 @@ mod lookup;
 mod memory;
 mod pace;
 pub mod source;
+mod walk;
 mod watchers;
 
 pub use memory::room_for_sockets;

@@ -2,7 +2,8 @@
 //! ring fills up), has censuses taken, and answers questions.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    future,
     os::fd::OwnedFd,
     sync::{Arc, mpsc::SyncSender},
     time::Duration,
@@ -24,10 +25,12 @@ use super::{
     memory,
     pace::{self, CHEAP, Pace},
     source::Source,
+    walk::{Done, Task, Walk},
     watchers::Watchers,
 };
 use crate::{
     clock,
+    diagnose::Gathered,
     observe::{
         census::{Part, Taken},
         decode::{self, Record},
@@ -37,7 +40,7 @@ use crate::{
     serve::ask::{
         CensusReading, Held, Limits, Material, MaterialWish, Probe, Question, Readings, Seen, SocketAnswer,
     },
-    track::{self, Filter, Scope, Tracker},
+    track::{self, Filter, Grouping, Scope, Tracker},
 };
 
 /// Records taken out of the ring at a time.
@@ -82,6 +85,10 @@ pub(super) struct Engine {
     drain_at: Instant,
     /// Transitions, and reports that were none, at the last two looks at the slots, the latest first.
     looked_at: [u64; 2],
+    /// Up to which transition the slots have been looked at in time.
+    looked_on: u64,
+    /// Walks through the table that are not over, the first one of them begun.
+    walks: VecDeque<Walk>,
 }
 
 impl Engine {
@@ -121,6 +128,8 @@ impl Engine {
             drain_every: DRAIN_BUSY,
             drain_at: clock::instant(),
             looked_at: [u64::MAX; 2],
+            looked_on: 0,
+            walks: VecDeque::new(),
         }
     }
 
@@ -154,11 +163,9 @@ impl Engine {
                 }
                 () = self.lookup.done() => {
                     self.attribute();
-                    if self.tracker.tracked() as u64 > MANY {
-                        memory::give_back();
-                    }
                     self.answer_waiting(&censuses);
                 }
+                () = future::ready(()), if !self.walks.is_empty() => self.walk_on(),
                 () = readable(ring.as_ref()) => { self.drain(); }
                 () = sleep_until(self.drain_at), if ring.is_some() => {
                     let any = self.drain() | self.look_in_time();
@@ -227,34 +234,29 @@ impl Engine {
         self.drain_at = clock::instant();
     }
 
-    /// Looks at the kernel side's slots before others can have taken the places of sockets that have just ended.
-    /// Returns whether it was time.
+    /// Looks at the kernel side's slots before others can have taken the places of sockets that have just ended: at as
+    /// many as there were transitions, of which a socket that ends in a mini-socket makes three at least. Returns
+    /// whether there was enough to look at.
     fn look_in_time(&mut self) -> bool {
-        let Some(kernel) = &mut self.source.kernel else { return false };
-        let places = kernel.slots().places() as u64;
-        // A socket that ends in a mini-socket makes three transitions at least.
         let Some(transitions) = self.transitions() else { return false };
-        let due = transitions.wrapping_sub(self.looked_at[0]) >= places;
-        if due {
-            self.look_at(transitions);
-        }
-        due
+        let Some(kernel) = &mut self.source.kernel else { return false };
+        let due = usize::try_from(transitions.wrapping_sub(self.looked_on)).unwrap_or(usize::MAX);
+        let slots = kernel.slots();
+        let looked = slots.look_on(clock::monotonic_ns(), due, |note| self.tracker.note(note));
+        let all = looked == slots.places();
+        self.looked_on = if all { transitions } else { self.looked_on + looked as u64 };
+        looked > 0
     }
 
     /// Takes note of what the kernel side remembers, if anything has happened since the time before last: what was
     /// counted by then may have been written a moment later.
     fn look(&mut self) {
-        if let Some(transitions) = self.transitions() {
-            self.look_at(transitions);
-        }
-    }
-
-    /// The same, where it is known how many transitions there were.
-    fn look_at(&mut self, transitions: u64) {
+        let Some(transitions) = self.transitions() else { return };
         if self.looked_at != [transitions; 2]
             && let Some(kernel) = &mut self.source.kernel
         {
             self.looked_at = [transitions, self.looked_at[0]];
+            self.looked_on = transitions;
             kernel.slots().look(clock::monotonic_ns(), |note| self.tracker.note(note));
         }
     }
@@ -368,8 +370,34 @@ impl Engine {
 
     /// Groups the parked sockets by those who hold them, as the latest look-up has found them.
     fn attribute(&mut self) {
-        let Found { holders, owners, .. } = &*self.lookup.latest();
-        self.tracker.attribute(holders, owners, self.limits.top_owners, clock::monotonic_ns());
+        self.walks.retain(|walk| !walk.is_to_group());
+        self.walk(Task::Group { grouping: Grouping::default(), found: self.lookup.latest() });
+    }
+
+    /// Begins a walk through the table. Where there are few sockets, it is over at once.
+    fn walk(&mut self, task: Task) {
+        self.walks.push_back(Walk::new(task));
+        if self.walks.len() == 1 {
+            self.walk_on();
+        }
+    }
+
+    fn walk_on(&mut self) {
+        let Some(walk) = self.walks.front_mut() else { return };
+        if walk.go_on(&self.tracker) {
+            return;
+        }
+        match self.walks.pop_front().map(Walk::done) {
+            Some(Done::Gathered { gathered, seen, most, answer, cpu_ns }) => {
+                // The diagnosis may have ended meanwhile.
+                let _ = answer.send(Box::new(self.material(gathered, seen, most, cpu_ns)));
+            }
+            Some(Done::Grouped { grouping, found }) => {
+                let (top, now_ns) = (self.limits.top_owners, clock::monotonic_ns());
+                self.tracker.attribute(grouping, &found.owners, top, now_ns);
+            }
+            None => {}
+        }
     }
 
     /// Answers the questions that wait for sockets, as far as enough is known. Starts what has to be found out:
@@ -459,7 +487,8 @@ impl Engine {
             Question::Material(wish, answer) => {
                 self.drain();
                 self.told = Some(self.happened());
-                let _ = answer.send(Box::new(self.material(*wish)));
+                let MaterialWish { gather, seen, most } = *wish;
+                self.walk(Task::Gather { gather: Box::new(gather), seen, most, answer });
             }
             Question::Holders(cookies, answer) => {
                 self.diagnosed = cookies;
@@ -482,10 +511,7 @@ impl Engine {
         }
     }
 
-    fn material(&self, wish: MaterialWish) -> Material {
-        let begun_ns = clock::thread_cpu_ns();
-        let MaterialWish { mut gather, seen, most } = wish;
-        self.tracker.all().for_each(|socket| gather.see(&socket));
+    fn material(&self, gathered: Gathered, seen: Seen, most: usize, cpu_ns: u64) -> Material {
         let (resets, resets_left_out) = self.tracker.resets().since(seen.resets, most);
         let (failures, failures_left_out) = self.tracker.failures().since(seen.failures, most);
         let census_ns = |scope| self.pace.last(scope).map(|(ended_ns, _)| ended_ns);
@@ -499,9 +525,9 @@ impl Engine {
             left_out: resets_left_out + failures_left_out,
             seen: Seen { resets: self.tracker.resets().seen(), failures: self.tracker.failures().pushed() },
             reset_reasons: Arc::clone(&self.reset_reasons),
-            gathered: gather.finish(),
+            gathered,
             tracked: self.tracker.tracked(),
-            cpu_ns: clock::thread_cpu_ns().saturating_sub(begun_ns),
+            cpu_ns,
         }
     }
 

@@ -18,11 +18,17 @@ use crate::track::{Comm, Note, Process};
 /// clock is up to a tick (10 ms at most) behind, and a program can be held up before it writes.
 const OVERLAP_NS: u64 = 200_000_000;
 
+/// Places that are looked at together.
+const SEGMENT: usize = 2048;
+
 /// The table.
 #[derive(Debug)]
 pub struct Slots {
     table: Mapping<Slot>,
-    looked_ns: u64,
+    /// When each segment was looked at last, monotonic ns.
+    looked_ns: Vec<u64>,
+    /// The segment that is looked at next.
+    next: usize,
 }
 
 impl Slots {
@@ -31,7 +37,8 @@ impl Slots {
     /// # Errors
     /// What the kernel said.
     pub fn map(fd: BorrowedFd<'_>, places: usize) -> std::io::Result<Self> {
-        Ok(Self { table: Mapping::to_read(fd, places)?, looked_ns: 0 })
+        let looked_ns = vec![0; places.div_ceil(SEGMENT)];
+        Ok(Self { table: Mapping::to_read(fd, places)?, looked_ns, next: 0 })
     }
 
     /// How many sockets it has room for.
@@ -43,9 +50,26 @@ impl Slots {
     /// Calls `each` with what has been written since the last look, and with some of what was written shortly
     /// before.
     pub fn look(&mut self, now_ns: u64, mut each: impl FnMut(Note)) {
-        let since = stamp(self.looked_ns.saturating_sub(OVERLAP_NS));
-        self.looked_ns = now_ns;
-        for place in 0..self.table.len() {
+        for segment in 0..self.looked_ns.len() {
+            self.look_at(segment, now_ns, &mut each);
+        }
+    }
+
+    /// The same for the part of the table that has not been looked at for longest: as many segments as `places` fill.
+    /// Returns how many places those are.
+    pub fn look_on(&mut self, now_ns: u64, places: usize, mut each: impl FnMut(Note)) -> usize {
+        let segments = (places / SEGMENT).min(self.looked_ns.len());
+        for _ in 0..segments {
+            self.look_at(self.next, now_ns, &mut each);
+            self.next = (self.next + 1) % self.looked_ns.len();
+        }
+        segments * SEGMENT
+    }
+
+    fn look_at(&mut self, segment: usize, now_ns: u64, each: &mut impl FnMut(Note)) {
+        let since = stamp(self.looked_ns[segment].saturating_sub(OVERLAP_NS));
+        self.looked_ns[segment] = now_ns;
+        for place in segment * SEGMENT..((segment + 1) * SEGMENT).min(self.table.len()) {
             if let Some(slot) = self.read(place)
                 // Stamps go round: what looks like the future is the past.
                 && slot.stamp.wrapping_sub(since) <= u32::MAX / 2
@@ -108,6 +132,23 @@ mod tests {
         Slot { tag: tag(7, state), entered_ns, pid: 0, stamp: stamp(entered_ns), comm: [0; 16] }
     }
 
+    fn table(slots: &[Slot]) -> Slots {
+        let file = rustix::fs::memfd_create("slots", rustix::fs::MemfdFlags::empty()).expect("a file");
+        let file = std::fs::File::from(file);
+        let bytes: Vec<u8> = slots
+            .iter()
+            .flat_map(|slot| {
+                // SAFETY: plain numbers without padding.
+                unsafe {
+                    std::slice::from_raw_parts(std::ptr::from_ref(slot).cast::<u8>(), size_of::<Slot>())
+                }
+                .to_vec()
+            })
+            .collect();
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).expect("written");
+        Slots::map(std::os::fd::AsFd::as_fd(&file), slots.len()).expect("mapped")
+    }
+
     #[test]
     fn what_the_kernel_side_has_handed_over_is_not_read_again() {
         let parked = slot(TcpState::CloseWait as u8, 100 * S);
@@ -126,21 +167,7 @@ mod tests {
 
     #[test]
     fn a_look_reads_what_is_new_and_nothing_twice_for_long() {
-        let file = rustix::fs::memfd_create("slots", rustix::fs::MemfdFlags::empty()).expect("a file");
-        let file = std::fs::File::from(file);
-        let slots = [slot(8, 100 * S), slot(6, 101 * S), Slot { tag: FREE, ..slot(8, 101 * S) }];
-        let bytes: Vec<u8> = slots
-            .iter()
-            .flat_map(|slot| {
-                // SAFETY: plain numbers without padding.
-                unsafe {
-                    std::slice::from_raw_parts(std::ptr::from_ref(slot).cast::<u8>(), size_of::<Slot>())
-                }
-                .to_vec()
-            })
-            .collect();
-        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).expect("written");
-        let mut table = Slots::map(std::os::fd::AsFd::as_fd(&file), 3).expect("mapped");
+        let mut table = table(&[slot(8, 100 * S), slot(6, 101 * S), Slot { tag: FREE, ..slot(8, 101 * S) }]);
         let mut cookies = |now_ns| {
             let mut states = Vec::new();
             table.look(now_ns, |note| states.push(note.state));
@@ -148,5 +175,26 @@ mod tests {
         };
         assert_eq!(cookies(102 * S), [TcpState::CloseWait, TcpState::TimeWait]);
         assert!(cookies(103 * S).is_empty());
+    }
+
+    #[test]
+    fn a_look_goes_on_where_the_last_one_ended() {
+        // One slot in each of three segments.
+        let slots: Vec<_> = (0..3 * SEGMENT)
+            .map(|place| Slot {
+                tag: if place % SEGMENT == 5 { tag(place as u64, 8) } else { FREE },
+                ..slot(8, 100 * S)
+            })
+            .collect();
+        let mut table = table(&slots);
+        let mut look_on = |places| {
+            let mut cookies = Vec::new();
+            let looked = table.look_on(101 * S, places, |note| cookies.push(note.cookie));
+            (looked, cookies)
+        };
+        let cookie = |segment: usize| (segment * SEGMENT + 5) as u64;
+        assert_eq!(look_on(SEGMENT - 1), (0, vec![]), "too little to look at");
+        assert_eq!(look_on(2 * SEGMENT + 7), (2 * SEGMENT, vec![cookie(0), cookie(1)]));
+        assert_eq!(look_on(100 * SEGMENT), (3 * SEGMENT, vec![cookie(2)]), "the others have been read");
     }
 }

@@ -20,7 +20,10 @@ pub mod tier;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use tcpstate_common::{Counters, Dwell, TcpState, state::STATE_SLOTS};
 
@@ -30,7 +33,7 @@ pub use failures::Failure;
 pub use gauge::{Gauges, SocketCounts};
 pub use latest::Latest;
 pub use notes::Note;
-pub use parked::{Holder, Holders, Key, Owner, ParkedGroup};
+pub use parked::{Grouping, Holder, Holders, Key, Owner, ParkedGroup};
 pub use query::{Filter, Page};
 pub use resets::{Circumstances, Direction, Phase, Reset, Resets};
 pub use table::{Since, Socket, Table};
@@ -188,12 +191,17 @@ impl Tracker {
         (shown, self.gauges.reconcile(tally, counters))
     }
 
-    /// Takes in who holds which socket, and groups the parked sockets by it. At most `top` groups a state
-    /// are named; the rest is one group.
-    pub fn attribute(&mut self, holders: &Holders, owners: &HashMap<u32, Owner>, top: usize, now_ns: u64) {
-        let (groups, unattributed) = parked::group(self.table.packed(), holders, owners, top, now_ns);
-        self.parked = groups;
-        self.unattributed = unattributed;
+    /// Groups some of the sockets, by their places in the table, by those who hold them. Returns whether there are more
+    /// places.
+    pub fn group(&self, grouping: &mut Grouping, places: Range<usize>, holders: &Holders) -> bool {
+        let (sockets, more) = portion(self.table.packed(), places);
+        grouping.add(sockets, holders);
+        more
+    }
+
+    /// Takes in how the sockets that park are grouped. At most `top` groups a state are named; the rest is one group.
+    pub fn attribute(&mut self, grouping: Grouping, owners: &HashMap<u32, Owner>, top: usize, now_ns: u64) {
+        (self.parked, self.unattributed) = grouping.finish(owners, top, now_ns);
     }
 
     /// Sockets by state as they stand now, from the counters read at this moment.
@@ -220,9 +228,12 @@ impl Tracker {
         &self.failures
     }
 
-    /// Every socket, in no order.
-    pub fn all(&self) -> impl Iterator<Item = Socket> {
-        self.table.packed().iter().map(Packed::unpack)
+    /// Calls `each` with some of the sockets, by their places in the table. Returns whether there are more places. A
+    /// socket that is moved to another place meanwhile may be passed over.
+    pub fn some(&self, places: Range<usize>, mut each: impl FnMut(&Socket)) -> bool {
+        let (sockets, more) = portion(self.table.packed(), places);
+        sockets.iter().for_each(|socket| each(&socket.unpack()));
+        more
     }
 
     /// How many sockets there are in a state.
@@ -284,4 +295,10 @@ impl Tracker {
             late_events: self.table.late_events(),
         }
     }
+}
+
+/// Some places of the table, and whether there are more.
+fn portion(sockets: &[Packed], places: Range<usize>) -> (&[Packed], bool) {
+    let end = places.end.min(sockets.len());
+    (&sockets[places.start.min(end)..end], end < sockets.len())
 }

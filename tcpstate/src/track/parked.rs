@@ -183,30 +183,48 @@ pub struct ParkedGroup {
     pub oldest_age_ms: u64,
 }
 
-/// Groups the sockets that park, and `TIME_WAIT`; at most `top` named groups a state. Also returns how many
-/// of those that a process must hold have no holder, though it was asked who holds them.
-pub(super) fn group(
-    sockets: &[Packed],
-    holders: &Holders,
+/// Groups the sockets that park, and `TIME_WAIT`, a portion of them at a time.
+#[derive(Debug, Default)]
+pub struct Grouping {
+    /// Names are for the groups: the sockets are many.
+    culprits: HashMap<(TcpState, Culprit), (u64, u64)>,
+    unattributed: u64,
+}
+
+impl Grouping {
+    pub(super) fn add(&mut self, sockets: &[Packed], holders: &Holders) {
+        for socket in sockets {
+            let state = socket.state();
+            if !state.parks() && state != TcpState::TimeWait {
+                continue;
+            }
+            let culprit = Culprit::of(socket, holders);
+            let should_be_known = socket.inode() != 0 && holders.were_asked(socket.cookie());
+            self.unattributed += u64::from(should_be_known && culprit == Culprit::Nobody);
+            let (count, since_ns) = self.culprits.entry((state, culprit)).or_insert((0, u64::MAX));
+            *count += 1;
+            *since_ns = (*since_ns).min(socket.since_ns());
+        }
+    }
+
+    /// At most `top` named groups a state. Also returns how many of those that a process must hold have no holder,
+    /// though it was asked who holds them.
+    pub(super) fn finish(
+        self,
+        owners: &HashMap<u32, Owner>,
+        top: usize,
+        now_ns: u64,
+    ) -> (Vec<ParkedGroup>, u64) {
+        (named(self.culprits, owners, top, now_ns), self.unattributed)
+    }
+}
+
+fn named(
+    culprits: HashMap<(TcpState, Culprit), (u64, u64)>,
     owners: &HashMap<u32, Owner>,
     top: usize,
     now_ns: u64,
-) -> (Vec<ParkedGroup>, u64) {
-    // Names are for the groups: the sockets are many.
-    let mut culprits = HashMap::<(TcpState, Culprit), (u64, u64)>::new();
-    let mut unattributed = 0;
-    for socket in sockets {
-        let state = socket.state();
-        if !state.parks() && state != TcpState::TimeWait {
-            continue;
-        }
-        let culprit = Culprit::of(socket, holders);
-        let should_be_known = socket.inode() != 0 && holders.were_asked(socket.cookie());
-        unattributed += u64::from(should_be_known && culprit == Culprit::Nobody);
-        let (count, since_ns) = culprits.entry((state, culprit)).or_insert((0, u64::MAX));
-        *count += 1;
-        *since_ns = (*since_ns).min(socket.since_ns());
-    }
+) -> Vec<ParkedGroup> {
     let mut groups = BTreeMap::<(TcpState, Blamed), (u64, u64)>::new();
     for ((state, culprit), (count, since_ns)) in culprits {
         let (sum, oldest_ms) = groups.entry((state, culprit.blamed(owners))).or_default();
@@ -232,7 +250,7 @@ pub(super) fn group(
             });
         }
     }
-    (named, unattributed)
+    named
 }
 
 /// Who is to blame for one socket.

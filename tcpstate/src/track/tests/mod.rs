@@ -11,12 +11,13 @@ mod wire;
 
 pub(crate) use wire::wire_of;
 
-use std::net::SocketAddr;
+use std::{collections::HashMap, net::SocketAddr};
 
 use tcpstate_common::{Counters, TcpState};
 
 use super::{
-    Actor, Comm, Event, Family, Gauges, Limits, Process, Row, Scope, Tally, Timer, Tracker, Transition, Tuple,
+    Actor, Comm, Event, Family, Gauges, Grouping, Holders, Limits, Owner, Process, Row, Scope, Tally, Timer,
+    Tracker, Transition, Tuple,
 };
 
 pub(super) const SECOND: u64 = 1_000_000_000;
@@ -78,6 +79,19 @@ pub(crate) struct Census {
 
 impl Tracker {
     /// Takes in a whole census; returns by how many sockets it differed from what the events had said.
+    /// Groups all sockets at once.
+    pub(crate) fn attribute_all(
+        &mut self,
+        holders: &Holders,
+        owners: &HashMap<u32, Owner>,
+        top: usize,
+        now_ns: u64,
+    ) {
+        let mut grouping = Grouping::default();
+        assert!(!self.group(&mut grouping, 0..usize::MAX, holders), "there is no more");
+        self.attribute(grouping, owners, top, now_ns);
+    }
+
     pub(crate) fn reconcile(&mut self, census: &Census, counters: Option<(&Counters, &Counters)>) -> u64 {
         self.census_begins(Scope::All, census.started_ns);
         self.census_shows(&census.rows, census.finished_ns);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tcpstate_common::TcpState;
 
 use super::{SECOND, census, closed_by, row, tracker, transition};
-use crate::track::{Comm, Holder, Holders, Key, Owner, ParkedGroup};
+use crate::track::{Comm, Grouping, Holder, Holders, Key, Owner, ParkedGroup};
 
 fn holder(pid: u32, name: &str) -> Holder {
     Holder { pid, fd: 3, comm: Comm::new(name), start_boottime_ns: 1 }
@@ -32,7 +32,7 @@ fn holder_is_blamed_with_its_unit() {
     tracker.reconcile(&census(SECOND, vec![row(7, TcpState::CloseWait)]), None);
     let holders = found(vec![(Key::Cookie(7), holder(4121, "payments"))]);
     let owner = Owner { unit: Some("app.service".to_owned()), ..Owner::default() };
-    tracker.attribute(&holders, &HashMap::from([(4121, owner)]), 5, 3 * SECOND);
+    tracker.attribute_all(&holders, &HashMap::from([(4121, owner)]), 5, 3 * SECOND);
     let group = &tracker.parked()[0];
     let blamed = group.blamed.as_ref().expect("named");
     assert_eq!(blamed.comm.as_deref(), Some("payments"));
@@ -48,7 +48,7 @@ fn socket_that_was_never_accepted_is_nobodys() {
     tracker.reconcile(&census(SECOND, vec![queued]), None);
     // Some file that is no socket of ours also has no inode that is known.
     let holders = found(vec![(Key::Inode(0), holder(1, "stranger"))]);
-    tracker.attribute(&holders, &HashMap::new(), 5, SECOND);
+    tracker.attribute_all(&holders, &HashMap::new(), 5, SECOND);
     assert_eq!(names(tracker.parked()), [(Some(String::new()), 1)]);
     assert_eq!(tracker.unattributed(), 0, "no process could hold it");
 }
@@ -57,9 +57,9 @@ fn socket_that_was_never_accepted_is_nobodys() {
 fn owned_socket_without_holder_is_unattributed() {
     let mut tracker = tracker(8);
     tracker.reconcile(&census(SECOND, vec![row(7, TcpState::CloseWait)]), None);
-    tracker.attribute(&Holders::default(), &HashMap::new(), 5, SECOND);
+    tracker.attribute_all(&Holders::default(), &HashMap::new(), 5, SECOND);
     assert_eq!(tracker.unattributed(), 0, "nobody has asked yet");
-    tracker.attribute(&Holders::new(0, vec![7], Vec::new(), []), &HashMap::new(), 5, SECOND);
+    tracker.attribute_all(&Holders::new(0, vec![7], Vec::new(), []), &HashMap::new(), 5, SECOND);
     assert_eq!(tracker.unattributed(), 1);
 }
 
@@ -68,8 +68,22 @@ fn time_wait_is_of_the_process_that_closed() {
     let mut tracker = tracker(8);
     let event = transition(7, 10, TcpState::FinWait2, TcpState::TimeWait);
     tracker.ingest(&mut closed_by(event, 9, "client"));
-    tracker.attribute(&Holders::default(), &HashMap::new(), 5, SECOND);
+    tracker.attribute_all(&Holders::default(), &HashMap::new(), 5, SECOND);
     assert_eq!(names(tracker.parked()), [(Some("client".to_owned()), 1)]);
+}
+
+#[test]
+fn sockets_are_grouped_a_portion_at_a_time() {
+    let mut tracker = tracker(8);
+    let rows = (1..=5).map(|cookie| row(cookie, TcpState::CloseWait)).collect();
+    tracker.reconcile(&census(SECOND, rows), None);
+    let (mut grouping, holders) = (Grouping::default(), Holders::default());
+    assert!(tracker.group(&mut grouping, 0..2, &holders));
+    assert!(tracker.group(&mut grouping, 2..4, &holders));
+    assert!(!tracker.group(&mut grouping, 4..6, &holders));
+    assert!(!tracker.group(&mut grouping, 6..8, &holders), "the table may have become smaller");
+    tracker.attribute(grouping, &HashMap::new(), 5, SECOND);
+    assert_eq!(tracker.parked()[0].count, 5);
 }
 
 #[test]
@@ -92,7 +106,7 @@ proptest! {
         let held = pids.iter().zip(1_u64..);
         let held = held.map(|(pid, cookie)| (Key::Cookie(cookie), holder(*pid + 1, &format!("p{pid}"))));
         let holders = found(held.collect());
-        tracker.attribute(&holders, &HashMap::new(), top, SECOND);
+        tracker.attribute_all(&holders, &HashMap::new(), top, SECOND);
         prop_assert!(tracker.parked().len() <= top + 1);
         let sum: u64 = tracker.parked().iter().map(|group| group.count).sum();
         prop_assert_eq!(sum, pids.len() as u64);
