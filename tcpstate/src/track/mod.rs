@@ -232,7 +232,9 @@ impl Tracker {
     /// socket that is moved to another place meanwhile may be passed over.
     pub fn some(&self, places: Range<usize>, mut each: impl FnMut(&Socket)) -> bool {
         let (sockets, more) = portion(self.table.packed(), places);
-        sockets.iter().for_each(|socket| each(&socket.unpack()));
+        for socket in sockets {
+            each(&socket.unpack());
+        }
         more
     }
 
