@@ -6,6 +6,7 @@ use std::{sync::Arc, thread};
 use anyhow::{Context, Result};
 use tokio::sync::mpsc;
 
+use super::memory;
 use crate::{
     observe::{
         census::{self, Part},
@@ -16,6 +17,10 @@ use crate::{
 
 /// Parts that wait at most; then the thread waits too.
 const WAITING: usize = 2;
+
+/// Where there are more sockets than this, what a census took is given back at once; here, since it takes some
+/// milliseconds.
+const MANY: usize = 10_000;
 
 /// The way to the thread. It ends when this is dropped.
 #[derive(Debug)]
@@ -33,8 +38,17 @@ impl Taker {
             .name("census".to_owned())
             .spawn(move || {
                 while let Ok(scope) = wishes.recv() {
-                    // Nobody listens only when the daemon ends; then the next wish never comes.
-                    census::take(maps.as_ref(), scope, |part| drop(tell.blocking_send(part)));
+                    let mut sockets = 0;
+                    census::take(maps.as_ref(), scope, |part| {
+                        if let Part::Shows { rows, .. } = &part {
+                            sockets += rows.len();
+                        }
+                        // Nobody listens only when the daemon ends; then the next wish never comes.
+                        drop(tell.blocking_send(part));
+                    });
+                    if sockets > MANY {
+                        memory::give_back();
+                    }
                 }
             })
             .context("the census thread cannot be started")?;

@@ -22,7 +22,6 @@ use super::{
     census::Taker,
     diagnosis::{self, Notice},
     lookup::Lookup,
-    memory,
     pace::{self, CHEAP, Pace},
     source::Source,
     walk::{Done, Task, Walk},
@@ -49,11 +48,12 @@ const PORTION: usize = 1024;
 const SETTLED_NS: u64 = 1_000_000;
 /// From one look into the ring to the next while records come in, and at most while none do.
 const DRAIN_BUSY: Duration = Duration::from_millis(50);
-/// The same while somebody watches: what comes in during this time must have room on the tapes.
-const DRAIN_WATCHED: Duration = Duration::from_millis(10);
+/// The same while somebody watches, since what comes in meanwhile must have room on the tapes; and while so much
+/// happens that looking at the slots of a longer time would keep questions waiting.
+const DRAIN_OFTEN: Duration = Duration::from_millis(10);
+/// Slots that are quickly looked at: half a millisecond.
+const MANY_SLOTS: usize = 1 << 14;
 const DRAIN_IDLE: Duration = Duration::from_millis(800);
-/// Where there are more sockets than this, what a census or a look-up took is given back at once.
-const MANY: u64 = 10_000;
 
 /// See the module.
 pub(super) struct Engine {
@@ -168,11 +168,14 @@ impl Engine {
                 () = future::ready(()), if !self.walks.is_empty() => self.walk_on(),
                 () = readable(ring.as_ref()) => { self.drain(); }
                 () = sleep_until(self.drain_at), if ring.is_some() => {
-                    let any = self.drain() | self.look_in_time();
-                    self.drain_every = match (self.watched, any) {
-                        (true, _) => DRAIN_WATCHED,
-                        (false, true) => DRAIN_BUSY,
-                        (false, false) => (self.drain_every * 2).min(DRAIN_IDLE),
+                    let any = self.drain();
+                    let looked = self.look_in_time();
+                    self.drain_every = if self.watched || looked > MANY_SLOTS {
+                        DRAIN_OFTEN
+                    } else if any || looked > 0 {
+                        DRAIN_BUSY
+                    } else {
+                        (self.drain_every * 2).min(DRAIN_IDLE)
                     };
                     self.drain_at = clock::instant() + self.drain_every;
                 }
@@ -230,22 +233,22 @@ impl Engine {
             self.watchers.forget();
         }
         self.watched = watched;
-        self.drain_every = DRAIN_WATCHED;
+        self.drain_every = DRAIN_OFTEN;
         self.drain_at = clock::instant();
     }
 
     /// Looks at the kernel side's slots before others can have taken the places of sockets that have just ended: at as
     /// many as there were transitions, of which a socket that ends in a mini-socket makes three at least. Returns
-    /// whether there was enough to look at.
-    fn look_in_time(&mut self) -> bool {
-        let Some(transitions) = self.transitions() else { return false };
-        let Some(kernel) = &mut self.source.kernel else { return false };
+    /// at how many it was.
+    fn look_in_time(&mut self) -> usize {
+        let Some(transitions) = self.transitions() else { return 0 };
+        let Some(kernel) = &mut self.source.kernel else { return 0 };
         let due = usize::try_from(transitions.wrapping_sub(self.looked_on)).unwrap_or(usize::MAX);
         let slots = kernel.slots();
         let looked = slots.look_on(clock::monotonic_ns(), due, |note| self.tracker.note(note));
         let all = looked == slots.places();
         self.looked_on = if all { transitions } else { self.looked_on + looked as u64 };
-        looked > 0
+        looked
     }
 
     /// Takes note of what the kernel side remembers, if anything has happened since the time before last: what was
@@ -339,9 +342,6 @@ impl Engine {
             self.attribute();
         } else if pace::has_rested(self.lookup.age(), self.lookup.cost()) {
             self.look_up(Vec::new(), Vec::new());
-        }
-        if sockets > MANY {
-            memory::give_back();
         }
         let nothing_there = self.tracker.tracked() == self.tracker.count(TcpState::Listen);
         let nothing_new = self.told == Some(self.happened());
