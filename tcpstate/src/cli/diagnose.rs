@@ -152,7 +152,7 @@ fn ask(client: &Client, patience: Duration) -> Result<Report, client::Error> {
         let findings: Findings = client.get("/api/v1/findings", &query)?;
         if findings.as_of.is_some() || clock::monotonic_ns() >= until_ns {
             let Processes { looked_at, .. } = client.get("/api/v1/processes", &[])?;
-            let whence = format!("as the daemon at {} saw it", client.url());
+            let whence = format!("by the daemon at {}", client.url());
             return Ok(Report { findings, looked_at, whence });
         }
         thread::sleep(ASK_AGAIN);
@@ -177,11 +177,14 @@ fn alone(url: &str, time: Duration) -> Result<Report> {
     }
     let mut findings = Findings::of(&found.diagnosed, &Stamps::now());
     findings.findings.retain(|finding| finding.status == Status::Open);
-    let before = format!("What was before these {} s: no daemon was running.", time.as_secs());
+    let before = format!(
+        "What grows slowly, and what was before these {} s: no daemon was running (--for looks longer).",
+        time.as_secs()
+    );
     findings.cannot_see.push(before);
     let looked_at = LookedAt::of(&found.diagnosed);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Ok(Report { findings, looked_at, whence: format!("on {host}, within {} s", time.as_secs()) })
+    Ok(Report { findings, looked_at, whence: format!("on {host} for {} s", time.as_secs()) })
 }
 
 #[cfg(test)]
