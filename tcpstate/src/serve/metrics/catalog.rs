@@ -69,7 +69,7 @@ metrics! {
     PORTS_USED = GAUGE "tcpstate_ephemeral_ports_used_ratio" ["destination"]
         "Local ports in use towards one destination, as a share of those that the kernel chooses from, 0 to 1: \
          sockets in any state, TIME_WAIT among them, also where the kernel may use their ports again. The fullest \
-         destinations are named; \"other\" is the fullest of the rest. Those with fewer than 8 sockets are left out.";
+         destinations are named, from 0.01 on; \"other\" is the fullest of the rest.";
     LISTEN_QUEUE_LENGTH = GAUGE "tcpstate_listen_queue_length" ["comm", "container", "listener", "unit"]
         "Connections that wait to be accepted, by the listener's address and who holds it; of several listeners with \
          the same labels the fullest. The fullest are named; \"other\" is the fullest of the rest. An empty label: \

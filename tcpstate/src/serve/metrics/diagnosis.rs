@@ -14,6 +14,9 @@ use crate::{
     track::Socket,
 };
 
+/// The share of local ports from which on a destination is named: of the others there is always a new one.
+const NAMED_FROM: f64 = 0.01;
+
 /// All families; none before the first pass. `top` destinations and listeners are named.
 pub(super) fn families(diagnosed: &Diagnosed, top: usize) -> Vec<Family> {
     if diagnosed.at_ns.is_none() {
@@ -54,7 +57,8 @@ fn ports(diagnosed: &Diagnosed, top: usize) -> Family {
     }
     let mut rows: Vec<_> = worst.into_iter().collect();
     rows.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-    let rest = rows.split_off(top.min(rows.len()));
+    let named = rows.iter().take(top).take_while(|(_, ratio)| *ratio >= NAMED_FROM).count();
+    let rest = rows.split_off(named);
     let mut family = Family::new(catalog::PORTS_USED);
     for (destination, ratio) in &rows {
         family.add([destination.as_str()], *ratio);
@@ -151,6 +155,16 @@ mod tests {
         let expected =
             [("10.0.0.63:80", 153.0 / 200.0), ("10.0.0.62:80", 152.0 / 200.0), ("other", 151.0 / 200.0)];
         assert_eq!(rows, expected.map(|(label, ratio)| (label.to_owned(), ratio)));
+    }
+
+    #[test]
+    fn a_destination_with_few_sockets_gets_no_series() {
+        let mut diagnosed = scene::diagnosed();
+        diagnosed.destinations.truncate(1);
+        if let Some(namespace) = diagnosed.namespaces.get_mut(&scene::NETNS) {
+            namespace.sysctls.local_ports = Some((10_000, 59_999));
+        }
+        assert_eq!(values(ports(&diagnosed, 9)), [("other".to_owned(), 0.002)]);
     }
 
     #[test]
