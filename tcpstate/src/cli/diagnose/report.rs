@@ -46,6 +46,9 @@ impl Report {
         let is_bad = |finding: &&Finding| finding.severity > Severity::Info;
         if !all.iter().any(|finding| is_bad(&finding)) {
             writeln!(out, "{}", self.clean())?;
+            if !all.is_empty() {
+                writeln!(out)?;
+            }
         }
         for finding in all.iter().filter(is_bad) {
             bad(out, finding, now)?;
@@ -264,7 +267,7 @@ Cannot see: The kernel tells reset reasons since Linux 6.10.
     fn what_is_harmless_does_not_look_like_an_alarm() {
         let text = text(&report(|diagnosed| drop(diagnosed.findings.remove(0))));
         assert!(text.starts_with("nothing wrong found; "), "{text}");
-        assert!(text.contains("\nHarmless, no alarm:\n  10 stale pooled"), "{text}");
+        assert!(text.contains("\n\nHarmless, no alarm:\n  10 stale pooled"), "{text}");
         assert!(!text.contains("finding"), "{text}");
     }
 
