@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::serve::{
         ask::Diagnosed,
-        tests::{daemon::Daemon, scene},
+        tests::{daemon::Daemon, diagnosed},
     };
 
     #[derive(Debug, Parser)]
@@ -219,7 +219,7 @@ mod tests {
     }
 
     fn without(class: Class) -> Diagnosed {
-        let mut diagnosed = scene::diagnosed();
+        let mut diagnosed = diagnosed::diagnosed();
         diagnosed.findings.retain(|finding| finding.class != class);
         diagnosed
     }
@@ -250,7 +250,7 @@ mod tests {
         assert!(!output(&daemon, &["--class", "close-wait-idle-pool"]).1);
         assert!(!output(&daemon, &["--class", "half-open"]).1, "it is resolved");
         assert!(output(&daemon, &["--class", "half-open", "--class", "close-wait-leak"]).1);
-        let mut milder = scene::diagnosed();
+        let mut milder = diagnosed::diagnosed();
         milder.findings[0].severity = Severity::Warning;
         daemon.diagnose(milder);
         assert!(output(&daemon, &[]).1);

@@ -205,11 +205,15 @@ fn row(sample: &Sample) -> [String; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::{ask::Diagnosed, stamp::Stamps, tests::scene};
+    use crate::serve::{
+        ask::Diagnosed,
+        stamp::Stamps,
+        tests::{diagnosed, scene},
+    };
 
     /// The findings of the made-up host that are open, told as of 2026-01-02T03:04:05Z.
     fn report(change: impl FnOnce(&mut Diagnosed)) -> Report {
-        let mut diagnosed = scene::diagnosed();
+        let mut diagnosed = diagnosed::diagnosed();
         diagnosed.findings.truncate(2);
         change(&mut diagnosed);
         let findings = Findings::of(&diagnosed, &Stamps::at(scene::NOW_NS, 1_767_323_045_000_000_000));

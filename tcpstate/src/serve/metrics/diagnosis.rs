@@ -117,7 +117,7 @@ mod tests {
     use prometheus::proto::MetricFamily;
 
     use super::*;
-    use crate::serve::tests::scene;
+    use crate::serve::tests::{diagnosed, scene};
 
     /// The values by the labels' values, joined by commas.
     fn values(family: Family) -> Vec<(String, f64)> {
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn every_class_is_there_and_what_is_resolved_does_not_count() {
-        let found = values(findings(&scene::diagnosed()));
+        let found = values(findings(&diagnosed::diagnosed()));
         assert_eq!(found.len(), 26 * 3 + 4);
         let there: Vec<_> = found.into_iter().filter(|(_, count)| *count > 0.0).collect();
         let expected =
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_series_of_destinations_are_bounded_and_the_rest_is_not_forgotten() {
-        let mut diagnosed = scene::diagnosed();
+        let mut diagnosed = diagnosed::diagnosed();
         let model = diagnosed.destinations[0].clone();
         diagnosed.destinations = (0..64_u8)
             .map(|last| {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_destination_with_few_sockets_gets_no_series() {
-        let mut diagnosed = scene::diagnosed();
+        let mut diagnosed = diagnosed::diagnosed();
         diagnosed.destinations.truncate(1);
         if let Some(namespace) = diagnosed.namespaces.get_mut(&scene::NETNS) {
             namespace.sysctls.local_ports = Some((10_000, 59_999));
@@ -169,14 +169,14 @@ mod tests {
 
     #[test]
     fn a_range_that_is_not_known_gives_no_ratio() {
-        let mut diagnosed = scene::diagnosed();
+        let mut diagnosed = diagnosed::diagnosed();
         diagnosed.namespaces.clear();
         assert_eq!(values(ports(&diagnosed, 9)), [("other".to_owned(), 0.0)]);
     }
 
     #[test]
     fn of_listeners_with_one_name_the_fullest_is_shown() {
-        let mut diagnosed = scene::diagnosed();
+        let mut diagnosed = diagnosed::diagnosed();
         let mut twin = diagnosed.listeners[0].clone();
         twin.0.rqueue = 3;
         diagnosed.listeners.insert(0, twin);
