@@ -27,14 +27,16 @@ use crate::{
 
 /// Connections that the client makes to each server.
 const COUNT: usize = 12;
-/// How long the daemon may take to see all of it.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the daemon may take to see all of it, and to be sure of what it means.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The programs of which the daemon has a verdict then; the client makes too few connections for one.
+const JUDGED: [&str; 2] = ["leaky-server", "careless-closer"];
 
 /// Shows what tcpstate says of three programs that mistreat their connections.
 ///
 /// Starts a daemon on a free port and, in a network namespace of their own, a server that never closes, one
 /// that closes before it has read everything, and a client that makes a new connection for every request.
-/// Prints who holds what, and ends. Takes about ten seconds, and root (or sudo) for the daemon and the
+/// Prints who holds what, and the verdicts, and ends. Takes about fifteen seconds, and root (or sudo) for the daemon and the
 /// namespace; without, it shows what the daemon sees as a plain user.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
@@ -144,6 +146,8 @@ struct Seen {
     leaked: Vec<Value>,
     waiting: Vec<Value>,
     resets: Vec<Value>,
+    /// Findings about the programs.
+    verdicts: Vec<Value>,
 }
 
 struct Watching(Daemon);
@@ -178,9 +182,11 @@ impl Watching {
             waiting.retain(|socket| is(&socket["actor"]["comm"], "churning-client"));
             let mut resets = self.list("/api/v1/resets?limit=1000", "resets")?;
             resets.retain(|reset| is(&reset["process"]["comm"], "careless-closer"));
+            let mut verdicts = self.list("/api/v1/findings", "findings")?;
+            verdicts.retain(|finding| JUDGED.iter().any(|comm| is(&finding["subject"]["comm"], comm)));
             let all = [leaked.len(), waiting.len(), resets.len()].iter().all(|count| *count >= COUNT);
-            if all || Instant::now() >= deadline {
-                return Ok(Seen { tier, leaked, waiting, resets });
+            if (all && verdicts.len() >= JUDGED.len()) || Instant::now() >= deadline {
+                return Ok(Seen { tier, leaked, waiting, resets, verdicts });
             }
             thread::sleep(Duration::from_millis(200));
         }
@@ -250,10 +256,14 @@ fn report(seen: &Seen) {
         println!("  {what:<12} {:>5}  {program:<24} {fd:<10} {:<10} {why}", list.len(), oldest(list));
     }
     println!();
+    for finding in &seen.verdicts {
+        let text = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+        println!("  {}: {}", text("severity"), text("verdict"));
+        println!("    {}", text("remedy"));
+    }
+    println!();
     if seen.tier == "B" {
-        say(
-            "to see it yourself: `cargo xtask run`, and in another terminal `tcpstate sockets --state close-wait`",
-        );
+        say("to see it yourself: `cargo xtask run`, and in another terminal `tcpstate diagnose`");
     } else {
         warn(format!("tier {}: without eBPF there are no resets, and nobody knows who closed", seen.tier));
     }

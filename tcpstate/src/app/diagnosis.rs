@@ -212,8 +212,11 @@ impl Diagnoser {
     fn publish(&mut self, evidence: Evidence, tracked: usize, cpu_ns: u64) {
         let Evidence { at_ns, sockets, mut listeners, namespaces, processes, destinations, holders, .. } =
             evidence;
-        let added = namespaces.values().filter_map(|namespace| namespace.delta?.listen_overflows);
-        self.listen_overflows = added.fold(self.listen_overflows, |sum, more| Some(sum.unwrap_or(0) + more));
+        for namespace in namespaces.values().filter(|namespace| namespace.counters.listen_overflows.is_some())
+        {
+            let added = namespace.delta.and_then(|delta| delta.listen_overflows).unwrap_or(0);
+            *self.listen_overflows.get_or_insert(0) += added;
+        }
         let parking = parking::of(&sockets, &holders);
         let listening = sockets.into_iter().filter(|socket| socket.state == TcpState::Listen);
         let listeners: Vec<_> = listening

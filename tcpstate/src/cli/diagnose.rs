@@ -47,11 +47,11 @@ Examples:
   tcpstate diagnose                            what is wrong on this host
   tcpstate diagnose --for 60s                  the same where no daemon runs, after a longer look
   tcpstate diagnose --class close-wait-leak    only this trouble
-  tcpstate diagnose --fail-on critical         for a health check: exit code 1 only if connections fail
+  tcpstate diagnose --fail-on critical         for a health check: 1 only if connections fail
   tcpstate diagnose --json                     for programs, as /api/v1/findings answers
 
-Exit code: 0 nothing wrong, 1 findings of the severity of --fail-on or worse, 2 it could not be found out. What is
-harmless, or only worth knowing, stands at the end and is never a reason for 1.";
+Exit code: 0 nothing wrong, 1 findings of the severity of --fail-on or worse, 2 it could not be
+found out. What is harmless, or only worth knowing, stands at the end and is never a reason for 1.";
 
 /// From which severity on a finding counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -152,7 +152,7 @@ fn ask(client: &Client, patience: Duration) -> Result<Report, client::Error> {
         let findings: Findings = client.get("/api/v1/findings", &query)?;
         if findings.as_of.is_some() || clock::monotonic_ns() >= until_ns {
             let Processes { looked_at, .. } = client.get("/api/v1/processes", &[])?;
-            let whence = format!("as the daemon at {} saw it", client.url());
+            let whence = format!("by the daemon at {}", client.url());
             return Ok(Report { findings, looked_at, whence });
         }
         thread::sleep(ASK_AGAIN);
@@ -177,11 +177,14 @@ fn alone(url: &str, time: Duration) -> Result<Report> {
     }
     let mut findings = Findings::of(&found.diagnosed, &Stamps::now());
     findings.findings.retain(|finding| finding.status == Status::Open);
-    let before = format!("What was before these {} s: no daemon was running.", time.as_secs());
+    let before = format!(
+        "What grows slowly, and what was before these {} s: no daemon was running (--for looks longer).",
+        time.as_secs()
+    );
     findings.cannot_see.push(before);
     let looked_at = LookedAt::of(&found.diagnosed);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Ok(Report { findings, looked_at, whence: format!("on {host}, within {} s", time.as_secs()) })
+    Ok(Report { findings, looked_at, whence: format!("on {host} for {} s", time.as_secs()) })
 }
 
 #[cfg(test)]
@@ -192,7 +195,7 @@ mod tests {
     use super::*;
     use crate::serve::{
         ask::Diagnosed,
-        tests::{daemon::Daemon, scene},
+        tests::{daemon::Daemon, diagnosed},
     };
 
     #[derive(Debug, Parser)]
@@ -216,7 +219,7 @@ mod tests {
     }
 
     fn without(class: Class) -> Diagnosed {
-        let mut diagnosed = scene::diagnosed();
+        let mut diagnosed = diagnosed::diagnosed();
         diagnosed.findings.retain(|finding| finding.class != class);
         diagnosed
     }
@@ -247,7 +250,7 @@ mod tests {
         assert!(!output(&daemon, &["--class", "close-wait-idle-pool"]).1);
         assert!(!output(&daemon, &["--class", "half-open"]).1, "it is resolved");
         assert!(output(&daemon, &["--class", "half-open", "--class", "close-wait-leak"]).1);
-        let mut milder = scene::diagnosed();
+        let mut milder = diagnosed::diagnosed();
         milder.findings[0].severity = Severity::Warning;
         daemon.diagnose(milder);
         assert!(output(&daemon, &[]).1);

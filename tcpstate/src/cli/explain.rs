@@ -19,7 +19,7 @@ const EXIT_UNKNOWN: u8 = 2;
 const EXAMPLES: &str = "\
 Examples:
   tcpstate explain                   every class of findings and every state, with a line each
-  tcpstate explain close-wait-leak   what it is, how the kernel gets there, how to confirm it by hand, how to fix it
+  tcpstate explain close-wait-leak   what it is, how to confirm it by hand, how to fix it
   tcpstate explain FIN_WAIT2         what a state is, and what can go wrong in it
 
 It asks nobody: no daemon needs to run.";

@@ -128,7 +128,7 @@ pub struct Diagnosed {
     /// Sockets in the table.
     pub tracked: usize,
     /// Connections that found an accept queue full since the daemon started, in the namespaces whose counters were
-    /// read; `None` before any was read twice.
+    /// read; `None` before any was read.
     pub listen_overflows: Option<u64>,
 }
 

@@ -12,10 +12,13 @@ pub fn nearest(written: &str, names: impl IntoIterator<Item = &'static str>) -> 
         .into_iter()
         .filter_map(|name| {
             let candidate = plain(name);
-            // A part of a name is as good as a slip.
-            let is_part = wanted.len() > 2 && candidate.contains(&wanted);
-            let likeness = strsim::normalized_damerau_levenshtein(&wanted, &candidate);
-            let likeness = if is_part { likeness + 1.0 } else { likeness };
+            let slips = strsim::normalized_damerau_levenshtein(&wanted, &candidate);
+            // Its beginning or a part of it is likelier than a slip.
+            let likeness = match candidate.find(&wanted).filter(|_| wanted.len() > 2) {
+                Some(0) => slips + 2.0,
+                Some(_) => slips + 1.0,
+                None => slips,
+            };
             (likeness >= 0.5).then_some((likeness, name))
         })
         .collect();
@@ -53,6 +56,7 @@ mod tests {
         assert_eq!(of("close-wait-leek").first(), Some(&"close-wait-leak"));
         assert_eq!(of("closewaitleka").first(), Some(&"close-wait-leak"));
         assert_eq!(of("CLOSE_WAIIT").first(), Some(&"CLOSE_WAIT"));
+        assert_eq!(of("clos").first(), Some(&"CLOSE"));
         assert!(of("exhaustion").contains(&"port-exhaustion"));
         assert!(of("syn").contains(&"syn-flood"));
     }

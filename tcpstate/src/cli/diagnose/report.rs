@@ -2,6 +2,7 @@
 //! harmless. Every line can be forwarded as it is.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     time::SystemTime,
 };
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use crate::{
     cli::table::{Column, Table, age, printable},
     clock,
-    diagnose::Severity,
+    diagnose::{Class, Severity},
     serve::api::{
         findings::{Finding, Findings, Sample, Subject},
         processes::LookedAt,
@@ -19,11 +20,14 @@ use crate::{
     },
 };
 
+/// Of what is no alarm so many of a class are shown.
+const ALIKE: usize = 3;
+
 /// What was found out.
 pub(super) struct Report {
     pub(super) findings: Findings,
     pub(super) looked_at: LookedAt,
-    /// Where and how it was found out, behind a comma.
+    /// Where and how it was looked, behind "looked at".
     pub(super) whence: String,
 }
 
@@ -42,6 +46,9 @@ impl Report {
         let is_bad = |finding: &&Finding| finding.severity > Severity::Info;
         if !all.iter().any(|finding| is_bad(&finding)) {
             writeln!(out, "{}", self.clean())?;
+            if !all.is_empty() {
+                writeln!(out)?;
+            }
         }
         for finding in all.iter().filter(is_bad) {
             bad(out, finding, now)?;
@@ -51,7 +58,7 @@ impl Report {
         section(out, "Worth knowing, no alarm:", mild(false))?;
         section(out, "Harmless, no alarm:", mild(true))?;
         if all.iter().any(|finding| is_bad(&finding)) {
-            writeln!(out, "{}, {}; {as_of}.", self.counted(), self.whence)?;
+            writeln!(out, "{} {}, {as_of}.", self.counted(), self.whence)?;
             lines(out, "", "Cannot see: ", &self.findings.cannot_see)?;
         }
         Ok(())
@@ -103,20 +110,29 @@ fn bad(out: &mut impl Write, finding: &Finding, now: SystemTime) -> io::Result<(
     writeln!(out, "  More: tcpstate explain {class}")
 }
 
-/// What is no alarm: the verdict, and where more is said.
+/// What is no alarm: the verdicts, class by class, and where more is said.
 fn section<'a>(
     out: &mut impl Write,
     heading: &str,
     findings: impl Iterator<Item = &'a Finding>,
 ) -> io::Result<()> {
-    let mut findings = findings.peekable();
-    if findings.peek().is_none() {
+    let mut classes = BTreeMap::<Class, Vec<&Finding>>::new();
+    for finding in findings {
+        classes.entry(finding.class).or_default().push(finding);
+    }
+    if classes.is_empty() {
         return Ok(());
     }
     writeln!(out, "{heading}")?;
-    for finding in findings {
-        writeln!(out, "  {}", printable(&finding.verdict))?;
-        writeln!(out, "    More: tcpstate explain {}", finding.class.name())?;
+    for (class, findings) in classes {
+        let class = class.name();
+        for finding in findings.iter().take(ALIKE) {
+            writeln!(out, "  {}", printable(&finding.verdict))?;
+        }
+        if let Some(more) = findings.len().checked_sub(ALIKE).filter(|more| *more > 0) {
+            writeln!(out, "  and {more} more like that: tcpstate diagnose --class {class} --json")?;
+        }
+        writeln!(out, "    More: tcpstate explain {class}")?;
     }
     writeln!(out)
 }
@@ -189,11 +205,15 @@ fn row(sample: &Sample) -> [String; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::{ask::Diagnosed, stamp::Stamps, tests::scene};
+    use crate::serve::{
+        ask::Diagnosed,
+        stamp::Stamps,
+        tests::{diagnosed, scene},
+    };
 
     /// The findings of the made-up host that are open, told as of 2026-01-02T03:04:05Z.
     fn report(change: impl FnOnce(&mut Diagnosed)) -> Report {
-        let mut diagnosed = scene::diagnosed();
+        let mut diagnosed = diagnosed::diagnosed();
         diagnosed.findings.truncate(2);
         change(&mut diagnosed);
         let findings = Findings::of(&diagnosed, &Stamps::at(scene::NOW_NS, 1_767_323_045_000_000_000));
@@ -228,7 +248,7 @@ Harmless, no alarm:
   10 stale pooled connections to 10.0.0.9:6379: harmless.
     More: tcpstate explain close-wait-idle-pool
 
-1 finding (1 critical, 0 warning); 900 sockets of 2 processes looked at, on web-1; 2026-01-02T03:04:05.000Z.
+1 finding (1 critical, 0 warning); 900 sockets of 2 processes looked at on web-1, 2026-01-02T03:04:05.000Z.
 Cannot see: The kernel tells reset reasons since Linux 6.10.
 ";
         assert_eq!(text(&report(|_| ())), expected);
@@ -251,8 +271,22 @@ Cannot see: The kernel tells reset reasons since Linux 6.10.
     fn what_is_harmless_does_not_look_like_an_alarm() {
         let text = text(&report(|diagnosed| drop(diagnosed.findings.remove(0))));
         assert!(text.starts_with("nothing wrong found; "), "{text}");
-        assert!(text.contains("\nHarmless, no alarm:\n  10 stale pooled"), "{text}");
+        assert!(text.contains("\n\nHarmless, no alarm:\n  10 stale pooled"), "{text}");
         assert!(!text.contains("finding"), "{text}");
+    }
+
+    #[test]
+    fn of_what_is_no_alarm_only_some_are_shown() {
+        let text = text(&report(|diagnosed| {
+            let pool = diagnosed.findings.remove(1);
+            diagnosed.findings.extend(vec![pool; 64]);
+        }));
+        assert_eq!(text.matches("  10 stale pooled").count(), 3, "{text}");
+        assert_eq!(text.matches("explain close-wait-idle-pool").count(), 1, "{text}");
+        assert!(
+            text.contains("\n  and 61 more like that: tcpstate diagnose --class close-wait-idle-pool"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -63,6 +63,22 @@ metrics! {
     CONNECT_FAILURES = COUNTER "tcpstate_connect_failures_total" ["errno"]
         "Connects that failed, by the error; NONE: the application gave up. EADDRNOTAVAIL is inferred from a \
          connect that never got a local port. Absent in tier D.";
+    FINDINGS = GAUGE "tcpstate_findings" ["class", "severity"]
+        "Open findings by class and severity: what is wrong with TCP connections, and at info what only looks wrong \
+         or is worth knowing. Who, why and what to change is in /api/v1/findings. Absent before the first pass.";
+    PORTS_USED = GAUGE "tcpstate_ephemeral_ports_used_ratio" ["destination"]
+        "Local ports in use towards one destination, as a share of those that the kernel chooses from, 0 to 1: \
+         sockets in any state, TIME_WAIT among them, also where the kernel may use their ports again. The fullest \
+         destinations are named, from 0.01 on; \"other\" is the fullest of the rest.";
+    LISTEN_QUEUE_LENGTH = GAUGE "tcpstate_listen_queue_length" ["comm", "container", "listener", "unit"]
+        "Connections that wait to be accepted, by the listener's address and who holds it; of several listeners with \
+         the same labels the fullest. The fullest are named; \"other\" is the fullest of the rest. An empty label: \
+         not known, or none.";
+    LISTEN_QUEUE_LIMIT = GAUGE "tcpstate_listen_queue_limit" ["comm", "container", "listener", "unit"]
+        "How many connections may wait to be accepted, for the same listeners. The queue is full when it is longer.";
+    LISTEN_OVERFLOWS = COUNTER "tcpstate_listen_overflows_total" []
+        "Connections that found an accept queue full (ListenOverflows of all network namespaces that can be visited), \
+         since the daemon began to look. /api/v1/listeners says which listener is full.";
     BUILD_INFO = GAUGE "tcpstate_build_info" ["version"]
         "Always 1; the version of this daemon.";
     TIER = GAUGE "tcpstate_tier" ["tier"]
@@ -136,8 +152,8 @@ mod tests {
         let mut page = String::from(
             "# Metrics\n\n\
              What `/metrics` exports. The names, types and labels are a promise; a metric that cannot be known \
-             is absent and not 0, and every other series is there from the start. No label carries a pid, a \
-             descriptor or an address: those belong to the API.\n\n\
+             is absent and not 0, and every other series is there from the start. No label carries a pid or a \
+             descriptor, and an address only those of which a bounded number is named: the rest belongs to the API.\n\n\
              This page is made from the list in the source: `UPDATE_SNAPSHOTS=1 cargo test` writes it anew.\n\n\
              | metric | type | labels | meaning |\n| --- | --- | --- | --- |\n",
         );

@@ -5,21 +5,27 @@ use tcpstate_common::{Counters, EventKind, TcpState};
 
 use super::{
     catalog::{self, Metric},
+    diagnosis,
     family::{Family, flag, number, seconds},
 };
 use crate::{
-    serve::{ask::Readings, figures, shared::Own},
+    serve::{
+        ask::{Diagnosed, Readings},
+        figures,
+        shared::Own,
+    },
     track::Family as IpFamily,
 };
 
 /// The tiers' letters, those that are not built yet among them.
 const TIERS: [&str; 4] = ["A", "B", "C", "D"];
-/// The label of all owners that are not among the largest.
-const OTHER: &str = "other";
+/// The label of all that are not among the largest.
+pub(super) const OTHER: &str = "other";
 
 /// All families that can be told from these readings.
-pub(super) fn families(readings: &Readings, own: &Own) -> Vec<MetricFamily> {
+pub(super) fn families(readings: &Readings, diagnosed: &Diagnosed, own: &Own) -> Vec<MetricFamily> {
     let mut families = sockets(readings);
+    families.extend(diagnosis::families(diagnosed, readings.limits.top_owners));
     families.extend(parked(readings));
     if let Some(counters) = &readings.counters {
         families.extend(kernel(counters, readings, own));
@@ -28,7 +34,7 @@ pub(super) fn families(readings: &Readings, own: &Own) -> Vec<MetricFamily> {
     families.into_iter().map(MetricFamily::from).collect()
 }
 
-fn single(metric: Metric, value: f64) -> Family {
+pub(super) fn single(metric: Metric, value: f64) -> Family {
     let mut family = Family::new(metric);
     family.add([], value);
     family

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod collect;
+mod diagnosis;
 mod family;
 
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use prometheus::{
 };
 
 use super::{
-    ask::Readings,
+    ask::{Diagnosed, Readings},
     problem::Problem,
     shared::{Own, Shared},
 };
@@ -31,14 +32,14 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    fn of(readings: &Readings, own: &Own) -> prometheus::Result<Self> {
+    fn of(readings: &Readings, diagnosed: &Diagnosed, own: &Own) -> prometheus::Result<Self> {
         let descriptions = catalog::ALL.iter().map(|metric| {
             let labels = metric.labels.iter().map(|&label| label.to_owned()).collect();
             Desc::new(metric.name.to_owned(), metric.help.to_owned(), labels, HashMap::new())
         });
         Ok(Self {
             descriptions: descriptions.collect::<Result<_, _>>()?,
-            families: collect::families(readings, own),
+            families: collect::families(readings, diagnosed, own),
         })
     }
 }
@@ -53,9 +54,9 @@ impl Collector for Snapshot {
     }
 }
 
-fn page(readings: &Readings, own: &Own) -> prometheus::Result<String> {
+fn page(readings: &Readings, diagnosed: &Diagnosed, own: &Own) -> prometheus::Result<String> {
     let registry = Registry::new();
-    registry.register(Box::new(Snapshot::of(readings, own)?))?;
+    registry.register(Box::new(Snapshot::of(readings, diagnosed, own)?))?;
     TextEncoder::new().encode_to_string(&registry.gather())
 }
 
@@ -74,7 +75,7 @@ fn page(readings: &Readings, own: &Own) -> prometheus::Result<String> {
 pub(super) async fn metrics(State(shared): State<Shared>) -> Result<impl IntoResponse, Problem> {
     let began_ns = clock::monotonic_ns();
     let readings = shared.readings().await?;
-    let page = page(&readings, &shared.own).map_err(|error| {
+    let page = page(&readings, &shared.engine.diagnosed(), &shared.own).map_err(|error| {
         tracing::error!(%error, "the metrics could not be written");
         Problem::internal()
     })?;

@@ -14,7 +14,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::scene;
+use super::{diagnosed, scene};
 use crate::{
     serve::{
         ask::{Batch, Diagnosed, Engine, Question, Readings, SocketAnswer, Watching},
@@ -107,7 +107,7 @@ impl Daemon {
     /// A daemon on the made-up host.
     pub(crate) fn start() -> Self {
         let daemon = Self::with(scene::readings(), scene::tracker(scene::rows()));
-        daemon.diagnose(scene::diagnosed());
+        daemon.diagnose(diagnosed::diagnosed());
         daemon
     }
 

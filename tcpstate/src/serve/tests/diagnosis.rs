@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{daemon::Daemon, scene};
+use super::{daemon::Daemon, diagnosed, scene};
 use crate::serve::ask::Diagnosed;
 
 const LEAK: &str = "close-wait-leak-1f3a9c02b4d5e6f7";
@@ -175,7 +175,7 @@ fn ports_are_told_for_each_destination() {
         to("10.0.0.6:80", json!([{"pid": 9, "comm": "worker", "sockets": null}])),
     ]});
     assert_eq!(ports, expected);
-    let mut unread = scene::diagnosed();
+    let mut unread = diagnosed::diagnosed();
     unread.namespaces.clear();
     daemon.diagnose(unread);
     assert_eq!(get(&daemon, "/api/v1/ports")["destinations"][0]["range_size"], Value::Null);

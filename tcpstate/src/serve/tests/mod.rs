@@ -2,6 +2,7 @@
 
 mod bad_input;
 pub(crate) mod daemon;
+pub(crate) mod diagnosed;
 mod diagnosis;
 mod events;
 mod health;
