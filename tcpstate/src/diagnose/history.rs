@@ -29,7 +29,8 @@ const MAX_LISTENER_HOLDERS: usize = 4;
 /// One socket, as it was at the last looks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Past {
-    /// Since when the queues have been as they are, monotonic ns: the first look that showed them so.
+    /// Since when the queues have been as they are, monotonic ns: the first look that showed them so, or the last data
+    /// that came or went.
     quiet_since_ns: u64,
     /// The look before this one.
     looked_ns: u64,
@@ -175,6 +176,8 @@ impl History {
             past.checked_ns = info.at_ns;
             past.sent_ns = ago(info.last_data_sent_ms).unwrap_or(past.sent_ns);
             past.received_ns = ago(info.last_data_recv_ms).unwrap_or(past.received_ns);
+            // A queue that is filled up again as it is emptied looks the same, and is not frozen.
+            past.quiet_since_ns = past.quiet_since_ns.max(past.sent_ns).max(past.received_ns);
         }
         if *held == Held::Nobody && past.ownerless_since_ns == 0 {
             past.ownerless_since_ns = evidence.holders.at_ns;

@@ -55,7 +55,8 @@ pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &Seen<'_>) -> Option<Ke
     let quiet = seen.quiet_ms() >= thresholds.frozen_ms;
     if socket.wqueue > 0 {
         return match socket.timer {
-            Timer::Persist if quiet => Some(key(Class::CloseWaitSendBlocked, None)),
+            // Whoever reads in gulps finds the queue as full each time; only tcp_info tells that data went.
+            Timer::Persist if quiet && is_checked(view, seen) => Some(key(Class::CloseWaitSendBlocked, None)),
             Timer::Persist => None,
             _ => super::path::sort_half_open(view, seen),
         };
@@ -97,6 +98,11 @@ pub(super) fn is_carrying(view: &View<'_>, seen: &Seen<'_>) -> bool {
     };
     moved_ns > seen.since_ns().saturating_add(LAST_WORDS_NS)
         && view.evidence.at_ns.saturating_sub(moved_ns) < view.thresholds.old_ms * NS_PER_MS
+}
+
+/// Whether `tcp_info` has been read, or will not be.
+fn is_checked(view: &View<'_>, seen: &Seen<'_>) -> bool {
+    seen.past.is_some_and(|past| past.checked_ns != 0) || seen.quiet_ms() >= view.thresholds.old_ms
 }
 
 /// Whether the only holder started when the connection was there already, and was not made for it. `tcpi_last_data_*`

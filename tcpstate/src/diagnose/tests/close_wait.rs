@@ -362,6 +362,20 @@ fn brief_backpressure_is_not_blocked() {
     }
 }
 
+/// Each look shows the same full queue, which was emptied and filled in between.
+#[test]
+fn a_client_that_reads_in_gulps_is_not_deaf() {
+    let mut world = server();
+    served(&mut world, 10, 0);
+    let socket = world.get(10);
+    (socket.wqueue, socket.timer) = (4_190_000, Timer::Persist);
+    for _ in 0..20 {
+        world.carried(10, 1_900, 60_000);
+        world.pass();
+        world.assert_clean();
+    }
+}
+
 /// haproxy[5] has a front connection in `CLOSE_WAIT` and an upstream one in `FIN_WAIT2`.
 fn proxy(world: &mut World, cookie: u64) {
     let front = format!("10.0.0.9:{}", 40_000 + cookie);
