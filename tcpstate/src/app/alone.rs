@@ -61,3 +61,31 @@ async fn look(config: &Config, time: Duration) -> Result<Found> {
     }
     Ok(Found { diagnosed, tier_reason })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::{app::source::Wanted, serve::ask::Limits};
+
+    #[test]
+    fn without_a_daemon_and_without_ebpf_what_exists_is_looked_at() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("bound");
+        let limits = Limits {
+            max_memory: 256 << 20,
+            max_sockets: 100_000,
+            max_resets: 10,
+            ring_bytes: 4096,
+            top_owners: 1,
+        };
+        let census_interval = Duration::from_secs(1);
+        let config = Config { listen: Vec::new(), source: Wanted::Sockdiag, limits, census_interval };
+        let found = diagnose(&config, Duration::from_millis(100)).expect("looked");
+        assert!(found.tier_reason.is_some());
+        assert!(found.diagnosed.tracked > 0);
+        let listeners = &found.diagnosed.listeners;
+        assert!(listeners.iter().any(|(socket, _)| socket.tuple.local == address), "{listeners:?}");
+    }
+}
