@@ -16,6 +16,7 @@ use crate::{
     build, child,
     host::Privilege,
     say::{say, warn},
+    scenarios,
     setup::{self, Needs, Tools},
     tidy,
     workspace::Workspace,
@@ -58,6 +59,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     if !args.filters.is_empty() && tally.passed + tally.failed == 0 {
         warn(format!("no test's name contains {}", args.filters.join(" or ")));
     }
+    let scenarios = if args.filters.is_empty() { Some(play(&workspace, &tools, privilege)?) } else { None };
     let tidy = if args.filters.is_empty() { Some(tidy::check(&workspace)?) } else { None };
     let clean = tidy.as_ref().is_none_or(tidy::Report::is_clean);
     let tidy = tidy.map_or("left out because of the filter".into(), |report| report.summary());
@@ -69,8 +71,27 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     for name in &tally.failures {
         say(format!("failed: {name}"));
     }
-    say(format!("tests {rights}: {}; tidy: {tidy}", tally.summary(code)));
-    Ok(ExitCode::from(if code == 0 && !clean { 1 } else { code }))
+    let (scenarios, diagonal) = scenarios.unwrap_or(("left out because of the filter".into(), true));
+    say(format!("tests {rights}: {}; scenarios: {scenarios}; tidy: {tidy}", tally.summary(code)));
+    Ok(ExitCode::from(if code == 0 && !(clean && diagonal) { 1 } else { code }))
+}
+
+/// Plays the scenarios. Returns what came of it, and whether every verdict was right.
+fn play(workspace: &Workspace, tools: &Tools, privilege: Privilege) -> Result<(String, bool)> {
+    if privilege != Privilege::Root {
+        warn(
+            "SKIPPED: the scenarios make network namespaces and need root: run `cargo xtask scenarios` as root",
+        );
+        return Ok(("skipped".into(), env::var("CI").as_deref() != Ok("true")));
+    }
+    let (count, wrong) = scenarios::test(workspace, tools)?;
+    for name in &wrong {
+        say(format!("wrong verdict: {name}"));
+    }
+    Ok(match wrong.len() {
+        0 => (format!("{count} right"), true),
+        off => (format!("{off} of {count} wrong"), false),
+    })
 }
 
 fn test_command(workspace: &Workspace, tools: &Tools, privilege: Privilege) -> Result<Command> {

@@ -33,6 +33,13 @@ pub fn diagnose(config: &Config, time: Duration) -> Result<Found> {
     result
 }
 
+/// Growth is judged over most of the time that there is.
+fn thresholds(time: Duration) -> Thresholds {
+    let usual = Thresholds::default();
+    let most = u64::try_from(time.as_millis()).unwrap_or(u64::MAX) / 10 * 6;
+    Thresholds { trend_ms: usual.trend_ms.min(most), ..usual }
+}
+
 async fn look(config: &Config, time: Duration) -> Result<Found> {
     let source = source::open(config.source, config.sizes())?;
     let tier_reason = source.reason.clone();
@@ -40,7 +47,7 @@ async fn look(config: &Config, time: Duration) -> Result<Found> {
     let (questions, asked) = mpsc::channel(64);
     let (ready, _) = watch::channel(false);
     let (publish, mut diagnosed) = watch::channel(Arc::<Diagnosed>::default());
-    let notices = diagnosis::start(&Thresholds::default(), questions, publish)?;
+    let notices = diagnosis::start(&thresholds(time), questions, publish)?;
     let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices);
     let mut engine = tokio::spawn(engine.run(asked, stopping));
     let enough = async {
@@ -68,6 +75,12 @@ mod tests {
 
     use super::*;
     use crate::{app::source::Wanted, serve::ask::Limits};
+
+    #[test]
+    fn a_short_look_judges_growth_over_a_shorter_time() {
+        assert_eq!(thresholds(Duration::from_secs(15)).trend_ms, 9_000);
+        assert_eq!(thresholds(Duration::from_mins(5)).trend_ms, Thresholds::default().trend_ms);
+    }
 
     #[test]
     fn without_a_daemon_and_without_ebpf_what_exists_is_looked_at() {
