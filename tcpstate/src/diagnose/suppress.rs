@@ -1,7 +1,7 @@
 //! One cause gives one finding: what another candidate explains is not told apart from it. Most sockets have been
 //! sorted into one group already; this is about causes that show in different sockets, counters and events.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use super::{
     candidate::Candidate,
@@ -12,6 +12,7 @@ use super::{
 /// Takes the severity from candidates that others explain, so that they are remembered but not told.
 pub(super) fn explain(candidates: &mut Vec<Candidate>) {
     merge_port_exhaustion(candidates);
+    merge_same(candidates);
     let by_cookie = candidates.iter().any(|candidate| candidate.key.class == Class::FinWait2Orphan);
     let told = candidates.iter().filter(|candidate| candidate.severity.is_some());
     let causes: Vec<_> = told.map(|candidate| Cause::of(candidate, by_cookie)).collect();
@@ -49,6 +50,28 @@ fn merge_port_exhaustion(candidates: &mut Vec<Candidate>) {
             None => candidates.push(failed),
         }
     }
+}
+
+/// Sockets that wait and events of those that have waited are the same trouble.
+fn merge_same(candidates: &mut Vec<Candidate>) {
+    let mut merged: Vec<Candidate> = Vec::with_capacity(candidates.len());
+    let mut places = HashMap::new();
+    for candidate in candidates.drain(..) {
+        match places.entry(candidate.key) {
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(candidate);
+            }
+            Entry::Occupied(place) => {
+                let first = &mut merged[*place.get()];
+                first.severity = first.severity.max(candidate.severity);
+                first.since_ns = first.since_ns.min(candidate.since_ns);
+                first.evidence.extend(candidate.evidence);
+                first.cookies.extend(candidate.cookies);
+            }
+        }
+    }
+    *candidates = merged;
 }
 
 /// What there is to know of a candidate for telling what it explains.

@@ -52,19 +52,14 @@ pub(super) fn sort_syn_sent(view: &View<'_>, scanners: &HashSet<u32>, seen: &See
     if view.local_server(socket.netns, socket.tuple.remote).is_some_and(|server| view.is_full(server)) {
         return None;
     }
+    let pid = match seen.held {
+        Held::By { holder, .. } => holder.pid,
+        _ => socket.actor.map_or(0, |actor| actor.pid),
+    };
+    // A connect that has failed tells no more of its process than this, and is the same trouble.
     let place = Some(socket.tuple.remote);
-    match seen.held {
-        Held::By { holder, .. } if !scanners.contains(&holder.pid) => {
-            Some(View::key_of(Class::SynBlackhole, socket.netns, &holder, place))
-        }
-        Held::By { .. } => None,
-        _ => {
-            let pid = socket.actor.map_or(0, |actor| actor.pid);
-            let key =
-                Key { class: Class::SynBlackhole, netns: socket.netns, pid, start_boottime_ns: 0, place };
-            (!scanners.contains(&pid)).then_some(key)
-        }
-    }
+    let key = Key { class: Class::SynBlackhole, netns: socket.netns, pid, start_boottime_ns: 0, place };
+    (!scanners.contains(&pid)).then_some(key)
 }
 
 pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {

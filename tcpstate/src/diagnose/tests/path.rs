@@ -128,3 +128,28 @@ fn a_neighbour_that_does_not_answer_is_told_from_the_failures() {
     assert_eq!((hole.severity, hole.subject.pid), (Severity::Warning, Some(4121)));
     assert!(hole.evidence[0].contains("EHOSTUNREACH"), "{:?}", hole.evidence);
 }
+
+#[test]
+fn connects_that_wait_and_those_that_have_failed_are_one_finding() {
+    let mut world = World::new();
+    world.process(4121, "payments");
+    let mut ids = std::collections::HashSet::new();
+    for step in 0..6 {
+        world.failures.push(ConnectFailure {
+            at_ns: world.at_ns,
+            netns: NETNS,
+            tuple: tuple(&format!("10.0.0.1:{}", 4000 + step), "10.0.0.5:443"),
+            errno: 113,
+            process: Some(process(4121, "payments")),
+            lasted_ns: Some(3_000_000_000),
+        });
+        if step % 2 == 0 {
+            connecting(&mut world, 10, "10.0.0.5:443", 2);
+        } else {
+            world.remove(10);
+        }
+        world.pass();
+        ids.insert(world.only(Class::SynBlackhole).id.clone());
+    }
+    assert_eq!(ids.len(), 1);
+}
