@@ -33,10 +33,10 @@ pub(super) fn measure(subjects: &Subjects, quick: bool) -> Result<Idle> {
     thread::sleep(Duration::from_secs(5));
     let before = process::activity(daemon.pid())?;
     thread::sleep(Duration::from_secs(seconds));
-    let after = process::activity(daemon.pid())?;
+    let done = process::activity(daemon.pid())?.since(&before);
     Ok(Idle {
-        percent: as_f64(after.running_ns - before.running_ns) / 1e7 / as_f64(seconds),
-        wakeups_per_s: as_f64(after.wakeups - before.wakeups) / as_f64(seconds),
+        percent: as_f64(done.running_ns) / 1e7 / as_f64(seconds),
+        wakeups_per_s: as_f64(done.wakeups) / as_f64(seconds),
         resident_mb: as_f64(process::resident_kb(daemon.pid())?) / 1024.0,
         seconds,
     })

@@ -1,6 +1,8 @@
 //! What /proc says of a process: time on the processors, memory, how often it woke up.
 
 use std::{
+    collections::BTreeMap,
+    ffi::OsString,
     fs,
     ops::Sub,
     path::{Path, PathBuf},
@@ -61,33 +63,45 @@ pub(super) fn resident_kb(pid: u32) -> Result<u64> {
     field(&read(pid, "status")?, "VmRSS:").context("/proc/PID/status looks different here")
 }
 
-/// What all threads of a process have done until now.
+/// What each thread of a process has done until now, by its number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Activity(BTreeMap<OsString, Done>);
+
+/// What threads have done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Activity {
+pub(super) struct Done {
     /// Time on the processors, ns.
     pub(super) running_ns: u64,
     /// How often it waited for something, and so woke up afterwards.
     pub(super) wakeups: u64,
 }
 
+impl Activity {
+    /// What has been done since then, without what a thread has done that is gone now.
+    pub(super) fn since(&self, earlier: &Self) -> Done {
+        let mut sum = Done::default();
+        for (thread, now) in &self.0 {
+            let then = earlier.0.get(thread).copied().unwrap_or_default();
+            sum.running_ns += now.running_ns.saturating_sub(then.running_ns);
+            sum.wakeups += now.wakeups.saturating_sub(then.wakeups);
+        }
+        sum
+    }
+}
+
 /// # Errors
 /// When the process is gone.
 pub(super) fn activity(pid: u32) -> Result<Activity> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")?;
-    let mut sum = Activity::default();
-    for task in tasks.filter_map(std::result::Result::ok) {
-        // A thread may end at any time.
-        let Some(one) = activity_of_task(&task.path()) else { continue };
-        sum.running_ns += one.running_ns;
-        sum.wakeups += one.wakeups;
-    }
-    Ok(sum)
+    let tasks = tasks.filter_map(std::result::Result::ok);
+    // A thread may end at any time.
+    Ok(Activity(tasks.filter_map(|task| Some((task.file_name(), activity_of_task(&task.path())?))).collect()))
 }
 
-fn activity_of_task(task: &Path) -> Option<Activity> {
+fn activity_of_task(task: &Path) -> Option<Done> {
     let text = |name| fs::read_to_string(task.join(name)).ok();
     let running_ns = text("schedstat")?.split(' ').next()?.parse().ok()?;
-    Some(Activity { running_ns, wakeups: field(&text("status")?, "voluntary_ctxt_switches:")? })
+    Some(Done { running_ns, wakeups: field(&text("status")?, "voluntary_ctxt_switches:")? })
 }
 
 fn field(status: &str, name: &str) -> Option<u64> {
@@ -124,6 +138,16 @@ mod tests {
 
     #[test]
     fn this_process_has_been_active() {
-        assert!(activity(std::process::id()).unwrap().running_ns > 0);
+        assert!(activity(std::process::id()).unwrap().since(&Activity::default()).running_ns > 0);
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_takes_nothing_back() {
+        let threads = |list: &[(&str, u64)]| {
+            let done = |ns: &u64| Done { running_ns: *ns, wakeups: 1 };
+            Activity(list.iter().map(|(thread, ns)| (OsString::from(thread), done(ns))).collect())
+        };
+        let (before, after) = (threads(&[("1", 10), ("2", 900)]), threads(&[("1", 15), ("3", 7)]));
+        assert_eq!(after.since(&before), Done { running_ns: 12, wakeups: 1 });
     }
 }

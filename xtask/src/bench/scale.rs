@@ -84,15 +84,15 @@ fn row(subjects: &Subjects, sockets: u64, quick: bool) -> Result<Row> {
     say(format!("scale: {sockets} sockets, census and ss in turn"));
     let mut last = next_census(&mut connection, None)?;
     ensure!(last.sockets >= sockets, "the daemon sees only {} of {sockets} sockets", last.sockets);
-    let mut cpu = process::activity(daemon.pid())?.running_ns;
+    let mut before = process::activity(daemon.pid())?;
     for _ in 0..samples {
         row.list_with_ss(&stage)?;
         thread::sleep(NO_CENSUS);
         last = next_census(&mut connection, Some(&last))?;
         row.census_ms.push(last.took_ms);
-        let now = process::activity(daemon.pid())?.running_ns;
-        row.census_cpu_ms.push(as_f64(now - cpu) / 1e6);
-        cpu = now;
+        let now = process::activity(daemon.pid())?;
+        row.census_cpu_ms.push(as_f64(now.since(&before).running_ns) / 1e6);
+        before = now;
     }
     say(format!("scale: {sockets} sockets, {steady_s} s in which nothing changes"));
     row.percent = steady_percent(&daemon, steady_s)?;
@@ -134,10 +134,10 @@ fn next_census(connection: &mut Connection, last: Option<&Census>) -> Result<Cen
 }
 
 fn steady_percent(daemon: &Daemon, seconds: u64) -> Result<f64> {
-    let before = process::activity(daemon.pid())?.running_ns;
+    let before = process::activity(daemon.pid())?;
     thread::sleep(Duration::from_secs(seconds));
-    let after = process::activity(daemon.pid())?.running_ns;
-    Ok(as_f64(after - before) / 1e7 / as_f64(seconds))
+    let done = process::activity(daemon.pid())?.since(&before);
+    Ok(as_f64(done.running_ns) / 1e7 / as_f64(seconds))
 }
 
 impl Row {
