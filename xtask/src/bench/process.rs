@@ -116,7 +116,9 @@ fn read(pid: u32, name: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cpu, activity, field, parse_cpu};
+    use std::ffi::OsString;
+
+    use super::{Activity, Cpu, Done, activity, field, parse_cpu};
 
     const STAT: &str = "77 (a) b) (c) S 1 77 77 0 -1 4194560 150 0 0 0 12 34 56 78 20 0 5 0 99 1 2 3";
 
