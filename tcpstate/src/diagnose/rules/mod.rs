@@ -21,6 +21,7 @@ use super::{
 };
 use crate::track::Holder;
 use pairs::Pairs;
+pub(super) use ports::MAX_TOLD;
 
 /// Applies every rule.
 pub(super) fn judge(view: &View<'_>, events: &reset::Events) -> Vec<Candidate> {
