@@ -35,7 +35,7 @@ pub(super) enum Held {
 }
 
 /// Which end opened the connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Side {
     /// The peer: a listener of this host took it.
     Accept,

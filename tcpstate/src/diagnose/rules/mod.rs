@@ -67,6 +67,7 @@ fn sort(view: &View<'_>) -> Vec<(Key, Vec<usize>)> {
             groups.entry(key).or_default().push(index);
         }
     }
+    fin_wait::join_unknown(view, &mut groups);
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_unstable_by_key(|(key, _)| *key);
     groups
