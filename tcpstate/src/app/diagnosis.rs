@@ -4,6 +4,7 @@
 
 mod collect;
 mod parking;
+mod readings;
 mod schedule;
 mod words;
 

@@ -164,6 +164,14 @@ impl<'a> View<'a> {
         self.evidence.namespaces.get(&netns)
     }
 
+    /// Over which time a namespace's counters were added up: "in the last 5.0 s".
+    pub(super) fn since_look(&self, netns: u32) -> String {
+        self.namespace(netns).and_then(|namespace| namespace.delta_ms).map_or_else(
+            || "since the last look".to_owned(),
+            |ms| format!("in the last {}", say::duration(ms)),
+        )
+    }
+
     pub(super) fn info(&self, socket: &Socket) -> Option<&'a TcpInfo> {
         self.evidence.info.get(&socket.cookie)
     }
