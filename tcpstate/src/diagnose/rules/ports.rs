@@ -4,8 +4,8 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashSet},
-    net::SocketAddr,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
 };
 
 use tcpstate_common::TcpState;
@@ -21,7 +21,7 @@ use crate::{
         say,
         view::{Held, Seen, View},
     },
-    track::{Process, Tuple},
+    track::{Process, Socket},
 };
 
 /// How long a `TIME_WAIT` lasts (`TCP_TIMEWAIT_LEN` in `include/net/tcp.h`), s.
@@ -71,15 +71,20 @@ pub(super) fn judge(view: &View<'_>) -> Vec<Candidate> {
     let is_busy = |destination: &&Destination| time_waits(destination) >= view.thresholds.time_wait_churn;
     let busy: BTreeSet<u32> =
         others.iter().copied().filter(is_busy).map(|destination| destination.netns).collect();
+    if scarce.is_empty() && busy.is_empty() {
+        return Vec::new();
+    }
+    let held = held(view);
     let mut churns = BTreeMap::<(u32, u32), (Option<Process>, Vec<&Destination>)>::new();
     for destination in others.into_iter().filter(|destination| busy.contains(&destination.netns)) {
-        let owner = owner(view, destination);
+        let owner = owner(view, destination, &held);
         let key = (destination.netns, owner.map_or(0, |owner| owner.pid));
         churns.entry(key).or_insert_with(|| (owner, Vec::new())).1.push(destination);
     }
     let churns =
         churns.into_values().filter(|(_, to)| to.iter().copied().any(|destination| is_busy(&destination)));
-    let mut candidates: Vec<_> = scarce.iter().map(|destination| exhaustion(view, destination)).collect();
+    let mut candidates: Vec<_> =
+        scarce.iter().map(|destination| exhaustion(view, destination, &held)).collect();
     candidates.extend(churns.map(|(owner, to)| churn(view, owner.as_ref(), to)));
     candidates
 }
@@ -137,8 +142,8 @@ fn per_second(time_waits: u64) -> String {
     say::count((time_waits / TIME_WAIT_S).max(1), "connection")
 }
 
-fn exhaustion(view: &View<'_>, destination: &Destination) -> Candidate {
-    let owner = owner(view, destination);
+fn exhaustion(view: &View<'_>, destination: &Destination, held: &Holders) -> Candidate {
+    let owner = owner(view, destination, held);
     let place = Some(destination.remote);
     let (mut candidate, who) = begin(view, Class::PortExhaustion, owner.as_ref(), place, &[destination]);
     let peer = say::address(destination.remote);
@@ -220,16 +225,8 @@ fn begin(
 ) -> (Candidate, String) {
     let netns = to.first().map_or(0, |destination| destination.netns);
     let key = Key { class, netns, pid: owner.map_or(0, |owner| owner.pid), start_boottime_ns: 0, place };
-    let towards: HashSet<_> =
-        to.iter().map(|destination| (destination.netns, destination.local, destination.remote)).collect();
-    let members: Vec<_> = view
-        .seen
-        .iter()
-        .filter(|seen| {
-            let Tuple { local, remote, .. } = seen.socket.tuple;
-            towards.contains(&(seen.socket.netns, local.ip(), remote))
-        })
-        .collect();
+    let towards: HashSet<_> = to.iter().map(|destination| way(destination)).collect();
+    let members: Vec<_> = view.seen.iter().filter(|seen| towards.contains(&way_of(seen.socket))).collect();
     let mut candidate = base(key, &members);
     candidate.since_ns = view.evidence.at_ns;
     candidate.cookies.extend(to.iter().flat_map(|destination| &destination.cookies));
@@ -266,14 +263,35 @@ fn tell_range(view: &View<'_>, candidate: &mut Candidate, netns: u32) {
     }
 }
 
-fn is_towards(seen: &Seen<'_>, destination: &Destination) -> bool {
-    seen.socket.netns == destination.netns
-        && seen.socket.tuple.remote == destination.remote
-        && seen.socket.tuple.local.ip() == destination.local
+/// What connections to one destination have in common: the namespace, the address here, and the other end.
+type Way = (u32, IpAddr, SocketAddr);
+
+/// Who holds the sockets to each destination that nobody has acted on, one entry a socket.
+type Holders = HashMap<Way, Vec<Process>>;
+
+fn way(destination: &Destination) -> Way {
+    (destination.netns, destination.local, destination.remote)
+}
+
+fn way_of(socket: &Socket) -> Way {
+    (socket.netns, socket.tuple.local.ip(), socket.tuple.remote)
+}
+
+fn held(view: &View<'_>) -> Holders {
+    let mut held: Holders =
+        view.evidence.destinations.iter().map(|destination| (way(destination), Vec::new())).collect();
+    for seen in view.seen.iter().filter(|seen| seen.socket.actor.is_none()) {
+        if let Held::By { holder, .. } = seen.held
+            && let Some(processes) = held.get_mut(&way_of(seen.socket))
+        {
+            processes.push(Process { pid: holder.pid, comm: holder.comm });
+        }
+    }
+    held
 }
 
 /// The process with most of them: by who holds them, or closed or connected them.
-fn owner(view: &View<'_>, destination: &Destination) -> Option<Process> {
+fn owner(view: &View<'_>, destination: &Destination, held: &Holders) -> Option<Process> {
     let mut votes = BTreeMap::<u32, (u64, Process)>::new();
     let mut vote = |process: Process, count| {
         let (sum, _) = votes.entry(process.pid).or_insert((0, process));
@@ -282,10 +300,8 @@ fn owner(view: &View<'_>, destination: &Destination) -> Option<Process> {
     for (process, count) in &destination.actors {
         vote(*process, *count);
     }
-    for seen in view.seen.iter().filter(|seen| is_towards(seen, destination) && seen.socket.actor.is_none()) {
-        if let Held::By { holder, .. } = seen.held {
-            vote(Process { pid: holder.pid, comm: holder.comm }, 1);
-        }
+    for process in held.get(&way(destination)).into_iter().flatten() {
+        vote(*process, 1);
     }
     for failure in &view.evidence.failures {
         if failure.netns == destination.netns
