@@ -42,6 +42,8 @@ pub struct Config {
     pub limits: Limits,
     /// The shortest time from one census to the next.
     pub census_interval: Duration,
+    /// At which numbers findings begin.
+    pub thresholds: Thresholds,
 }
 
 impl Config {
@@ -77,7 +79,7 @@ async fn serve_until_told(config: &Config) -> Result<()> {
     let (questions, asked) = mpsc::channel(64);
     let (ready, mut is_ready) = watch::channel(false);
     let (publish, diagnosed) = watch::channel(Arc::default());
-    let notices = diagnosis::start(&Thresholds::default(), questions.clone(), publish)?;
+    let notices = diagnosis::start(&config.thresholds, questions.clone(), publish)?;
     let mut tasks = JoinSet::new();
     let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices);
     tasks.spawn(engine.run(asked, stopping.clone()));

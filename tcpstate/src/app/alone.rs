@@ -34,10 +34,9 @@ pub fn diagnose(config: &Config, time: Duration) -> Result<Found> {
 }
 
 /// Growth is judged over most of the time that there is.
-fn thresholds(time: Duration) -> Thresholds {
-    let usual = Thresholds::default();
+fn thresholds(usual: &Thresholds, time: Duration) -> Thresholds {
     let most = u64::try_from(time.as_millis()).unwrap_or(u64::MAX) / 10 * 6;
-    Thresholds { trend_ms: usual.trend_ms.min(most), ..usual }
+    Thresholds { trend_ms: usual.trend_ms.min(most), ..*usual }
 }
 
 async fn look(config: &Config, time: Duration) -> Result<Found> {
@@ -47,7 +46,7 @@ async fn look(config: &Config, time: Duration) -> Result<Found> {
     let (questions, asked) = mpsc::channel(64);
     let (ready, _) = watch::channel(false);
     let (publish, mut diagnosed) = watch::channel(Arc::<Diagnosed>::default());
-    let notices = diagnosis::start(&thresholds(time), questions, publish)?;
+    let notices = diagnosis::start(&thresholds(&config.thresholds, time), questions, publish)?;
     let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices);
     let mut engine = tokio::spawn(engine.run(asked, stopping));
     let enough = async {
@@ -78,8 +77,10 @@ mod tests {
 
     #[test]
     fn a_short_look_judges_growth_over_a_shorter_time() {
-        assert_eq!(thresholds(Duration::from_secs(15)).trend_ms, 9_000);
-        assert_eq!(thresholds(Duration::from_mins(5)).trend_ms, Thresholds::default().trend_ms);
+        let usual = Thresholds { several: 7, ..Thresholds::default() };
+        let short = thresholds(&usual, Duration::from_secs(15));
+        assert_eq!(short, Thresholds { trend_ms: 9_000, ..usual });
+        assert_eq!(thresholds(&usual, Duration::from_mins(5)), usual);
     }
 
     #[test]
@@ -94,7 +95,13 @@ mod tests {
             top_owners: 1,
         };
         let census_interval = Duration::from_secs(1);
-        let config = Config { listen: Vec::new(), source: Wanted::Sockdiag, limits, census_interval };
+        let config = Config {
+            listen: Vec::new(),
+            source: Wanted::Sockdiag,
+            limits,
+            census_interval,
+            thresholds: Thresholds::default(),
+        };
         let found = diagnose(&config, Duration::from_millis(100)).expect("looked");
         assert!(found.tier_reason.is_some());
         assert!(found.diagnosed.tracked > 0);

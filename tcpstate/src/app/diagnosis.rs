@@ -4,6 +4,7 @@
 
 mod collect;
 mod parking;
+mod readings;
 mod schedule;
 mod words;
 
@@ -174,7 +175,7 @@ impl Diagnoser {
             resets.map(|(reset, about)| words::reset(reset, about, reasons, &self.held.holders)).collect();
         let mut cannot_see = Vec::new();
         if material.tier == Tier::D {
-            let why = "state transitions and RSTs take eBPF, which this daemon runs without";
+            let why = "state transitions and RSTs take eBPF, without which tcpstate runs here";
             cannot_see.push(words::unseen(What::Events, None, why));
         } else if reasons.is_empty() {
             cannot_see.push(words::unseen(

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 use anyhow::Result;
 use clap::{Args as ClapArgs, ValueEnum};
 
+use super::threshold::Choice;
 use crate::{
     app::{self, Config, source::Wanted},
     serve::{
@@ -49,6 +50,8 @@ pub struct Args {
     /// tcpstate waits longer by itself
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = interval)]
     reconcile_interval: Duration,
+    #[command(flatten)]
+    thresholds: Choice,
     /// The least important lines to log: error, warn, info, debug or trace
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
     log_level: tracing::Level,
@@ -75,6 +78,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             top_owners: args.top_owners as usize,
         },
         census_interval: args.reconcile_interval,
+        thresholds: args.thresholds.thresholds(),
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,11 +14,14 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use self::report::Report;
-use super::client::{self, Client, Target};
+use super::{
+    client::{self, Client, Target},
+    threshold::Choice,
+};
 use crate::{
     app::{self, Config, source::Wanted},
     clock,
-    diagnose::{Class, Severity, Status},
+    diagnose::{Class, Severity, Status, Thresholds},
     serve::{
         api::{
             findings::{self, Findings},
@@ -85,6 +88,8 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "SEVERITY", default_value = "warning")]
     fail_on: FailOn,
     #[command(flatten)]
+    thresholds: Choice,
+    #[command(flatten)]
     target: Target,
 }
 
@@ -134,8 +139,16 @@ fn print(report: &Report, args: &Args, out: &mut impl Write) -> io::Result<()> {
 fn find_out(args: &Args) -> Result<Report> {
     let client = Client::new(&args.target)?;
     let mut report = match ask(&client, args.time) {
-        Err(client::Error::Unreachable(url)) if !args.target.is_given() => alone(&url, args.time)?,
-        answer => answer?,
+        Err(client::Error::Unreachable(url)) if !args.target.is_given() => {
+            alone(&url, args.time, &args.thresholds.thresholds())?
+        }
+        answer => {
+            let report = answer?;
+            if args.thresholds.is_given() {
+                tell("--threshold changes nothing here: a running daemon judges by its own thresholds");
+            }
+            report
+        }
     };
     if !args.classes.is_empty() {
         report.findings.findings.retain(|finding| args.classes.contains(&finding.class));
@@ -160,7 +173,7 @@ fn ask(client: &Client, patience: Duration) -> Result<Report, client::Error> {
 }
 
 /// Looks by itself.
-fn alone(url: &str, time: Duration) -> Result<Report> {
+fn alone(url: &str, time: Duration, thresholds: &Thresholds) -> Result<Report> {
     tell(&format!("no daemon answers at {url}; looking for {} s without one", time.as_secs()));
     let limits = Limits {
         max_memory: MAX_MEMORY,
@@ -169,8 +182,13 @@ fn alone(url: &str, time: Duration) -> Result<Report> {
         ring_bytes: RING_BYTES,
         top_owners: 1,
     };
-    let config =
-        Config { listen: Vec::new(), source: Wanted::Auto, limits, census_interval: CENSUS_INTERVAL };
+    let config = Config {
+        listen: Vec::new(),
+        source: Wanted::Auto,
+        limits,
+        census_interval: CENSUS_INTERVAL,
+        thresholds: *thresholds,
+    };
     let found = app::alone::diagnose(&config, time)?;
     if let Some(reason) = &found.tier_reason {
         tell(&format!("without eBPF, which would show more: {reason}"));

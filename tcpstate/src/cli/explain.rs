@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 
-use super::client;
+use super::{client, threshold};
 use crate::{
     diagnose::{Class, explain::Topic},
     serve::api::explain::unknown,
@@ -16,19 +16,24 @@ use crate::{
 /// The exit code for a name that there is not.
 const EXIT_UNKNOWN: u8 = 2;
 
+/// What is neither class nor state.
+const THRESHOLDS: &str = "thresholds";
+
 const EXAMPLES: &str = "\
 Examples:
   tcpstate explain                   every class of findings and every state, with a line each
   tcpstate explain close-wait-leak   what it is, how to confirm it by hand, how to fix it
   tcpstate explain FIN_WAIT2         what a state is, and what can go wrong in it
+  tcpstate explain thresholds        the numbers at which findings begin, with their defaults
 
 It asks nobody: no daemon needs to run.";
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A class of findings, such as close-wait-leak, or a state of TCP, such as close-wait; without it all are listed
-    #[arg(value_name = "CLASS|STATE")]
+    /// A class of findings, such as close-wait-leak, a state of TCP, such as close-wait, or `thresholds`; without it
+    /// all classes and states are listed
+    #[arg(value_name = "CLASS|STATE|thresholds")]
     name: Option<String>,
 }
 
@@ -40,6 +45,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     match &args.name {
         None => client::exit(list(&mut out).map_err(Into::into)),
+        Some(name) if name == THRESHOLDS => client::exit(threshold::list(&mut out).map_err(Into::into)),
         Some(name) => {
             let Some(topic) = Topic::of(name) else {
                 writeln!(io::stderr(), "tcpstate: {}", refusal(name))?;
@@ -73,7 +79,11 @@ fn list(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\nHarmless ones, which look as if something were wrong:")?;
     Topic::all().filter(is_benign).try_for_each(|topic| line(&mut *out, topic))?;
     writeln!(out, "\nStates of TCP:")?;
-    Topic::all().filter(|topic| !is_class(topic)).try_for_each(|topic| line(&mut *out, topic))
+    Topic::all().filter(|topic| !is_class(topic)).try_for_each(|topic| line(&mut *out, topic))?;
+    writeln!(
+        out,
+        "\n`tcpstate explain {THRESHOLDS}` lists the numbers at which findings begin, and how to set others."
+    )
 }
 
 #[cfg(test)]

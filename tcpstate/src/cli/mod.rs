@@ -7,6 +7,7 @@ pub mod diagnose;
 pub mod explain;
 pub mod sockets;
 pub mod table;
+pub mod threshold;
 pub mod watch;
 
 use std::{

@@ -154,9 +154,11 @@ pub enum Paused {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Namespace {
     pub counters: Counters,
-    /// What was added to the counters since the last pass; `None` if they were not read then. For `sockstat` values,
-    /// which are no counters, `None`.
+    /// What was added to the counters since they were last read, perhaps some passes ago; `None` if they were not
+    /// read before, or not this time. For `sockstat` values, which are no counters, `None`.
     pub delta: Option<Counters>,
+    /// How long ago they were read for [`Self::delta`], ms.
+    pub delta_ms: Option<u64>,
     pub sysctls: Sysctls,
 }
 

@@ -15,7 +15,7 @@ use crate::track::{Process, Socket, Timer};
 /// Destinations that are counted at a time. When there are more, those with a single socket make room.
 const MAX_DESTINATIONS: usize = 1 << 16;
 /// Destinations that are handed on.
-const TOP_DESTINATIONS: usize = 64;
+pub(super) const TOP_DESTINATIONS: usize = 64;
 
 /// What was chosen.
 #[derive(Clone, Debug, Default)]

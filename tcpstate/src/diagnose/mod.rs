@@ -104,7 +104,7 @@ impl Diagnosis {
             .iter()
             .flat_map(|destination| destination.cookies.iter().copied())
             .collect();
-        wants::of(&gathered.sockets, &self.history, &self.thresholds, self.passes)
+        wants::of(gathered, &self.history, &self.thresholds, self.passes)
     }
 
     /// The processes that are to be looked at, once `evidence` has everything but them: at most

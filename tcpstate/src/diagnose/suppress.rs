@@ -1,16 +1,22 @@
 //! One cause gives one finding: what another candidate explains is not told apart from it. Most sockets have been
 //! sorted into one group already; this is about causes that show in different sockets, counters and events.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+};
 
 use super::{
-    candidate::Candidate,
+    candidate::{Candidate, Key},
     class::Class,
     finding::{Resource, Severity},
+    rules::MAX_TOLD,
+    say,
 };
 
 /// Takes the severity from candidates that others explain, so that they are remembered but not told.
 pub(super) fn explain(candidates: &mut Vec<Candidate>) {
+    merge_destinations(candidates);
     merge_port_exhaustion(candidates);
     merge_same(candidates);
     let by_cookie = candidates.iter().any(|candidate| candidate.key.class == Class::FinWait2Orphan);
@@ -39,7 +45,7 @@ fn merge_port_exhaustion(candidates: &mut Vec<Candidate>) {
     for failed in failures {
         let used = candidates.iter_mut().find(|used| {
             used.key.class == Class::PortExhaustion
-                && (used.key.netns, used.key.place) == (failed.key.netns, failed.key.place)
+                && (used.key.netns, &used.subject.peer) == (failed.key.netns, &failed.subject.peer)
         });
         match used {
             Some(used) => {
@@ -49,6 +55,50 @@ fn merge_port_exhaustion(candidates: &mut Vec<Candidate>) {
             }
             None => candidates.push(failed),
         }
+    }
+}
+
+/// A process that uses up the ports to several destinations has one fault: it is told with the destination that has
+/// the fewest left, and with its connects that found none; the other destinations stand in the evidence.
+fn merge_destinations(candidates: &mut Vec<Candidate>) {
+    let mut by_process = BTreeMap::<(u32, u32), Vec<Candidate>>::new();
+    candidates.retain(|candidate| {
+        let Key { class, netns, pid, .. } = candidate.key;
+        let merges = class == Class::PortExhaustion && pid != 0;
+        if merges {
+            by_process.entry((netns, pid)).or_default().push(candidate.clone());
+        }
+        !merges
+    });
+    for mut all in by_process.into_values() {
+        all.sort_by_key(|candidate| {
+            let used = candidate.limit.map(|(_, used, max)| say::percent(used, max));
+            (Reverse((used, candidate.severity, candidate.count)), candidate.key)
+        });
+        let others: Vec<_> = all.drain(1..).collect();
+        let Some(mut worst) = all.pop() else { continue };
+        worst.key.place = None;
+        let peer = worst.subject.peer.clone();
+        let mut names: Vec<_> = Vec::new();
+        for other in others.iter().filter_map(|other| other.subject.peer.as_ref()) {
+            if Some(other) != peer.as_ref() && !names.contains(other) {
+                names.push(other.clone());
+            }
+        }
+        for failed in others.iter().filter(|other| other.is_of_events) {
+            worst.evidence.extend_from_slice(&failed.evidence);
+        }
+        if !names.is_empty() {
+            let also = say::count(names.len() as u64, "other destination");
+            let more = names.len().saturating_sub(MAX_TOLD);
+            names.truncate(MAX_TOLD);
+            names.extend((more > 0).then(|| format!("{more} more")));
+            worst.evidence.insert(0, format!("the same to {also}: {}", say::list(&names)));
+        }
+        worst.severity = others.iter().map(|other| other.severity).fold(worst.severity, Option::max);
+        worst.since_ns = others.iter().map(|other| other.since_ns).fold(worst.since_ns, u64::min);
+        worst.cookies.extend(others.iter().flat_map(|other| &other.cookies));
+        candidates.push(worst);
     }
 }
 
@@ -94,8 +144,10 @@ impl<'a> Cause<'a> {
         let same_process = cause.pid != 0 && cause.pid == effect.pid;
         match (cause.class, effect.class) {
             // A full queue is what an accept stall comes to; ports that run out are what churn comes to.
-            (Class::AcceptOverflow | Class::AcceptOverflowRst, Class::AcceptStall | Class::SynFlood)
-            | (Class::PortExhaustion, Class::TimeWaitChurn) => same_place,
+            (Class::AcceptOverflow | Class::AcceptOverflowRst, Class::AcceptStall | Class::SynFlood) => {
+                same_place
+            }
+            (Class::PortExhaustion, Class::TimeWaitChurn) => same_process && cause.netns == effect.netns,
             (Class::OwnerStopped, Class::AcceptOverflow | Class::AcceptOverflowRst | Class::AcceptStall) => {
                 same_process
             }

@@ -35,7 +35,7 @@ pub(super) enum Held {
 }
 
 /// Which end opened the connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Side {
     /// The peer: a listener of this host took it.
     Accept,
@@ -162,6 +162,14 @@ impl<'a> View<'a> {
 
     pub(super) fn namespace(&self, netns: u32) -> Option<&'a Namespace> {
         self.evidence.namespaces.get(&netns)
+    }
+
+    /// Over which time a namespace's counters were added up: "in the last 5.0 s".
+    pub(super) fn since_look(&self, netns: u32) -> String {
+        self.namespace(netns).and_then(|namespace| namespace.delta_ms).map_or_else(
+            || "since the last look".to_owned(),
+            |ms| format!("in the last {}", say::duration(ms)),
+        )
     }
 
     pub(super) fn info(&self, socket: &Socket) -> Option<&'a TcpInfo> {

@@ -7,7 +7,7 @@ use std::{
 
 use tcpstate_common::TcpState;
 
-use super::{evidence::Evidence, history::History, thresholds::Thresholds};
+use super::{evidence::Evidence, gather::Gathered, history::History, thresholds::Thresholds};
 use crate::track::Socket;
 
 /// What is to be found out about the sockets of a pass before it can be judged.
@@ -23,12 +23,14 @@ pub struct Wants {
     pub listeners: Vec<u64>,
 }
 
-/// What the rules want of these sockets.
-pub(super) fn of(sockets: &[Socket], history: &History, thresholds: &Thresholds, pass: u64) -> Wants {
+/// What the rules want of what was gathered.
+pub(super) fn of(gathered: &Gathered, history: &History, thresholds: &Thresholds, pass: u64) -> Wants {
     let mut wants = Wants::default();
     let (mut new, mut known) = (Vec::new(), Vec::new());
-    let mut namespaces = BTreeSet::new();
-    for socket in sockets {
+    // Where there are only `TIME_WAIT`s, no socket was gathered.
+    let mut namespaces: BTreeSet<_> =
+        gathered.destinations.iter().map(|destination| destination.netns).collect();
+    for socket in &gathered.sockets {
         namespaces.insert(socket.netns);
         if socket.inode != 0 {
             wants.holders.push(socket.cookie);

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::words;
+use super::{readings::Readings, words};
 use crate::{
     clock,
     diagnose::{
         Evidence, Gathered, Wants,
-        evidence::{Counters, Listener, Namespace, What},
+        evidence::{Listener, What},
     },
     observe::evidence::{
         freezer::Freezers,
@@ -22,13 +22,12 @@ use crate::{
 pub(super) struct Collector {
     ways: Ways,
     freezers: Freezers,
-    /// The counters of the last pass, by namespace.
-    counters: HashMap<u32, Counters>,
+    readings: Readings,
 }
 
 impl Collector {
     pub(super) fn new() -> Self {
-        Self { ways: Ways::default(), freezers: Freezers::find(), counters: HashMap::new() }
+        Self { ways: Ways::default(), freezers: Freezers::find(), readings: Readings::default() }
     }
 
     /// Visits the namespaces in question, and adds what is wanted of each.
@@ -41,7 +40,15 @@ impl Collector {
         let info: HashSet<u64> = wants.info.iter().copied().collect();
         let listeners: HashSet<u64> = wants.listeners.iter().copied().collect();
         let mut places = HashMap::with_capacity(info.len() + listeners.len());
+        let mut alive: HashSet<u32> =
+            evidence.destinations.iter().map(|destination| destination.netns).collect();
+        let mut latest = None;
         for (place, socket) in evidence.sockets.iter().enumerate() {
+            // Neighbours are often of the same namespace.
+            if latest != Some(socket.netns) {
+                latest = Some(socket.netns);
+                alive.insert(socket.netns);
+            }
             let in_detail = info.contains(&socket.cookie);
             if in_detail {
                 let of_this = wanted.entry(socket.netns).or_default();
@@ -55,7 +62,15 @@ impl Collector {
                 places.insert(socket.cookie, place);
             }
         }
-        let mut counters = HashMap::new();
+        let beyond = self.readings.make_room(&alive, clock::monotonic_ns());
+        if beyond > 0 {
+            let why = format!(
+                "for lack of room it is not known what was counted in {beyond} of the network namespaces"
+            );
+            evidence.cannot_see.push(words::unseen(What::Namespace, None, why));
+        }
+        // Those that are not visited this time are as they were.
+        evidence.namespaces.extend(self.readings.last(&alive));
         for (netns, wanted) in wanted {
             let now_ns = clock::monotonic_ns();
             let seen = self.ways.visit(netns, &wanted, now_ns);
@@ -64,10 +79,9 @@ impl Collector {
             }
             if seen.counters.is_some() || seen.sysctls.is_some() {
                 let now = words::counters(seen.counters.as_ref(), seen.sockstat);
-                let delta = self.counters.get(&netns).map(|before| words::delta(&now, before));
                 let sysctls = seen.sysctls.as_ref().map(words::sysctls).unwrap_or_default();
-                evidence.namespaces.insert(netns, Namespace { counters: now, delta, sysctls });
-                counters.insert(netns, now);
+                let namespace = self.readings.add(netns, &now, &sysctls, now_ns);
+                evidence.namespaces.insert(netns, namespace);
             }
             for detail in &seen.details {
                 let place = places.get(&detail.row.cookie);
@@ -87,7 +101,6 @@ impl Collector {
                 }
             }
         }
-        self.counters = counters;
     }
 
     /// Looks at processes.
@@ -242,6 +255,25 @@ pub(super) mod tests {
         assert_eq!(second.sockets[0].rqueue, 1, "it waits to be accepted");
         let delta = second.namespaces[&gathered.netns].delta.expect("read before");
         assert!(delta.active_opens >= Some(1) && delta.orphans.is_none(), "{delta:?}");
+    }
+
+    #[test]
+    fn namespace_that_is_not_visited_keeps_its_settings_and_its_counters_go_on() {
+        let here = socket(1, TcpState::Listen, 1);
+        let visit = Wants { namespaces: vec![here.netns], ..Wants::default() };
+        let mut collector = Collector::new();
+        let mut look = |wants: &Wants| {
+            let mut evidence = Evidence { sockets: vec![here.clone()], ..Evidence::default() };
+            collector.namespaces(wants, &mut evidence);
+            evidence.namespaces.remove(&here.netns).expect("known")
+        };
+        let first = look(&visit);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("a connection");
+        let between = look(&Wants::default());
+        assert_eq!((between.sysctls, between.delta), (first.sysctls, None));
+        let later = look(&visit);
+        assert!(later.delta.expect("read before").active_opens >= Some(1) && later.delta_ms.is_some());
     }
 
     #[test]

@@ -176,7 +176,8 @@ pub(super) fn flood(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Option<
         .clone_into(&mut candidate.remedy);
     if overrun {
         candidate.evidence.push(format!(
-            "since the last look {} and {} for lack of room",
+            "{} {} and {} for lack of room",
+            view.since_look(key.netns),
             say::count(delta.syncookies_sent.unwrap_or(0), "SYN cookie"),
             say::count(dropped, "dropped SYN")
         ));
@@ -267,7 +268,8 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Candidate> {
             .push_str(" Set net.ipv4.tcp_abort_on_overflow=0, so that clients try again instead.");
     }
     candidate.evidence.push(format!(
-        "since the last look {} in its namespace, and {} of final ACKs and SYNs by this listener",
+        "{} {} in its namespace; since the last look {} of final ACKs and SYNs by this listener",
+        view.since_look(socket.netns),
         say::count(overflows, "overflow"),
         listening
             .dropped

@@ -2,11 +2,11 @@
 //! What the application has done so far shows in the queues: the FIN counts as one byte until it is read
 //! (`tcp_fin` in `net/ipv4/tcp_input.c` advances `rcv_nxt`; `tcp_diag_get_info` tells `rcv_nxt - copied_seq`).
 
-use std::net::SocketAddr;
+use std::{cmp::Reverse, collections::HashMap, net::SocketAddr};
 
 use tcpstate_common::TcpState;
 
-use super::{Pairs, base, blame_holder, descriptors, grade, holder, oldest_ms};
+use super::{MAX_TOLD, Pairs, base, blame_holder, descriptors, grade, holder, oldest_ms};
 use crate::{
     diagnose::{
         candidate::{Candidate, Key},
@@ -14,7 +14,7 @@ use crate::{
         evidence::Paused,
         finding::Severity,
         say,
-        view::{Held, Seen, Side, View, say_peers},
+        view::{Held, Seen, Side, View, peers, say_peers},
     },
     track::{Holder, Timer},
 };
@@ -78,10 +78,8 @@ pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &Seen<'_>) -> Option<Ke
     }
     Some(match side {
         Side::Accept => key(Class::CloseWaitNeverRead, place),
-        Side::Connect if socket.rqueue <= thresholds.farewell_bytes => {
-            key(Class::CloseWaitIdlePool, Some(socket.tuple.remote))
-        }
-        Side::Connect => key(Class::UnreadBody, Some(socket.tuple.remote)),
+        Side::Connect if socket.rqueue <= thresholds.farewell_bytes => key(Class::CloseWaitIdlePool, None),
+        Side::Connect => key(Class::UnreadBody, None),
     })
 }
 
@@ -159,7 +157,7 @@ pub(super) fn sort_unread_body(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> 
         && server.held == Held::NoFile
         && server.socket.wqueue > 0;
     (waits && server.age_ms >= thresholds.settle_ms)
-        .then(|| View::key_of(Class::UnreadBody, seen.socket.netns, &holder, Some(seen.socket.tuple.remote)))
+        .then(|| View::key_of(Class::UnreadBody, seen.socket.netns, &holder, None))
 }
 
 /// What is wrong with a group of sockets, if anything.
@@ -212,13 +210,34 @@ fn tell_ages(candidate: &mut Candidate, members: &[&Seen<'_>]) {
     ));
 }
 
+/// The servers that most of them are to, if there is more than one.
+fn tell_peers(candidate: &mut Candidate, members: &[&Seen<'_>]) {
+    let mut counts = HashMap::<SocketAddr, u64>::new();
+    for seen in members {
+        *counts.entry(seen.socket.tuple.remote).or_default() += 1;
+    }
+    if counts.len() < 2 {
+        return;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_unstable_by_key(|(peer, count)| (Reverse(*count), *peer));
+    let mut told: Vec<_> = counts
+        .iter()
+        .take(MAX_TOLD)
+        .map(|(peer, count)| format!("{} to {}", say::digits(*count), say::address(*peer)))
+        .collect();
+    let others = counts.iter().skip(MAX_TOLD).map(|(_, count)| *count).reduce(|sum, count| sum + count);
+    told.extend(others.map(|count| format!("{} to {} more", say::digits(count), counts.len() - MAX_TOLD)));
+    candidate.evidence.push(say::list(&told));
+}
+
 fn set_place(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>], side: Side) {
     let listener = members
         .first()
         .filter(|_| side == Side::Accept)
         .and_then(|seen| view.listener_at(seen.socket.netns, seen.socket.tuple.local));
     candidate.subject.listener = listener.map(|listening| say::address(listening.socket.tuple.local));
-    candidate.subject.peer = match crate::diagnose::view::peers(members, side) {
+    candidate.subject.peer = match peers(members, side) {
         Some((peer, _, 1)) => Some(peer),
         _ => None,
     };
@@ -272,10 +291,15 @@ fn idle_pool(view: &View<'_>, mut candidate: Candidate, members: &[&Seen<'_>]) -
     let who = blame_holder(view, &mut candidate, members);
     set_place(view, &mut candidate, members, Side::Connect);
     let peer = say_peers(members, Side::Connect);
+    tell_peers(&mut candidate, members);
     let grows = view.grows(&candidate.key, candidate.count, candidate.since_ns);
-    if candidate.count > thresholds.pool_max && grows {
+    // The maximum of a pool is for each server.
+    let largest = peers(members, Side::Connect).map_or(0, |(_, count, _)| count);
+    if largest > thresholds.pool_max && grows {
         let mut leak = candidate.clone();
         leak.key.class = Class::CloseWaitLeak;
+        // Not the leak of those whose EOF was read.
+        leak.key.place = members.first().map(|seen| seen.socket.tuple.remote);
         leak.limit = descriptors(view, members);
         leak.tells_trend = true;
         leak.verdict = format!(
@@ -286,7 +310,7 @@ fn idle_pool(view: &View<'_>, mut candidate: Candidate, members: &[&Seen<'_>]) -
             .clone_into(&mut leak.remedy);
         tell_ages(&mut leak, members);
         leak.evidence.push(format!(
-            "the EOF is unread in all of them, and their number has passed {}",
+            "the EOF is unread in all of them, and their number to one server has passed {}",
             thresholds.pool_max
         ));
         // Its trend goes on being that of the pool.
@@ -497,6 +521,7 @@ fn unread_body(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]
         ));
     }
     candidate.evidence.push(format!("nothing was read for {}", say::duration(oldest)));
+    tell_peers(candidate, members);
     candidate.cookies.extend(servers.iter().map(|server| server.socket.cookie));
 }
 

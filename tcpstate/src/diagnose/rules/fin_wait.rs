@@ -3,7 +3,7 @@
 //! `LAST_ACK` wait for the peer's ACK; without a file nobody but the kernel can end them
 //! (`tcp_out_of_resources` and `tcp_orphan_retries` in `net/ipv4/tcp_timer.c`).
 
-use std::net::SocketAddr;
+use std::{collections::HashMap, net::SocketAddr};
 
 use tcpstate_common::TcpState;
 
@@ -55,6 +55,46 @@ pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &Seen<'_>) -> Option<Ke
         return Some(key(Class::ProxyPair, pid, start));
     }
     (!is_carrying(view, seen)).then(|| key(Class::FinWait2Owned, pid, start))
+}
+
+/// Not every event tells who closed. Orphans of which nobody knows that belong to those of the same server which one
+/// process has closed: otherwise it would be told twice, by its name and as unknown.
+pub(super) fn join_unknown(view: &View<'_>, groups: &mut HashMap<Key, Vec<usize>>) {
+    let is_unknown =
+        |key: &&Key| matches!(key.class, Class::FinWait2Orphan | Class::OrphanStuck) && key.pid == 0;
+    let unknown: Vec<_> = groups.keys().filter(is_unknown).copied().collect();
+    for key in unknown {
+        let mut closers = HashMap::<(Side, SocketAddr), Option<Key>>::new();
+        let named = groups
+            .iter()
+            .filter(|(named, _)| named.class == key.class && named.netns == key.netns && named.pid != 0);
+        for (named, members) in named {
+            for seen in members.iter().filter_map(|index| view.seen.get(*index)) {
+                let closer = closers.entry(server(view, seen)).or_insert(Some(*named));
+                // Of several none is known to be the one.
+                *closer = closer.filter(|closer| closer == named);
+            }
+        }
+        if closers.is_empty() {
+            continue;
+        }
+        for index in groups.remove(&key).unwrap_or_default() {
+            let closer = view.seen.get(index).and_then(|seen| *closers.get(&server(view, seen))?);
+            groups.entry(closer.unwrap_or(key)).or_default().push(index);
+        }
+    }
+}
+
+/// The server's end of a connection, and on which side it is.
+fn server(view: &View<'_>, seen: &Seen<'_>) -> (Side, SocketAddr) {
+    let tuple = seen.socket.tuple;
+    match view.side(seen.socket) {
+        Side::Connect => (Side::Connect, tuple.remote),
+        Side::Accept => {
+            let listening = view.listener_at(seen.socket.netns, tuple.local);
+            (Side::Accept, listening.map_or(tuple.local, |listening| listening.socket.tuple.local))
+        }
+    }
 }
 
 /// An orphan that cannot get rid of what it has to send. Where the peer is on this host and holds unread data, it is
@@ -178,11 +218,17 @@ fn stuck(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
 fn blame_closer(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) -> String {
     if let Some(actor) = members.iter().find_map(|seen| seen.socket.actor) {
         candidate.subject = view.subject_of(&actor, candidate.key.netns);
+        let unknown = members.iter().filter(|seen| seen.socket.actor.is_none()).count();
+        if unknown > 0 {
+            candidate.cannot_see.push(format!(
+                "who closed {unknown} of them, which have the same server as the others: no event told of it"
+            ));
+        }
         view.who_acted(&actor)
     } else {
         candidate
             .cannot_see
-            .push("who closed them: that was before the daemon looked, or no event told of it".to_owned());
+            .push("who closed them: that was before tcpstate looked, or no event told of it".to_owned());
         "an unknown process".to_owned()
     }
 }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::track::Holder;
 use pairs::Pairs;
+pub(super) use ports::MAX_TOLD;
 
 /// Applies every rule.
 pub(super) fn judge(view: &View<'_>, events: &reset::Events) -> Vec<Candidate> {
@@ -66,6 +67,7 @@ fn sort(view: &View<'_>) -> Vec<(Key, Vec<usize>)> {
             groups.entry(key).or_default().push(index);
         }
     }
+    fin_wait::join_unknown(view, &mut groups);
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_unstable_by_key(|(key, _)| *key);
     groups

@@ -88,9 +88,11 @@ pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&Seen<'_>]) ->
     "Look for a firewall or a missing route on the way (a closed port would answer with RST), and give connect() a timeout of a few seconds."
         .clone_into(&mut candidate.remedy);
     if let Some(syns) = view.namespace(key.netns).and_then(|namespace| namespace.delta?.syn_retrans) {
-        candidate
-            .evidence
-            .push(format!("{} sent again in its namespace since the last look", say::count(syns, "SYN")));
+        candidate.evidence.push(format!(
+            "{} sent again in its namespace {}",
+            say::count(syns, "SYN"),
+            view.since_look(key.netns)
+        ));
     }
     candidate.evidence.push("neither SYN+ACK nor RST nor an ICMP error has come back".to_owned());
     candidate

@@ -2,7 +2,11 @@
 //! a port only if the pair of ends is free), what `TIME_WAIT` has to do with it (`tcp_twsk_unique` in
 //! `net/ipv4/tcp_ipv4.c` says when its port may be used again), and a connection with itself.
 
-use std::collections::BTreeMap;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+};
 
 use tcpstate_common::TcpState;
 
@@ -13,14 +17,17 @@ use crate::{
         class::Class,
         evidence::{Destination, Namespace},
         finding::{Resource, Severity, Subject},
+        gather::TOP_DESTINATIONS,
         say,
         view::{Held, Seen, View},
     },
-    track::Process,
+    track::{Process, Socket},
 };
 
 /// How long a `TIME_WAIT` lasts (`TCP_TIMEWAIT_LEN` in `include/net/tcp.h`), s.
 const TIME_WAIT_S: u64 = 60;
+/// Destinations of one process that the evidence names.
+pub(in crate::diagnose) const MAX_TOLD: usize = 5;
 
 pub(super) fn sort_self_connect(_: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
     let (netns, place) = (seen.socket.netns, Some(seen.socket.tuple.local));
@@ -50,9 +57,40 @@ pub(super) fn self_connect(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> 
     candidate
 }
 
-/// Destinations that use up the local ports, and namespaces whose `TIME_WAIT`s are cut short.
+/// Destinations that use up the local ports, and processes that leave many `TIME_WAIT`s behind. A process that does not
+/// use its connections again does so wherever it connects to: it is told once, with the destinations in the evidence.
 pub(super) fn judge(view: &View<'_>) -> Vec<Candidate> {
-    view.evidence.destinations.iter().filter_map(|destination| towards(view, destination)).collect()
+    let all = &view.evidence.destinations;
+    let scarce: Vec<_> =
+        all.iter().filter(|destination| Use::of(view, destination).is_scarce(view)).collect();
+    let is_told = |destination: &Destination| {
+        scarce.iter().any(|told| (told.netns, told.remote) == (destination.netns, destination.remote))
+    };
+    let others: Vec<_> =
+        all.iter().filter(|destination| time_waits(destination) > 0 && !is_told(destination)).collect();
+    let is_busy = |destination: &&Destination| time_waits(destination) >= view.thresholds.time_wait_churn;
+    let busy: BTreeSet<u32> =
+        others.iter().copied().filter(is_busy).map(|destination| destination.netns).collect();
+    if scarce.is_empty() && busy.is_empty() {
+        return Vec::new();
+    }
+    let held = held(view);
+    let mut churns = BTreeMap::<(u32, u32), (Option<Process>, Vec<&Destination>)>::new();
+    for destination in others.into_iter().filter(|destination| busy.contains(&destination.netns)) {
+        let owner = owner(view, destination, &held);
+        let key = (destination.netns, owner.map_or(0, |owner| owner.pid));
+        churns.entry(key).or_insert_with(|| (owner, Vec::new())).1.push(destination);
+    }
+    let churns =
+        churns.into_values().filter(|(_, to)| to.iter().copied().any(|destination| is_busy(&destination)));
+    let mut candidates: Vec<_> =
+        scarce.iter().map(|destination| exhaustion(view, destination, &held)).collect();
+    candidates.extend(churns.map(|(owner, to)| churn(view, owner.as_ref(), to)));
+    candidates
+}
+
+fn time_waits(destination: &Destination) -> u64 {
+    destination.by_state[TcpState::TimeWait.index()]
 }
 
 /// How many local ports a namespace has for one destination.
@@ -72,35 +110,128 @@ fn reuses(namespace: Option<&Namespace>, destination: &Destination) -> bool {
     }
 }
 
-fn towards(view: &View<'_>, destination: &Destination) -> Option<Candidate> {
-    let thresholds = view.thresholds;
-    let namespace = view.namespace(destination.netns);
-    let all = ports(view, destination.netns);
-    let time_waits = destination.by_state[TcpState::TimeWait.index()];
-    let used = destination.used();
-    let reusable = if reuses(namespace, destination) { time_waits } else { 0 };
-    let blocked = used - reusable;
-    let share = say::percent(blocked, all);
-    let scarce = share >= thresholds.ports_percent;
-    if !scarce && time_waits < thresholds.time_wait_churn {
-        return None;
+/// How many of the ports towards a destination are in use.
+struct Use {
+    /// Ports that cannot be taken for a new connection.
+    blocked: u64,
+    /// Ports in `TIME_WAIT` that can.
+    reusable: u64,
+    /// Ports that there are.
+    all: u64,
+}
+
+impl Use {
+    fn of(view: &View<'_>, destination: &Destination) -> Self {
+        let reuses = reuses(view.namespace(destination.netns), destination);
+        let reusable = if reuses { time_waits(destination) } else { 0 };
+        let blocked = destination.used() - reusable;
+        Self { blocked, reusable, all: ports(view, destination.netns) }
     }
-    let class = if scarce { Class::PortExhaustion } else { Class::TimeWaitChurn };
-    let owner = owner(view, destination);
-    let key = Key {
-        class,
-        netns: destination.netns,
-        pid: owner.map_or(0, |owner| owner.pid),
-        start_boottime_ns: 0,
-        place: Some(destination.remote),
+
+    fn percent(&self) -> u64 {
+        say::percent(self.blocked, self.all)
+    }
+
+    fn is_scarce(&self, view: &View<'_>) -> bool {
+        self.percent() >= view.thresholds.ports_percent
+    }
+}
+
+/// How many connections are closed in a second for so many to be in `TIME_WAIT`.
+fn per_second(time_waits: u64) -> String {
+    say::count((time_waits / TIME_WAIT_S).max(1), "connection")
+}
+
+fn exhaustion(view: &View<'_>, destination: &Destination, held: &Holders) -> Candidate {
+    let owner = owner(view, destination, held);
+    let place = Some(destination.remote);
+    let (mut candidate, who) = begin(view, Class::PortExhaustion, owner.as_ref(), place, &[destination]);
+    let peer = say::address(destination.remote);
+    candidate.subject.peer = Some(peer.clone());
+    let Use { blocked, reusable, all } = Use::of(view, destination);
+    let time_waits = time_waits(destination);
+    candidate.count = blocked;
+    candidate.severity = Some(Severity::Warning);
+    candidate.limit = Some((Resource::EphemeralPorts, blocked, all));
+    candidate.tells_trend = true;
+    candidate.verdict = format!(
+        "{who} holds {} of {} to {peer}, {}",
+        say::digits(blocked),
+        say::count(all, "port"),
+        if reusable == 0 && time_waits > 0 {
+            format!(
+                "{}% TIME_WAIT, {}/s",
+                say::percent(time_waits, destination.used()),
+                per_second(time_waits)
+            )
+        } else {
+            "none of them in TIME_WAIT that blocks".to_owned()
+        }
+    );
+    "Reuse connections (keep-alive, a pool); until then widen net.ipv4.ip_local_port_range or set net.ipv4.tcp_tw_reuse=1."
+        .clone_into(&mut candidate.remedy);
+    candidate.evidence.push(states(destination));
+    tell_range(view, &mut candidate, destination.netns);
+    candidate
+}
+
+/// A process that makes many connections and closes them, to however many destinations.
+fn churn(view: &View<'_>, owner: Option<&Process>, mut to: Vec<&Destination>) -> Candidate {
+    to.sort_by_key(|destination| (Reverse(time_waits(destination)), destination.remote, destination.local));
+    let (mut candidate, who) = begin(view, Class::TimeWaitChurn, owner, None, &to);
+    let peers: BTreeSet<_> = to.iter().map(|destination| destination.remote).collect();
+    let most = to.first().map_or_else(String::new, |destination| say::address(destination.remote));
+    candidate.count = to.iter().map(|destination| time_waits(destination)).sum();
+    candidate.severity = Some(Severity::Info);
+    let share = to.iter().map(|destination| Use::of(view, destination).percent()).max().unwrap_or(0);
+    let (peers, used) = if peers.len() == 1 {
+        candidate.subject.peer = Some(most.clone());
+        (most, format!("{share}% of the ports are in use"))
+    } else {
+        let used = format!("to none of them are more than {share}% of the ports in use");
+        (format!("{} destinations, most often {most}", peers.len()), used)
     };
-    let members: Vec<_> = view.seen.iter().filter(|seen| is_towards(seen, destination)).collect();
+    candidate.verdict = format!(
+        "{who} leaves {} behind to {peers}, about {} closed per second: usually harmless, {used}",
+        say::count(candidate.count, "TIME_WAIT socket"),
+        per_second(candidate.count)
+    );
+    "Keep connections open and use them again; nothing breaks before the ports run out."
+        .clone_into(&mut candidate.remedy);
+    candidate.evidence.extend(to.iter().take(MAX_TOLD).map(|destination| states(destination)));
+    let rest: Vec<_> = to.iter().skip(MAX_TOLD).map(|destination| time_waits(destination)).collect();
+    if !rest.is_empty() {
+        let others = say::count(rest.len() as u64, "other destination");
+        candidate.evidence.push(format!("to {others}: {} TIME_WAIT", say::digits(rest.iter().sum())));
+    }
+    if let Some(destination) = to.first() {
+        tell_range(view, &mut candidate, destination.netns);
+    }
+    if view.evidence.destinations.len() >= TOP_DESTINATIONS {
+        candidate.cannot_see.push(format!(
+            "how many more there are: of all destinations, only the {TOP_DESTINATIONS} with the most connections are counted"
+        ));
+    }
+    candidate
+}
+
+/// What findings about destinations have in common, and the name of the process for a sentence.
+fn begin(
+    view: &View<'_>,
+    class: Class,
+    owner: Option<&Process>,
+    place: Option<SocketAddr>,
+    to: &[&Destination],
+) -> (Candidate, String) {
+    let netns = to.first().map_or(0, |destination| destination.netns);
+    let key = Key { class, netns, pid: owner.map_or(0, |owner| owner.pid), start_boottime_ns: 0, place };
+    let towards: HashSet<_> = to.iter().map(|destination| way(destination)).collect();
+    let members: Vec<_> = view.seen.iter().filter(|seen| towards.contains(&way_of(seen.socket))).collect();
     let mut candidate = base(key, &members);
     candidate.since_ns = view.evidence.at_ns;
-    candidate.cookies.extend(&destination.cookies);
-    candidate.tells_trend = scarce;
-    let who = if let Some(owner) = &owner {
-        candidate.subject = view.subject_of(owner, destination.netns);
+    candidate.cookies.extend(to.iter().flat_map(|destination| &destination.cookies));
+    let who = if let Some(owner) = owner {
+        candidate.subject = view.subject_of(owner, netns);
         view.who_acted(owner)
     } else {
         candidate
@@ -108,61 +239,59 @@ fn towards(view: &View<'_>, destination: &Destination) -> Option<Candidate> {
             .push("who opened or closed them: no event told, and no holder was found".to_owned());
         "An unknown process".to_owned()
     };
-    let peer = say::address(destination.remote);
-    candidate.subject.peer = Some(peer.clone());
-    let per_s = time_waits / TIME_WAIT_S;
-    let of_all = say::percent(time_waits, used);
-    if scarce {
-        candidate.count = blocked;
-        candidate.severity = Some(Severity::Warning);
-        candidate.limit = Some((Resource::EphemeralPorts, blocked, all));
-        candidate.verdict = format!(
-            "{who} holds {} of {} to {peer}, {}",
-            say::digits(blocked),
-            say::count(all, "port"),
-            if reusable == 0 && time_waits > 0 {
-                format!("{of_all}% TIME_WAIT, {}/s", say::count(per_s.max(1), "connection"))
-            } else {
-                "none of them in TIME_WAIT that blocks".to_owned()
-            }
-        );
-        "Reuse connections (keep-alive, a pool); until then widen net.ipv4.ip_local_port_range or set net.ipv4.tcp_tw_reuse=1."
-            .clone_into(&mut candidate.remedy);
-    } else {
-        candidate.count = time_waits;
-        candidate.severity = Some(Severity::Info);
-        candidate.verdict = format!(
-            "{who} leaves {} behind to {peer}, about {} closed per second: usually harmless, {share}% of the ports are in use",
-            say::count(time_waits, "TIME_WAIT socket"),
-            say::count(per_s.max(1), "connection")
-        );
-        "Keep connections open and use them again; nothing breaks before the ports run out."
-            .clone_into(&mut candidate.remedy);
-    }
+    (candidate, who)
+}
+
+/// Which sockets there are: "from 10.0.0.1 to 10.0.0.5:80: 3 `TIME_WAIT` and 2 `ESTABLISHED`".
+fn states(destination: &Destination) -> String {
     let states = TcpState::ALL.into_iter().filter(|state| destination.by_state[state.index()] > 0);
     let states: Vec<_> = states
         .map(|state| format!("{} {}", say::digits(destination.by_state[state.index()]), state.name()))
         .collect();
-    candidate.evidence.push(format!("from {} to {peer}: {}", say::ip(destination.local), say::list(&states)));
-    let (first, last) = view.local_ports(destination.netns);
-    if namespace.is_some_and(|namespace| namespace.sysctls.local_ports.is_some()) {
+    let (local, remote) = (say::ip(destination.local), say::address(destination.remote));
+    format!("from {local} to {remote}: {}", say::list(&states))
+}
+
+fn tell_range(view: &View<'_>, candidate: &mut Candidate, netns: u32) {
+    let (first, last) = view.local_ports(netns);
+    if view.namespace(netns).is_some_and(|namespace| namespace.sysctls.local_ports.is_some()) {
         candidate.evidence.push(format!("ip_local_port_range is {first} to {last}"));
     } else {
         candidate
             .cannot_see
             .push(format!("ip_local_port_range: the kernel's default, {first} to {last}, is assumed"));
     }
-    Some(candidate)
 }
 
-fn is_towards(seen: &Seen<'_>, destination: &Destination) -> bool {
-    seen.socket.netns == destination.netns
-        && seen.socket.tuple.remote == destination.remote
-        && seen.socket.tuple.local.ip() == destination.local
+/// What connections to one destination have in common: the namespace, the address here, and the other end.
+type Way = (u32, IpAddr, SocketAddr);
+
+/// Who holds the sockets to each destination that nobody has acted on, one entry a socket.
+type Holders = HashMap<Way, Vec<Process>>;
+
+fn way(destination: &Destination) -> Way {
+    (destination.netns, destination.local, destination.remote)
+}
+
+fn way_of(socket: &Socket) -> Way {
+    (socket.netns, socket.tuple.local.ip(), socket.tuple.remote)
+}
+
+fn held(view: &View<'_>) -> Holders {
+    let mut held: Holders =
+        view.evidence.destinations.iter().map(|destination| (way(destination), Vec::new())).collect();
+    for seen in view.seen.iter().filter(|seen| seen.socket.actor.is_none()) {
+        if let Held::By { holder, .. } = seen.held
+            && let Some(processes) = held.get_mut(&way_of(seen.socket))
+        {
+            processes.push(Process { pid: holder.pid, comm: holder.comm });
+        }
+    }
+    held
 }
 
 /// The process with most of them: by who holds them, or closed or connected them.
-fn owner(view: &View<'_>, destination: &Destination) -> Option<Process> {
+fn owner(view: &View<'_>, destination: &Destination, held: &Holders) -> Option<Process> {
     let mut votes = BTreeMap::<u32, (u64, Process)>::new();
     let mut vote = |process: Process, count| {
         let (sum, _) = votes.entry(process.pid).or_insert((0, process));
@@ -171,10 +300,8 @@ fn owner(view: &View<'_>, destination: &Destination) -> Option<Process> {
     for (process, count) in &destination.actors {
         vote(*process, *count);
     }
-    for seen in view.seen.iter().filter(|seen| is_towards(seen, destination) && seen.socket.actor.is_none()) {
-        if let Held::By { holder, .. } = seen.held {
-            vote(Process { pid: holder.pid, comm: holder.comm }, 1);
-        }
+    for process in held.get(&way(destination)).into_iter().flatten() {
+        vote(*process, 1);
     }
     for failure in &view.evidence.failures {
         if failure.netns == destination.netns

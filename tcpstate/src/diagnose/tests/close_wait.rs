@@ -456,6 +456,38 @@ fn a_body_that_was_never_read_is_the_clients_fault_and_told_once() {
 }
 
 #[test]
+fn a_process_that_reads_no_body_is_told_once_whatever_servers_it_asks() {
+    let mut world = World::new();
+    for host in 0..7_u64 {
+        for cookie in 0..=host {
+            let local = format!("10.0.0.1:{}", 40_000 + 10 * host + cookie);
+            world.socket(100 + 10 * host + cookie, CloseWait, &local, &format!("10.0.0.{}:443", 10 + host));
+            world.get(100 + 10 * host + cookie).rqueue = 5_000;
+            world.hold(100 + 10 * host + cookie, 4121, "payments");
+        }
+    }
+    world.passes(3);
+    let body = world.only(Class::UnreadBody);
+    assert!(body.verdict.contains("from 7 peers, most often 10.0.0.16:443"), "{}", body.verdict);
+    let told = "7 to 10.0.0.16:443, 6 to 10.0.0.15:443, 5 to 10.0.0.14:443, 4 to 10.0.0.13:443, 3 to 10.0.0.12:443 and 3 to 2 more";
+    assert!(body.evidence.iter().any(|line| line == told), "{:?}", body.evidence);
+}
+
+#[test]
+fn stale_pools_for_many_servers_are_one_finding_and_no_leak() {
+    let mut world = World::new();
+    for cookie in 100..400_u64 {
+        let remote = format!("10.0.1.{}:443", cookie % 60);
+        world.socket(cookie, CloseWait, &format!("10.0.0.1:{}", 40_000 + cookie), &remote).rqueue = 1;
+        world.hold(cookie, 4121, "payments");
+        if cookie % 10 == 0 {
+            world.pass();
+        }
+    }
+    assert_eq!(world.only(Class::CloseWaitIdlePool).severity, Severity::Info);
+}
+
+#[test]
 fn a_consumer_that_pauses_while_the_server_is_open_is_fine() {
     let mut world = server();
     unread(&mut world, 10);

@@ -62,6 +62,47 @@ fn an_orphan_that_waits_for_its_peer_is_benign() {
 }
 
 #[test]
+fn orphans_of_one_server_with_and_without_a_name_are_one_finding() {
+    for (state, timer, retransmits) in [(FinWait2, Timer::TimeWait, 0), (LastAck, Timer::Retransmit, 5)] {
+        let mut world = World::new();
+        world.listener(1, "0.0.0.0:8000", 77, "java");
+        for cookie in 10..20 {
+            orphan(&mut world, cookie, state, timer, retransmits);
+        }
+        for cookie in 10..14 {
+            world.get(cookie).actor = None;
+        }
+        world.passes(2);
+        let [found] = world.open()[..] else { panic!("{:#?}", world.open()) };
+        assert_eq!((found.count, found.subject.pid), (10, Some(77)));
+        let told = "who closed 4 of them, which have the same server as the others: no event told of it";
+        assert!(found.cannot_see.iter().any(|line| line == told), "{:?}", found.cannot_see);
+    }
+}
+
+#[test]
+fn orphans_of_another_server_or_of_several_processes_get_no_name() {
+    let mut world = World::new();
+    world.listener(1, "0.0.0.0:8000", 77, "java");
+    world.listener(2, "0.0.0.0:9000", 78, "nginx");
+    for cookie in 10..14 {
+        orphan(&mut world, cookie, FinWait2, Timer::TimeWait, 0);
+    }
+    world.get(12).actor = None;
+    world.get(12).tuple.local = super::at("10.0.0.1:9000");
+    world.passes(2);
+    let unknown = |world: &World| -> u64 {
+        world.open().iter().filter(|finding| finding.subject.pid.is_none()).map(|finding| finding.count).sum()
+    };
+    assert_eq!((world.open().len(), unknown(&world)), (2, 1));
+
+    world.get(12).tuple.local = super::at("10.0.0.1:8000");
+    world.get(13).actor = Some(process(79, "java"));
+    world.passes(5);
+    assert_eq!((world.open().len(), unknown(&world)), (3, 1));
+}
+
+#[test]
 fn an_orphan_whose_peer_leaks_on_this_host_is_told_as_the_leak() {
     let mut world = World::new();
     for step in 0..8 {

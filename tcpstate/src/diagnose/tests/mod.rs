@@ -69,7 +69,11 @@ impl World {
             held: Vec::new(),
             info: HashMap::new(),
             processes: HashMap::new(),
-            namespace: Namespace { delta: Some(Counters::default()), ..Namespace::default() },
+            namespace: Namespace {
+                delta: Some(Counters::default()),
+                delta_ms: Some(5_000),
+                ..Namespace::default()
+            },
             drops: HashMap::new(),
             resets: Vec::new(),
             failures: Vec::new(),

@@ -9,9 +9,10 @@ use crate::{
 };
 
 fn time_waits(world: &mut World, count: u64, remote: &str) {
+    let first = 1_000 + world.sockets.len() as u64;
     for cookie in 0..count {
         let local = format!("10.0.0.1:{}", 33_000 + cookie);
-        let socket = world.socket(1_000 + cookie, TimeWait, &local, remote);
+        let socket = world.socket(first + cookie, TimeWait, &local, remote);
         (socket.inode, socket.uid, socket.timer) = (0, None, Timer::TimeWait);
         socket.actor = Some(process(9, "worker"));
     }
@@ -90,6 +91,80 @@ fn churn_is_harmless_and_says_how_fast() {
         "{}",
         churn.verdict
     );
+}
+
+#[test]
+fn churn_of_one_process_is_one_finding_however_many_destinations_it_has() {
+    let mut world = World::new();
+    world.namespace.sysctls.tw_reuse = Some(0);
+    for host in 0..40 {
+        time_waits(&mut world, 150 + host, &format!("10.0.1.{host}:443"));
+    }
+    // Not enough for a word of its own, but the same process.
+    time_waits(&mut world, 20, "10.0.2.1:443");
+    world.pass();
+    let id = world.only(Class::TimeWaitChurn).id.clone();
+    let churn = world.only(Class::TimeWaitChurn);
+    assert_eq!((churn.severity, churn.subject.pid, churn.count), (Severity::Info, Some(9), 6_800));
+    assert_eq!(churn.subject.peer, None);
+    assert!(
+        churn.verdict.contains("6800 TIME_WAIT sockets behind to 41 destinations, most often 10.0.1.39:443"),
+        "{}",
+        churn.verdict
+    );
+    assert!(churn.evidence[0].contains("to 10.0.1.39:443: 189 TIME_WAIT"), "{:?}", churn.evidence);
+    assert!(churn.evidence[5].starts_with("to 36 other destinations: 5865"), "{:?}", churn.evidence);
+    // Other destinations, the same finding.
+    world.sockets.clear();
+    for host in 0..70 {
+        time_waits(&mut world, 150, &format!("10.0.3.{host}:443"));
+    }
+    world.pass();
+    let churn = world.only(Class::TimeWaitChurn);
+    assert_eq!(churn.id, id);
+    assert!(churn.cannot_see.iter().any(|line| line.contains("only the 64")), "{:?}", churn.cannot_see);
+}
+
+#[test]
+fn churn_of_two_processes_is_two_findings() {
+    let mut world = World::new();
+    time_waits(&mut world, 150, "10.0.0.5:80");
+    let first = world.sockets.len();
+    time_waits(&mut world, 150, "10.0.0.6:80");
+    for socket in &mut world.sockets[first..] {
+        socket.actor = Some(process(10, "other"));
+    }
+    world.process(10, "other");
+    world.passes(2);
+    let pids: std::collections::BTreeSet<_> =
+        world.open().iter().map(|finding| finding.subject.pid).collect();
+    assert_eq!((world.open().len(), pids), (2, [Some(9), Some(10)].into()));
+}
+
+#[test]
+fn ports_that_run_out_to_several_destinations_are_one_finding_of_the_process() {
+    let mut world = World::new();
+    (world.namespace.sysctls.local_ports, world.namespace.sysctls.tw_reuse) =
+        (Some((33_000, 33_199)), Some(0));
+    time_waits(&mut world, 170, "10.0.0.5:6379");
+    time_waits(&mut world, 195, "10.0.0.6:6379");
+    // Churn, which comes to the same.
+    time_waits(&mut world, 120, "10.0.0.7:6379");
+    no_port(&mut world, "10.0.0.5:6379");
+    world.passes(2);
+    let found = world.only(Class::PortExhaustion);
+    assert_eq!((found.severity, found.subject.pid), (Severity::Critical, Some(9)));
+    let id = found.id.clone();
+    world.sockets.retain(|socket| socket.tuple.remote.ip() == super::at("10.0.0.6:0").ip());
+    world.pass();
+    let found = world.only(Class::PortExhaustion);
+    assert_eq!((&found.id, found.count), (&id, 195));
+    time_waits(&mut world, 170, "10.0.0.8:6379");
+    world.passes(15);
+    let found = world.only(Class::PortExhaustion);
+    assert!(found.verdict.contains("holds 195 of 200 ports to 10.0.0.6:6379"), "{}", found.verdict);
+    let also = "the same to 1 other destination: 10.0.0.8:6379";
+    assert!(found.evidence.iter().any(|line| line == also), "{:?}", found.evidence);
 }
 
 #[test]

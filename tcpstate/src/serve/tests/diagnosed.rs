@@ -150,6 +150,7 @@ fn namespace() -> Namespace {
             ..Default::default()
         },
         delta: None,
+        delta_ms: None,
         sysctls: Sysctls {
             local_ports: Some((50_000, 50_199)),
             reserved_local_ports: Some(0),
