@@ -214,7 +214,9 @@ impl Engine {
             }
         }
         if self.watched {
-            watchers.tell(kernel.tapes(), until_ns);
+            if let Some(tapes) = kernel.tapes() {
+                watchers.tell(tapes, until_ns);
+            }
             if !watchers.any() {
                 self.watch(false);
             }
@@ -224,15 +226,14 @@ impl Engine {
 
     /// Tells the kernel side whether somebody watches.
     fn watch(&mut self, watched: bool) {
-        if let Some(kernel) = &mut self.source.kernel
-            && let Err(error) = kernel.watch(watched)
-        {
+        let told = self.source.kernel.as_mut().map_or(Ok(()), |kernel| kernel.watch(watched));
+        if let Err(error) = &told {
             warn!("the kernel side cannot be told whether somebody watches: {error}");
         }
-        if !watched {
+        self.watched = watched && told.is_ok();
+        if !self.watched {
             self.watchers.forget();
         }
-        self.watched = watched;
         self.drain_every = DRAIN_OFTEN;
         self.drain_at = clock::instant();
     }

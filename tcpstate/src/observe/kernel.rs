@@ -70,6 +70,21 @@ impl Sizes {
     }
 }
 
+/// The maps of the tapes.
+struct TapeMaps {
+    tape: MapData,
+    ends: MapData,
+    cpus: usize,
+    /// Places on each tape.
+    places: usize,
+}
+
+impl TapeMaps {
+    fn map(&self) -> std::io::Result<Tapes> {
+        Tapes::map(self.tape.fd().as_fd(), self.ends.fd().as_fd(), self.cpus, self.places)
+    }
+}
+
 /// The counters, which may be read at any time, by anyone.
 pub struct Maps(PerCpuArray<MapData, PerCpu>);
 
@@ -80,7 +95,9 @@ pub struct Kernel {
     watchers: Array<MapData, u32>,
     maps: Arc<Maps>,
     slots: Slots,
-    tapes: Tapes,
+    tape_maps: TapeMaps,
+    /// Mapped only while somebody watches: what is mapped counts as the daemon's memory.
+    tapes: Option<Tapes>,
     /// The second program at `inet_sock_set_state`, while it is attached.
     nested: Option<BtfTracePointLink>,
     standby: Standby,
@@ -131,7 +148,7 @@ impl Kernel {
                 .map_err(|error| KernelError::Load(explain(&error)))?,
         ));
         let slots = map_slots(&mut ebpf, sizes)?;
-        let tapes = map_tapes(&mut ebpf, cpus, sizes)?;
+        let tape_maps = take_tapes(&mut ebpf, cpus, sizes)?;
         let ring = RingBuf::try_from(take(&mut ebpf, maps::EVENTS)?)
             .map_err(|error| KernelError::Load(explain(&error)))?;
         let watchers = Array::try_from(take(&mut ebpf, maps::WATCHERS)?)
@@ -142,7 +159,8 @@ impl Kernel {
             watchers,
             maps,
             slots,
-            tapes,
+            tape_maps,
+            tapes: None,
             nested,
             standby,
             layout,
@@ -206,9 +224,9 @@ impl Kernel {
         &mut self.slots
     }
 
-    /// What is told to watchers only.
-    pub fn tapes(&mut self) -> &mut Tapes {
-        &mut self.tapes
+    /// What is told to watchers only; `None` while nobody watches.
+    pub fn tapes(&mut self) -> Option<&mut Tapes> {
+        self.tapes.as_mut()
     }
 
     /// Records that made no sense, so far.
@@ -222,8 +240,11 @@ impl Kernel {
     /// # Errors
     /// What the kernel said.
     pub fn watch(&mut self, wanted: bool) -> Result<(), String> {
+        self.tapes = None;
         if wanted {
-            self.tapes.skip();
+            let mut tapes = self.tape_maps.map().map_err(|error| explain(&error))?;
+            tapes.skip();
+            self.tapes = Some(tapes);
         }
         self.watchers.set(0, u32::from(wanted), 0).map_err(|error| explain(&error))
     }
@@ -335,14 +356,13 @@ fn map_slots(ebpf: &mut Ebpf, sizes: Sizes) -> Result<Slots, KernelError> {
         .map_err(|error| KernelError::Load(format!("the table of parked sockets cannot be mapped: {error}")))
 }
 
-/// Takes the tapes out of the object, and maps them into memory.
-fn map_tapes(ebpf: &mut Ebpf, cpus: u32, sizes: Sizes) -> Result<Tapes, KernelError> {
+/// Takes the tapes out of the object.
+fn take_tapes(ebpf: &mut Ebpf, cpus: u32, sizes: Sizes) -> Result<TapeMaps, KernelError> {
     use aya::maps::Map::Array;
-    let (Array(events), Array(ends)) = (take(ebpf, maps::TAPE)?, take(ebpf, maps::TAPE_ENDS)?) else {
+    let (Array(tape), Array(ends)) = (take(ebpf, maps::TAPE)?, take(ebpf, maps::TAPE_ENDS)?) else {
         return Err(KernelError::Missing(maps::TAPE));
     };
-    Tapes::map(events.fd().as_fd(), ends.fd().as_fd(), cpus as usize, sizes.places(cpus) as usize)
-        .map_err(|error| KernelError::Load(format!("the tapes for watchers cannot be mapped: {error}")))
+    Ok(TapeMaps { tape, ends, cpus: cpus as usize, places: sizes.places(cpus) as usize })
 }
 
 fn load(layout: &Layout, btf: &Btf, cpus: u32, sizes: Sizes) -> Result<Ebpf, KernelError> {
