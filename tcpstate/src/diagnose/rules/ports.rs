@@ -188,7 +188,7 @@ fn churn(view: &View<'_>, owner: Option<&Process>, mut to: Vec<&Destination>) ->
         candidate.subject.peer = Some(most.clone());
         (most, format!("{share}% of the ports are in use"))
     } else {
-        let used = format!("to none of them are more than {share}% of the ports in use");
+        let used = format!("at most {}% of the ports to each of them are in use", share.max(1));
         (format!("{} destinations, most often {most}", peers.len()), used)
     };
     candidate.verdict = format!(

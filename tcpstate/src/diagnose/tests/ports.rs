@@ -112,6 +112,11 @@ fn churn_of_one_process_is_one_finding_however_many_destinations_it_has() {
         "{}",
         churn.verdict
     );
+    assert!(
+        churn.verdict.ends_with("harmless, at most 1% of the ports to each of them are in use."),
+        "{}",
+        churn.verdict
+    );
     assert!(churn.evidence[0].contains("to 10.0.1.39:443: 189 TIME_WAIT"), "{:?}", churn.evidence);
     assert!(churn.evidence[5].starts_with("to 36 other destinations: 5865"), "{:?}", churn.evidence);
     // Other destinations, the same finding.
