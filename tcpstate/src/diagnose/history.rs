@@ -51,6 +51,16 @@ impl Past {
     pub(super) fn quiet_ms(&self) -> u64 {
         self.looked_ns.saturating_sub(self.quiet_since_ns) / NS_PER_MS
     }
+
+    /// For how long it has been looked up in vain who holds it, ms, as of the last look-up and as far as the socket has
+    /// been seen since: `ESTABLISHED` sockets are counted less often, and one that has ended meanwhile is held by
+    /// nobody either.
+    pub(super) fn ownerless_ms(&self, looked_up_ns: u64) -> u64 {
+        if self.ownerless_since_ns == 0 {
+            return 0;
+        }
+        looked_up_ns.min(self.looked_ns).saturating_sub(self.ownerless_since_ns) / NS_PER_MS
+    }
 }
 
 /// How many there were, over time.

@@ -130,9 +130,7 @@ fn is_inherited(view: &View<'_>, seen: &Seen<'_>, holder: &Holder) -> bool {
 /// shows every descriptor, so what has none is kept by a system call that has not returned, by `io_uring`, or by a
 /// message in flight).
 pub(super) fn sort_ghost(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
-    let since_ns = seen.past?.ownerless_since_ns;
-    let vain_ms = view.evidence.holders.at_ns.saturating_sub(since_ns) / NS_PER_MS;
-    if since_ns == 0 || vain_ms < view.thresholds.frozen_ms {
+    if seen.past?.ownerless_ms(view.evidence.holders.at_ns) < view.thresholds.frozen_ms {
         return None;
     }
     let former = view.history.holder(seen.socket.cookie);

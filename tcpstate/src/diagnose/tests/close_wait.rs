@@ -538,3 +538,16 @@ fn without_privilege_there_are_no_ghosts() {
     world.passes(10);
     world.assert_clean();
 }
+
+/// The end of a connection that nobody told of shows at the next count of all sockets.
+#[test]
+fn a_socket_that_may_have_ended_since_it_was_counted_is_no_ghost() {
+    let mut world = server();
+    world.socket(10, Established, "10.0.0.1:8000", "10.0.0.9:4000");
+    world.hold(10, 77, "java");
+    world.passes(2);
+    world.held.retain(|(cookie, _)| *cookie != 10);
+    world.established_ns = Some(world.at_ns);
+    world.passes(10);
+    world.assert_clean();
+}

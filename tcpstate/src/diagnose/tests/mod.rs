@@ -41,6 +41,8 @@ pub(super) struct World {
     /// Events of the next pass.
     pub(super) resets: Vec<ResetSeen>,
     pub(super) failures: Vec<super::evidence::ConnectFailure>,
+    /// When those that are `ESTABLISHED` were counted last, if not just before the pass.
+    pub(super) established_ns: Option<u64>,
     pub(super) closes: Vec<super::evidence::IdleClose>,
     pub(super) holders_complete: bool,
     pub(super) cannot_see: Vec<Unseen>,
@@ -77,6 +79,7 @@ impl World {
             drops: HashMap::new(),
             resets: Vec::new(),
             failures: Vec::new(),
+            established_ns: None,
             closes: Vec::new(),
             holders_complete: true,
             cannot_see: Vec::new(),
@@ -221,7 +224,7 @@ impl World {
         let mut evidence = Evidence {
             at_ns,
             census_ns: at_ns,
-            established_ns: at_ns,
+            established_ns: self.established_ns.unwrap_or(at_ns),
             boot_offset_ns: Some(0),
             info: wants.info.iter().filter_map(aged).collect(),
             holders: Arc::new(Holders::new(at_ns, wants.holders.clone(), Vec::new(), found)),
