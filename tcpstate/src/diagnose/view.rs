@@ -47,7 +47,7 @@ pub(super) enum Side {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen<'a> {
     pub(super) socket: &'a Socket,
-    /// Time in its state, ms.
+    /// Time in its state when it was counted last, ms.
     pub(super) age_ms: u64,
     pub(super) held: Held,
     pub(super) past: Option<&'a Past>,
@@ -61,6 +61,14 @@ impl Seen<'_> {
     pub(super) fn since_ns(&self) -> u64 {
         self.socket.since.ns()
     }
+}
+
+/// When a socket in this state was counted last. What comes after that nobody knows: it may have ended, and where there
+/// are many sockets the `ESTABLISHED` ones are counted less often.
+pub(super) fn counted_ns(evidence: &Evidence, state: TcpState) -> u64 {
+    let counted_ns =
+        if state == TcpState::Established { evidence.established_ns } else { evidence.census_ns };
+    counted_ns.min(evidence.at_ns)
 }
 
 /// See the module.
@@ -86,7 +94,7 @@ impl<'a> View<'a> {
             .zip(held)
             .map(|(socket, held)| Seen {
                 socket,
-                age_ms: socket.age_ms(evidence.at_ns),
+                age_ms: socket.age_ms(counted_ns(evidence, socket.state)),
                 held,
                 past: history.socket(socket.cookie),
             })

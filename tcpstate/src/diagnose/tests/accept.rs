@@ -64,6 +64,18 @@ fn a_queue_that_moves_is_no_stall() {
     }
 }
 
+/// Where there are many sockets, those that are `ESTABLISHED` are counted less often.
+#[test]
+fn connections_that_were_queued_when_they_were_counted_are_no_stall() {
+    let mut world = server(2, 128);
+    for cookie in 10..13 {
+        queued(&mut world, cookie, Established, 0);
+    }
+    world.established_ns = Some(world.at_ns + 1);
+    world.passes(10);
+    world.assert_clean();
+}
+
 #[test]
 fn a_listener_of_a_v6_socket_has_v4_connections() {
     let mut world = World::new();
