@@ -1,7 +1,7 @@
 //! Bytes from the kernel side into the tracker's events. Every byte is checked: a record that makes no
 //! sense is refused, never guessed at.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use tcpstate_common::{
     Event as Wire, EventKind, Holder as WireHolder, TcpState,
@@ -9,7 +9,7 @@ use tcpstate_common::{
 };
 
 use crate::track::{
-    Actor, Circumstances, Comm, Event, Family, Process, ResetReceived, ResetSent, Transition, Tuple,
+    Actor, Circumstances, Comm, Event, Family, Process, ResetReceived, ResetSent, Transition, Tuple, address,
     parked::Holder,
 };
 
@@ -186,14 +186,6 @@ fn tuple(wire: &Wire) -> Result<Tuple, DecodeError> {
         local: SocketAddr::new(address(family, wire.saddr), wire.sport),
         remote: SocketAddr::new(address(family, wire.daddr), wire.dport),
     })
-}
-
-/// An address in network order; IPv4 takes the first four bytes.
-pub(super) fn address(family: Family, bytes: [u8; 16]) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(),
-        Family::V6 => Ipv6Addr::from(bytes).into(),
-    }
 }
 
 #[cfg(test)]

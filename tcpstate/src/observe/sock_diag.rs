@@ -1,10 +1,7 @@
 //! Socket dumps over netlink (`net/ipv4/inet_diag.c`). The framing is the library's; the answer's fixed part is read
 //! here, because the library drops the time a `TIME_WAIT` has left and allocates for each socket.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-};
+use std::{io, net::SocketAddr};
 
 use netlink_packet_core::{Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
@@ -13,8 +10,7 @@ use tcpstate_common::{
     wire::{AF_INET, AF_INET6},
 };
 
-use super::decode::address;
-use crate::track::{Family, Row, Scope, Timer, Tuple};
+use crate::track::{Family, Row, Scope, Timer, Tuple, address, octets};
 
 const NETLINK_SOCK_DIAG: isize = 4;
 /// `TCPDIAG_GETSOCK` (`include/uapi/linux/inet_diag.h`).
@@ -153,17 +149,6 @@ fn request_of_one(cookie: u64, tuple: &Tuple, attribute: Attribute) -> Vec<u8> {
         body.extend(u32::from_le_bytes(*word).to_ne_bytes());
     }
     message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, &body)
-}
-
-fn octets(ip: IpAddr) -> [u8; 16] {
-    match ip {
-        IpAddr::V4(ip) => {
-            let mut bytes = [0; 16];
-            bytes[..4].copy_from_slice(&ip.octets());
-            bytes
-        }
-        IpAddr::V6(ip) => ip.octets(),
-    }
 }
 
 fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use serde::Serialize;
@@ -34,6 +34,28 @@ impl Family {
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
+    }
+}
+
+/// An address in the kernel's 16 bytes, in network order; IPv4 takes the first four.
+#[must_use]
+pub fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(ip) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&ip.octets());
+            bytes
+        }
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+/// The address in the kernel's 16 bytes: see [`octets`].
+#[must_use]
+pub fn address(family: Family, bytes: [u8; 16]) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(),
+        Family::V6 => Ipv6Addr::from(bytes).into(),
     }
 }
 

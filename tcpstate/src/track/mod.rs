@@ -28,7 +28,9 @@ use std::{
 use tcpstate_common::{Counters, Dwell, TcpState, state::STATE_SLOTS};
 
 pub use census::{Row, Scope, Tally, Timer};
-pub use event::{Actor, Comm, Event, Family, Process, ResetReceived, ResetSent, Transition, Tuple};
+pub use event::{
+    Actor, Comm, Event, Family, Process, ResetReceived, ResetSent, Transition, Tuple, address, octets,
+};
 pub use failures::Failure;
 pub use gauge::{Gauges, SocketCounts};
 pub use latest::Latest;

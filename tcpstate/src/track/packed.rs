@@ -1,12 +1,12 @@
 //! A socket as the table keeps it: 104 bytes, of which a host with many sockets has many.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use tcpstate_common::{TcpState, wire::COMM_LEN};
 
 use super::{
     census::Timer,
-    event::{Comm, Family, Process, Tuple},
+    event::{Comm, Family, Process, Tuple, address, octets},
     table::{Since, Socket},
 };
 
@@ -116,23 +116,5 @@ impl Packed {
     /// The name of the process that last acted on it.
     pub(super) fn actor(&self) -> Option<Comm> {
         (self.actor != 0).then_some(Comm(self.comm))
-    }
-}
-
-fn octets(ip: IpAddr) -> [u8; 16] {
-    match ip {
-        IpAddr::V4(ip) => {
-            let mut bytes = [0; 16];
-            bytes[..4].copy_from_slice(&ip.octets());
-            bytes
-        }
-        IpAddr::V6(ip) => ip.octets(),
-    }
-}
-
-fn address(family: Family, bytes: [u8; 16]) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(),
-        Family::V6 => Ipv6Addr::from(bytes).into(),
     }
 }

@@ -1,13 +1,11 @@
 //! Events as the kernel side tells them: for tests of whoever reads that.
 
-use std::net::{IpAddr, SocketAddr};
-
 use tcpstate_common::{
     Event as Wire, EventKind,
     wire::{AF_INET, AF_INET6, flags},
 };
 
-use crate::track::{Event, Family, ResetSent};
+use crate::track::{Event, Family, ResetSent, octets};
 
 /// The kernel side's record of an event.
 pub(crate) fn wire_of(told: &Event) -> Wire {
@@ -27,14 +25,6 @@ pub(crate) fn wire_of(told: &Event) -> Wire {
         Event::ResetSent(event) => (event.state, None, 0, event.reason),
         Event::ResetReceived(event) => (Some(event.state), None, 0, None),
     };
-    let bytes = |address: SocketAddr| match address.ip() {
-        IpAddr::V4(ip) => {
-            let mut bytes = [0; 16];
-            bytes[..4].copy_from_slice(&ip.octets());
-            bytes
-        }
-        IpAddr::V6(ip) => ip.octets(),
-    };
     let mut wire = Wire {
         time_ns: at_ns,
         cookie: cookie.unwrap_or(0),
@@ -42,8 +32,8 @@ pub(crate) fn wire_of(told: &Event) -> Wire {
         netns,
         pid: 0,
         comm: [0; 16],
-        saddr: bytes(tuple.local),
-        daddr: bytes(tuple.remote),
+        saddr: octets(tuple.local.ip()),
+        daddr: octets(tuple.remote.ip()),
         sport: tuple.local.port(),
         dport: tuple.remote.port(),
         kind: kind as u8,
