@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use tcpstate_common::state::STATE_SLOTS;
+use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
 use crate::track::{self, Comm, Holders, Reset, Socket, Tuple};
 
@@ -52,6 +52,16 @@ pub struct Evidence {
     pub events_left_out: u64,
     /// What could not be seen this time.
     pub cannot_see: Vec<Unseen>,
+}
+
+impl Evidence {
+    /// When sockets in this state were counted last, monotonic ns. What comes after that nobody knows: one may have
+    /// ended, and where there are many sockets the `ESTABLISHED` ones are counted less often.
+    #[must_use]
+    pub fn counted_ns(&self, state: TcpState) -> u64 {
+        let counted_ns = if state == TcpState::Established { self.established_ns } else { self.census_ns };
+        counted_ns.min(self.at_ns)
+    }
 }
 
 /// Something that could not be seen.

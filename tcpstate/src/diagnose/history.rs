@@ -161,10 +161,7 @@ impl History {
     }
 
     fn observe_socket(&mut self, socket: &Socket, held: &Held, evidence: &Evidence) {
-        let looked_ns = match socket.state {
-            TcpState::Established => evidence.established_ns,
-            _ => evidence.census_ns,
-        };
+        let looked_ns = evidence.counted_ns(socket.state);
         let past = self.sockets.entry(socket.cookie).or_insert(Past {
             quiet_since_ns: looked_ns,
             looked_ns,

@@ -63,14 +63,6 @@ impl Seen<'_> {
     }
 }
 
-/// When a socket in this state was counted last. What comes after that nobody knows: it may have ended, and where there
-/// are many sockets the `ESTABLISHED` ones are counted less often.
-pub(super) fn counted_ns(evidence: &Evidence, state: TcpState) -> u64 {
-    let counted_ns =
-        if state == TcpState::Established { evidence.established_ns } else { evidence.census_ns };
-    counted_ns.min(evidence.at_ns)
-}
-
 /// See the module.
 pub(super) struct View<'a> {
     pub(super) evidence: &'a Evidence,
@@ -94,7 +86,7 @@ impl<'a> View<'a> {
             .zip(held)
             .map(|(socket, held)| Seen {
                 socket,
-                age_ms: socket.age_ms(counted_ns(evidence, socket.state)),
+                age_ms: socket.age_ms(evidence.counted_ns(socket.state)),
                 held,
                 past: history.socket(socket.cookie),
             })

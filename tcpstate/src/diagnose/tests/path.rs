@@ -109,19 +109,24 @@ fn a_full_server_on_this_host_is_no_black_hole_and_no_dead_peer() {
     world.only(Class::AcceptOverflow);
 }
 
+/// payments[4121] fails to connect, for want of a neighbour that answers.
+fn no_neighbour(world: &mut World, step: u16) {
+    world.failures.push(ConnectFailure {
+        at_ns: world.at_ns,
+        netns: NETNS,
+        tuple: tuple(&format!("10.0.0.1:{}", 4000 + step), "10.0.0.5:443"),
+        errno: 113,
+        process: Some(process(4121, "payments")),
+        lasted_ns: Some(3_000_000_000),
+    });
+}
+
 #[test]
 fn a_neighbour_that_does_not_answer_is_told_from_the_failures() {
     let mut world = World::new();
     world.process(4121, "payments");
     for step in 0..4 {
-        world.failures.push(ConnectFailure {
-            at_ns: world.at_ns,
-            netns: NETNS,
-            tuple: tuple(&format!("10.0.0.1:{}", 4000 + step), "10.0.0.5:443"),
-            errno: 113,
-            process: Some(process(4121, "payments")),
-            lasted_ns: Some(3_000_000_000),
-        });
+        no_neighbour(&mut world, step);
         world.pass();
     }
     let hole = world.only(Class::SynBlackhole);
@@ -135,14 +140,7 @@ fn connects_that_wait_and_those_that_have_failed_are_one_finding() {
     world.process(4121, "payments");
     let mut ids = std::collections::HashSet::new();
     for step in 0..6 {
-        world.failures.push(ConnectFailure {
-            at_ns: world.at_ns,
-            netns: NETNS,
-            tuple: tuple(&format!("10.0.0.1:{}", 4000 + step), "10.0.0.5:443"),
-            errno: 113,
-            process: Some(process(4121, "payments")),
-            lasted_ns: Some(3_000_000_000),
-        });
+        no_neighbour(&mut world, step);
         if step % 2 == 0 {
             connecting(&mut world, 10, "10.0.0.5:443", 2);
         } else {
