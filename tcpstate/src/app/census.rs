@@ -18,10 +18,6 @@ use crate::{
 /// Parts that wait at most; then the thread waits too.
 const WAITING: usize = 2;
 
-/// Where there are more sockets than this, what a census took is given back at once; here, since it takes some
-/// milliseconds.
-const MANY: usize = 10_000;
-
 /// The way to the thread. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Taker {
@@ -46,9 +42,7 @@ impl Taker {
                         // Nobody listens only when the daemon ends; then the next wish never comes.
                         drop(tell.blocking_send(part));
                     });
-                    if sockets > MANY {
-                        memory::give_back();
-                    }
+                    memory::give_back_after(sockets);
                 }
             })
             .context("the census thread cannot be started")?;

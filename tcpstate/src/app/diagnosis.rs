@@ -39,8 +39,6 @@ const WAITING: usize = 16;
 const GOOD_FOR: u32 = 100;
 /// The same where nothing is urgent: then it costs 0.03 % of a CPU at most.
 const GOOD_ENOUGH_FOR: u32 = 3000;
-/// Above so many sockets, what a pass took of memory is given back at once.
-const MANY: usize = 10_000;
 
 /// A census has been taken.
 #[derive(Clone, Copy, Debug)]
@@ -137,12 +135,10 @@ impl Diagnoser {
             (collected_ns - known_ns) / 1000,
             (clock::thread_cpu_ns() - collected_ns) / 1000,
         );
-        let many = evidence.sockets.len() > MANY;
+        let sockets = evidence.sockets.len();
         let cpu_ns = others_ns + clock::thread_cpu_ns().saturating_sub(begun_ns);
         self.publish(evidence, tracked, cpu_ns);
-        if many {
-            super::memory::give_back();
-        }
+        super::memory::give_back_after(sockets);
         Ok(others_ns + clock::thread_cpu_ns().saturating_sub(begun_ns))
     }
 

@@ -36,6 +36,15 @@ pub(super) fn give_back() {
     }
 }
 
+/// The same after something that has gone through so many sockets, if that was enough to be worth some milliseconds:
+/// not for the engine, at which questions wait.
+pub(super) fn give_back_after(sockets: usize) {
+    const MANY: usize = 10_000;
+    if sockets > MANY {
+        give_back();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::room_for_sockets;

@@ -141,7 +141,7 @@ impl Resets {
         (self.latest.iter().skip(self.latest.len() - given), left_out)
     }
 
-    /// Resets that were pushed out of the list by newer ones, or were half of a pair.
+    /// The id of the newest one so far: what [`Self::since`] wants next time.
     #[must_use]
     pub fn seen(&self) -> u64 {
         self.next_id - 1
