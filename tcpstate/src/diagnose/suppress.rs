@@ -22,8 +22,10 @@ pub(super) fn explain(candidates: &mut Vec<Candidate>) {
     let by_cookie = candidates.iter().any(|candidate| candidate.key.class == Class::FinWait2Orphan);
     let told = candidates.iter().filter(|candidate| candidate.severity.is_some());
     let causes: Vec<_> = told.map(|candidate| Cause::of(candidate, by_cookie)).collect();
-    let explained: Vec<_> =
-        candidates.iter().map(|effect| causes.iter().any(|cause| cause.explains(effect))).collect();
+    let explained: Vec<_> = candidates
+        .iter()
+        .map(|effect| may_be_explained(effect.key.class) && causes.iter().any(|cause| cause.explains(effect)))
+        .collect();
     drop(causes);
     for (candidate, explained) in candidates.iter_mut().zip(explained) {
         if explained {
@@ -124,6 +126,20 @@ fn merge_same(candidates: &mut Vec<Candidate>) {
     *candidates = merged;
 }
 
+/// Whether [`Cause::explains`] knows the class at all: of the others there may be one for every peer.
+fn may_be_explained(class: Class) -> bool {
+    matches!(
+        class,
+        Class::AcceptOverflow
+            | Class::AcceptOverflowRst
+            | Class::AcceptStall
+            | Class::FinWait2Orphan
+            | Class::SynBlackhole
+            | Class::SynFlood
+            | Class::TimeWaitChurn
+    )
+}
+
 /// What there is to know of a candidate for telling what it explains.
 struct Cause<'a> {
     candidate: &'a Candidate,
@@ -163,7 +179,7 @@ impl<'a> Cause<'a> {
             }
             // Connects that failed, and others that still try.
             (Class::SynBlackhole, Class::SynBlackhole) => {
-                same_place && cause.pid == effect.pid && !self.candidate.is_of_events && other.is_of_events
+                other.is_of_events && same_place && cause.pid == effect.pid && !self.candidate.is_of_events
             }
             // The same sockets, seen from their other end.
             (_, Class::FinWait2Orphan) => {

@@ -38,7 +38,7 @@ pub(super) fn of(gathered: &Gathered, history: &History, thresholds: &Thresholds
         if socket.state == TcpState::Listen {
             wants.listeners.push(socket.cookie);
         } else if needs_info(socket) {
-            let checked = history.socket(socket.cookie).is_some_and(|past| past.checked_ns != 0);
+            let checked = history.heard(socket.cookie).is_some();
             if checked { known.push(socket.cookie) } else { new.push(socket.cookie) }
         }
     }

@@ -144,7 +144,7 @@ fn owned(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
     candidate
         .evidence
         .push("the sockets are open in a process, so that no timer of the kernel ends them".to_owned());
-    let checked = members.iter().filter(|seen| seen.past.is_some_and(|past| past.checked_ns != 0)).count();
+    let checked = view.count_heard(members);
     if checked > 0 {
         candidate.evidence.push(format!("no data has come in since the shutdown, in a sample of {checked}"));
     } else {

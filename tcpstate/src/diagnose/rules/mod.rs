@@ -82,7 +82,7 @@ fn sort_established(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
         Held::Nobody => close_wait::sort_ghost(view, seen),
         Held::NotAsked | Held::Unseen => None,
         Held::By { holder, .. } => {
-            let quiet = seen.quiet_ms() >= view.thresholds.frozen_ms;
+            let quiet = view.quiet_ms(seen) >= view.thresholds.frozen_ms;
             if seen.socket.rqueue > 0 && quiet && view.paused(&holder).is_some() {
                 return Some(View::key_of(Class::OwnerStopped, seen.socket.netns, &holder, None));
             }

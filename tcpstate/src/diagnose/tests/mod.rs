@@ -5,6 +5,7 @@ mod accept;
 mod book;
 mod close_wait;
 mod fin_wait;
+mod many;
 mod path;
 mod ports;
 mod properties;
