@@ -2,11 +2,11 @@
 //! not be read is `None`, never 0: the rules then say so, or say nothing.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
+use foldhash::HashMap;
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
 use crate::track::{self, Comm, Holders, Reset, Socket, Tuple};

@@ -1,14 +1,14 @@
 //! What is remembered from pass to pass: how long queues have stood still, what `tcp_info` said last, how many
 //! there were. Bounded: sockets that are gone are forgotten, and so are groups and events after a while.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{
     candidate::Key,
     evidence::{Evidence, TcpInfo},
-    hash::ByCookie,
     thresholds::Thresholds,
     view::Held,
 };
@@ -52,7 +52,7 @@ pub(super) struct Heard {
 
 /// Something by cookie, for as long as the socket is there.
 #[derive(Debug)]
-struct Recent<T>(ByCookie<Stamped<T>>);
+struct Recent<T>(HashMap<u64, Stamped<T>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Stamped<T> {
@@ -170,7 +170,7 @@ pub(super) struct History {
     ownerless: Recent<u64>,
     series: HashMap<Key, Series>,
     holders: Recent<Holder>,
-    listeners: ByCookie<Listening>,
+    listeners: HashMap<u64, Listening>,
     pass: u32,
 }
 

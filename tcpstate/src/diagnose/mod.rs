@@ -12,7 +12,6 @@ pub mod evidence;
 pub mod explain;
 pub mod finding;
 pub mod gather;
-mod hash;
 mod history;
 mod rules;
 mod say;
@@ -31,7 +30,7 @@ pub use gather::{Gather, Gathered};
 pub use thresholds::Thresholds;
 pub use wants::Wants;
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use book::Book;
 use gather::{Expected, Turn};
@@ -72,7 +71,7 @@ impl Diagnosis {
             history: History::default(),
             events: Events::default(),
             book: Book::default(),
-            users_of_ports: HashSet::new(),
+            users_of_ports: HashSet::default(),
             established: 0,
             expected: Expected::default(),
             passes: 0,

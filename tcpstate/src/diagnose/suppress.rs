@@ -3,8 +3,10 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, hash_map::Entry},
 };
+
+use foldhash::{HashMap, HashSet};
 
 use super::{
     candidate::{Candidate, Key},
@@ -107,7 +109,7 @@ fn merge_destinations(candidates: &mut Vec<Candidate>) {
 /// Sockets that wait and events of those that have waited are the same trouble.
 fn merge_same(candidates: &mut Vec<Candidate>) {
     let mut merged: Vec<Candidate> = Vec::with_capacity(candidates.len());
-    let mut places = HashMap::new();
+    let mut places = HashMap::default();
     for candidate in candidates.drain(..) {
         match places.entry(candidate.key) {
             Entry::Vacant(place) => {
@@ -150,7 +152,7 @@ struct Cause<'a> {
 impl<'a> Cause<'a> {
     fn of(candidate: &'a Candidate, by_cookie: bool) -> Self {
         let asks = by_cookie && candidate.severity >= Some(Severity::Warning);
-        let cookies = if asks { candidate.cookies.iter().copied().collect() } else { HashSet::new() };
+        let cookies = if asks { candidate.cookies.iter().copied().collect() } else { HashSet::default() };
         Self { candidate, cookies }
     }
 

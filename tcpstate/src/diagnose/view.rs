@@ -3,12 +3,11 @@
 
 use std::{
     cell::OnceCell,
-    collections::{HashMap, HashSet},
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     net::{IpAddr, SocketAddr},
-    sync::LazyLock,
 };
 
+use foldhash::{HashMap, HashSet, fast::FixedState};
 use tcpstate_common::TcpState;
 
 use super::{
@@ -93,7 +92,7 @@ impl<'a> View<'a> {
                 held,
             })
             .collect();
-        let mut listeners = HashMap::<_, Vec<_>>::new();
+        let mut listeners = HashMap::<_, Vec<_>>::default();
         for listening in history.listeners() {
             let socket = &listening.socket;
             listeners.entry((socket.netns, socket.tuple.local.port())).or_default().push(listening);
@@ -321,8 +320,7 @@ fn between(socket: &Socket) -> (SocketAddr, SocketAddr) {
 
 /// The same for the same addresses, as long as this process runs.
 fn hashed(ends: (SocketAddr, SocketAddr)) -> u64 {
-    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    KEYS.hash_one(ends)
+    FixedState::default().hash_one(ends)
 }
 
 /// Who holds each of the sockets, in their order.

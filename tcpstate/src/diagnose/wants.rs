@@ -1,10 +1,8 @@
 //! What the rules ask for, so that nothing is collected that nobody needs.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, HashMap},
-};
+use std::{cmp::Reverse, collections::BTreeSet};
 
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{evidence::Evidence, gather::Gathered, history::History, thresholds::Thresholds};
@@ -74,7 +72,7 @@ fn take_turns<T>(mut all: Vec<T>, max: usize, pass: u64) -> Vec<T> {
 
 /// The processes that hold most of the sockets, and those that the events name; at most `max`.
 pub(super) fn processes(evidence: &Evidence, events: impl Iterator<Item = u32>, max: usize) -> Vec<u32> {
-    let mut sockets = HashMap::<u32, u64>::new();
+    let mut sockets = HashMap::<u32, u64>::default();
     let holders: Vec<_> = evidence.holders.processes().map(|(pid, _)| pid).collect();
     let all = holders.len() <= max / 2;
     if all {

@@ -1,10 +1,7 @@
 //! What the handlers may ask of the engine, and what it answers. Answers are snapshots: nobody changes them
 //! afterwards.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tcpstate_common::{Brief, Counters, state::STATE_SLOTS};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -118,9 +115,9 @@ pub struct Diagnosed {
     /// Listeners, with what is known of them beyond their rows, where somebody asked.
     pub listeners: Vec<(Socket, Option<Listener>)>,
     /// What is known of network namespaces, by inode number.
-    pub namespaces: HashMap<u32, Namespace>,
+    pub namespaces: foldhash::HashMap<u32, Namespace>,
     /// What is known of processes, by pid.
-    pub processes: HashMap<u32, Process>,
+    pub processes: foldhash::HashMap<u32, Process>,
     /// Who holds the sockets that were looked at, as of the last look-up.
     pub holders: Arc<Holders>,
     /// Processes with sockets that park.

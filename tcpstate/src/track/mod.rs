@@ -2,7 +2,6 @@
 //! argument, memory is bounded, and whatever is given up is counted. Knows nothing of where events come
 //! from and who asks.
 
-mod by_cookie;
 pub mod census;
 pub mod event;
 pub mod failures;

@@ -2,8 +2,9 @@
 //! What the application has done so far shows in the queues: the FIN counts as one byte until it is read
 //! (`tcp_fin` in `net/ipv4/tcp_input.c` advances `rcv_nxt`; `tcp_diag_get_info` tells `rcv_nxt - copied_seq`).
 
-use std::{cmp::Reverse, collections::HashMap, net::SocketAddr};
+use std::{cmp::Reverse, net::SocketAddr};
 
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{MAX_TOLD, Pairs, base, blame_holder, descriptors, grade, holder, oldest_ms};
@@ -210,7 +211,7 @@ fn tell_ages(candidate: &mut Candidate, members: &[&Seen<'_>]) {
 
 /// The servers that most of them are to, if there is more than one.
 fn tell_peers(candidate: &mut Candidate, members: &[&Seen<'_>]) {
-    let mut counts = HashMap::<SocketAddr, u64>::new();
+    let mut counts = HashMap::<SocketAddr, u64>::default();
     for seen in members {
         *counts.entry(seen.socket.tuple.remote).or_default() += 1;
     }

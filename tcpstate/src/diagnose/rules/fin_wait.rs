@@ -3,8 +3,9 @@
 //! `LAST_ACK` wait for the peer's ACK; without a file nobody but the kernel can end them
 //! (`tcp_out_of_resources` and `tcp_orphan_retries` in `net/ipv4/tcp_timer.c`).
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::net::SocketAddr;
 
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{Pairs, base, blame_holder, close_wait::is_carrying, descriptors, grade, oldest_ms};
@@ -64,7 +65,7 @@ pub(super) fn join_unknown(view: &View<'_>, groups: &mut HashMap<Key, Vec<usize>
         |key: &&Key| matches!(key.class, Class::FinWait2Orphan | Class::OrphanStuck) && key.pid == 0;
     let unknown: Vec<_> = groups.keys().filter(is_unknown).copied().collect();
     for key in unknown {
-        let mut closers = HashMap::<(Side, SocketAddr), Option<Key>>::new();
+        let mut closers = HashMap::<(Side, SocketAddr), Option<Key>>::default();
         let named = groups
             .iter()
             .filter(|(named, _)| named.class == key.class && named.netns == key.netns && named.pid != 0);

@@ -9,8 +9,7 @@ mod path;
 mod ports;
 pub(super) mod reset;
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{
@@ -51,7 +50,7 @@ pub(super) fn judge(view: &View<'_>, events: &reset::Events) -> Vec<Candidate> {
 fn sort(view: &View<'_>) -> Vec<(Key, Vec<usize>)> {
     let pairs = Pairs::find(view);
     let scanners = path::scanners(view);
-    let mut groups = HashMap::<Key, Vec<usize>>::new();
+    let mut groups = HashMap::<Key, Vec<usize>>::default();
     for (index, seen) in view.seen.iter().enumerate() {
         let key = match seen.socket.state {
             TcpState::CloseWait => close_wait::sort(view, &pairs, seen),

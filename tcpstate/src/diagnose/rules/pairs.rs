@@ -2,7 +2,7 @@
 //! the other side. So a `CLOSE_WAIT` and an owned `FIN_WAIT2` of one process begin at the same time (RFC 9293
 //! section 3.6; `tcp_fin` in `net/ipv4/tcp_input.c`, `tcp_shutdown` in `net/ipv4/tcp.c`).
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use tcpstate_common::TcpState;
 
@@ -27,7 +27,7 @@ struct Waiting<'a> {
 
 impl Pairs {
     pub(super) fn find(view: &View<'_>) -> Self {
-        let mut waiting = HashMap::<(u32, u64, Side), Waiting<'_>>::new();
+        let mut waiting = HashMap::<(u32, u64, Side), Waiting<'_>>::default();
         for back in may_pair(view, TcpState::FinWait2) {
             waiting.entry(process_of(back, opposite(view.side(back.socket)))).or_default().backs.push(back);
         }
@@ -39,7 +39,7 @@ impl Pairs {
                 waiting.fronts.push(front);
             }
         }
-        let mut paired = HashSet::new();
+        let mut paired = HashSet::default();
         for Waiting { mut fronts, mut backs } in waiting.into_values() {
             for list in [&mut fronts, &mut backs] {
                 list.sort_unstable_by_key(|seen| (seen.since_ns(), seen.socket.cookie));
@@ -54,14 +54,20 @@ impl Pairs {
     }
 }
 
-/// The sockets in this state that a process holds and that have carried nothing since the FIN.
+/// The sockets in this state that a process holds and that have carried nothing since the FIN. Who has both ends of a
+/// connection is no proxy between them.
 fn may_pair<'a>(view: &'a View<'a>, state: TcpState) -> impl Iterator<Item = &'a Seen<'a>> {
     view.seen.iter().filter(move |seen| {
         seen.socket.state == state
             && matches!(seen.held, Held::By { .. })
             && seen.age_ms >= view.thresholds.settle_ms
             && !super::close_wait::is_carrying(view, seen)
+            && !view.other_end(seen.socket).is_some_and(|end| is_same_process(end, seen))
     })
+}
+
+fn is_same_process(one: &Seen<'_>, other: &Seen<'_>) -> bool {
+    process_of(one, Side::Accept) == process_of(other, Side::Accept)
 }
 
 fn process_of(seen: &Seen<'_>, side: Side) -> (u32, u64, Side) {

@@ -1,6 +1,6 @@
 //! What holds whatever the evidence is.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use proptest::prelude::*;
 use tcpstate_common::TcpState;
@@ -172,6 +172,7 @@ fn scene() -> impl Strategy<Value = Scene> {
         .prop_map(|(mut sockets, held, info, processes, resets, failures, number, complete)| {
             sockets.sort_by_key(|socket| socket.cookie);
             sockets.dedup_by_key(|socket| socket.cookie);
+            let (info, processes) = (info.into_iter().collect(), processes.into_iter().collect());
             Scene { sockets, held, info, processes, resets, failures, number, complete }
         })
 }
@@ -202,7 +203,9 @@ fn evidence(diagnosis: &mut Diagnosis, scene: &Scene, at_ns: u64) -> Evidence {
         holders: std::sync::Arc::new(Holders::new(at_ns, wants.holders, Vec::new(), scene.held.clone())),
         holders_complete: scene.complete,
         processes: scene.processes.clone(),
-        namespaces: HashMap::from([(NETNS, Namespace { delta: Some(counters), ..Namespace::default() })]),
+        namespaces: [(NETNS, Namespace { delta: Some(counters), ..Namespace::default() })]
+            .into_iter()
+            .collect(),
         resets: scene.resets.clone(),
         failures: scene.failures.clone(),
         ..Evidence::default()
@@ -222,7 +225,7 @@ proptest! {
     #[test]
     fn whatever_the_evidence_nobody_is_blamed_who_is_not_in_it(scenes in prop::collection::vec(scene(), 1..4)) {
         let mut diagnosis = super::Diagnosis::new(super::Thresholds::default());
-        let mut known = HashSet::new();
+        let mut known = HashSet::default();
         for (scene, step) in scenes.iter().zip(1_u64..) {
             known.extend(scene.held.iter().map(|(_, holder)| holder.pid));
             known.extend(scene.sockets.iter().filter_map(|socket| socket.actor).map(|actor| actor.pid));
@@ -234,7 +237,7 @@ proptest! {
                 let evidence = evidence(&mut diagnosis, scene, at_ns);
                 diagnosis.pass(&evidence);
             }
-            let mut seen = HashSet::new();
+            let mut seen = HashSet::default();
             for finding in diagnosis.findings() {
                 prop_assert!(seen.insert(&finding.id), "twice: {}", finding.id);
                 prop_assert!(!finding.benign || finding.severity == Severity::Info);
@@ -321,7 +324,7 @@ fn a_look_at_a_million_sockets_keeps_what_it_may() {
         world.socket(cookie, TcpState::Established, "10.0.0.1:40000", &format!("10.0.0.2:{cookie}"));
         world.socket(10_000 + cookie, TcpState::CloseWait, "10.0.0.1:8000", &format!("10.0.0.2:{cookie}"));
     }
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::default();
     for _ in 0..200 {
         let mut gather = world.diagnosis.gather();
         for socket in world.sockets.iter().filter(|socket| socket.state == TcpState::Established) {
