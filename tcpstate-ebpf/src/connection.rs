@@ -1,9 +1,9 @@
-//! What is known of a connection that meets a reset.
+//! What is known of a connection that meets a reset, or is closed.
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use tcpstate_common::{
     TcpState,
-    wire::{About, about},
+    wire::{About, IDLE_CLOSE_NS, Idle, about},
 };
 
 use crate::{
@@ -37,17 +37,12 @@ pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
         return;
     }
     let raw = sk.raw();
-    let sent = Untyped::field::<u64>(raw, &globals::TP_BYTES_SENT);
-    let again = Untyped::field::<u64>(raw, &globals::TP_BYTES_RETRANS);
-    let received = Untyped::field::<u64>(raw, &globals::TP_BYTES_RECEIVED);
-    // A FIN counts as a byte that came in.
-    let fin = sk.flags() >> (globals::SOCK_DONE_BIT.load() & 63) & 1;
-    about.moved_bytes = sent.wrapping_sub(again).wrapping_add(received.saturating_sub(fin));
+    let fin = fin(sk);
+    about.moved_bytes = moved_bytes(sk);
     let next = Untyped::field::<u32>(raw, &globals::TP_RCV_NXT);
     let read = Untyped::field::<u32>(raw, &globals::TP_COPIED_SEQ);
     about.unread_bytes = next.wrapping_sub(read).saturating_sub(fin as u32);
-    // SAFETY: takes nothing, returns a number.
-    let now = unsafe { bpf_jiffies64() } as u32;
+    let now = jiffies();
     let mut idle = now.wrapping_sub(Untyped::field::<u32>(raw, &globals::ICSK_LRCVTIME));
     if state == TcpState::Established as u8 {
         // Where this side has closed, the acknowledgement of that says nothing about the peer's intentions.
@@ -56,6 +51,44 @@ pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
             idle = acknowledged;
         }
     }
-    about.idle_ms = (u64::from(idle) * u64::from(globals::TICK_NS.load()) / NS_PER_MS) as u32;
+    about.idle_ms = millis(idle);
     about.known |= about::CONNECTION;
+}
+
+/// How a connection has been used that its process closes now, if that is long ago: `tcp_event_data_recv` and
+/// `tcp_event_data_sent` (`net/ipv4/tcp_input.c`, `tcp_output.c`) keep the times, which begin with the connection. One
+/// read tells of nearly every connection that it was used a moment ago.
+#[inline(always)]
+pub(crate) fn idle<R: Read>(sk: Sock<R>) -> Option<Idle> {
+    let now = jiffies();
+    let heard = now.wrapping_sub(Untyped::field::<u32>(sk.raw(), &globals::ICSK_LRCVTIME));
+    if u64::from(heard) * u64::from(globals::TICK_NS.load()) < IDLE_CLOSE_NS {
+        return None;
+    }
+    let spoke = now.wrapping_sub(Untyped::field::<u32>(sk.raw(), &globals::TP_LSNDTIME));
+    Some(Idle { moved_bytes: moved_bytes(sk), heard_ms: millis(heard), spoke_ms: millis(spoke) })
+}
+
+fn moved_bytes<R: Read>(sk: Sock<R>) -> u64 {
+    let raw = sk.raw();
+    let sent = Untyped::field::<u64>(raw, &globals::TP_BYTES_SENT);
+    let again = Untyped::field::<u64>(raw, &globals::TP_BYTES_RETRANS);
+    let received = Untyped::field::<u64>(raw, &globals::TP_BYTES_RECEIVED);
+    sent.wrapping_sub(again).wrapping_add(received.saturating_sub(fin(sk)))
+}
+
+/// A FIN counts as a byte that came in.
+fn fin<R: Read>(sk: Sock<R>) -> u64 {
+    sk.flags() >> (globals::SOCK_DONE_BIT.load() & 63) & 1
+}
+
+/// What the kernel calls `tcp_jiffies32`.
+#[inline(always)]
+fn jiffies() -> u32 {
+    // SAFETY: takes nothing, returns a number.
+    unsafe { bpf_jiffies64() as u32 }
+}
+
+fn millis(ticks: u32) -> u32 {
+    (u64::from(ticks) * u64::from(globals::TICK_NS.load()) / NS_PER_MS) as u32
 }
