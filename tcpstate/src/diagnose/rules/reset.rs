@@ -528,9 +528,10 @@ fn keepalive_race(
     Some(())
 }
 
-/// A time with one decimal: "5.0 s".
+/// A time with one decimal, rounded: "5.0 s".
 fn tenths(ms: u64) -> String {
-    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+    let tenths = ms.saturating_add(50) / 100;
+    format!("{}.{} s", tenths / 10, tenths % 10)
 }
 
 /// The peer's host answered with RST because it has no such connection (RFC 9293 section 3.5.2, group 1).

@@ -191,7 +191,7 @@ fn requests_that_meet_the_idle_timeout_are_a_race() {
     let mut world = server();
     world.pass();
     for step in 0..180 {
-        idle_close(&mut world, 5_000 + step % 7);
+        idle_close(&mut world, 4_997 + step % 7);
     }
     for _ in 0..9 {
         late_request(&mut world, Some(5_001));
