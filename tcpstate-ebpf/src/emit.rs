@@ -102,8 +102,8 @@ pub(crate) unsafe fn send<T: Record + 'static>(
     entry.submit(u64::from(if wake { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
 }
 
-/// The same for what is worth less than the rest: only while the ring is less than half full, so that a host on which a
-/// thousand connections are closed at once loses nothing else.
+/// The same for what is worth less than the rest: only while less than half of the ring is full, so that what comes in
+/// great numbers at once takes the place of nothing else.
 ///
 /// # Safety
 /// `counters` is this CPU's copy.
@@ -115,10 +115,12 @@ pub(crate) unsafe fn send_if_room<T: Record + 'static>(
     fill: impl FnOnce(&mut T),
 ) {
     let half = 2 * u64::from(globals::RING_WATERMARK.load());
-    // SAFETY: the caller's promise, also below.
-    if maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= half {
-        unsafe { maps::bump((&raw mut (*counters).lost).cast::<u64>().add(kind as usize)) };
-        return;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < half {
+            send(kind, time_ns, counters, fill);
+        } else {
+            maps::bump((&raw mut (*counters).lost).cast::<u64>().add(kind as usize));
+        }
     }
-    unsafe { send(kind, time_ns, counters, fill) };
 }

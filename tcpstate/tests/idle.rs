@@ -1,13 +1,19 @@
 //! Servers that close idle connections, and clients that send just then: with real sockets.
-#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+#![expect(
+    clippy::expect_used,
+    clippy::float_cmp,
+    reason = "a failed expectation is a failed test, and counts are exact in f64"
+)]
 
 mod support;
 
 use serde_json::Value;
-use support::{Actor, Daemon, Events, alone, eventually};
+use support::{Actor, Daemon, Events, alone, eventually, send_signal};
 
 /// Connections at a time: enough that one that was late is not the tenth of them.
 const CONNECTIONS: usize = 12;
+/// How many closes of idle connections have been told.
+const TOLD: &str = "tcpstate_events_total{kind=\"idle_close\"}";
 /// The server's idle timeout, ms.
 const IDLE_MS: u32 = 800;
 
@@ -36,6 +42,17 @@ fn ask_again(client: &mut Actor) {
         client.told(&format!("send c{number} 9"));
         client.told(&format!("close c{number}"));
     }
+}
+
+/// Waits until these connections, on which nothing goes on, are idle.
+fn until_idle(daemon: &Daemon, locals: &[String]) {
+    eventually(|| {
+        let all = daemon.sockets("state=ESTABLISHED");
+        let is_idle = |socket: &&Value| {
+            locals.iter().any(|local| socket["local"] == *local) && socket["age_ms"].as_u64() > Some(1_000)
+        };
+        if all.iter().filter(is_idle).count() == locals.len() { Ok(()) } else { Err(format!("{all:#?}")) }
+    });
 }
 
 /// A time to the millisecond, so that two can be compared.
@@ -84,31 +101,18 @@ fn server_that_ends_and_clients_that_close_have_no_idle_timeout() {
         let mut server = Actor::in_new_namespace();
         let mut client = Actor::beside(&server);
         let address = server.told("serve 127.0.0.1:0 idle 60000");
-        let port = address.rsplit(':').next().expect("a port").to_owned();
-        let idle = |locals: &[String]| {
-            eventually(|| {
-                let all = daemon.sockets(&format!("state=ESTABLISHED&port={port}"));
-                let mut idle = all.iter().filter(|socket| {
-                    locals.iter().any(|local| socket["local"] == *local)
-                        && socket["age_ms"].as_u64() > Some(1_000)
-                });
-                if idle.by_ref().count() == locals.len() { Ok(()) } else { Err(format!("{all:#?}")) }
-            });
-        };
-        let told = "tcpstate_events_total{kind=\"idle_close\"}";
         // Its clients close them.
-        idle(&ask(&mut client, &address));
-        let before = daemon.metrics()[told];
+        until_idle(&daemon, &ask(&mut client, &address));
+        let before = daemon.metrics()[TOLD];
         for number in 0..CONNECTIONS {
             client.told(&format!("close c{number}"));
         }
-        #[expect(clippy::cast_precision_loss, reason = "a count of a test")]
         eventually(|| {
-            let more = daemon.metrics()[told] - before;
-            if more >= CONNECTIONS as f64 { Ok(()) } else { Err(format!("{more}")) }
+            let more = daemon.metrics()[TOLD] - before;
+            if more >= 12.0 { Ok(()) } else { Err(format!("{more}")) }
         });
         // It ends with connections that are idle.
-        idle(&ask(&mut client, &address));
+        until_idle(&daemon, &ask(&mut client, &address));
         let (pid, netns) = (server.pid(), server.netns());
         server.kill();
         ask_again(&mut client);
@@ -129,5 +133,35 @@ fn server_that_ends_and_clients_that_close_have_no_idle_timeout() {
             assert_eq!(finding["severity"], "info", "{finding:#}");
             assert!(!finding["verdict"].to_string().contains("closes idle"), "{finding:#}");
         }
+    });
+}
+
+#[test]
+fn closes_of_idle_connections_leave_room_for_resets() {
+    alone("closes_of_idle_connections_leave_room_for_resets", || {
+        // Half of it holds 16 closes.
+        let daemon = Daemon::start(&["--ring-size", "4096"]);
+        let mut actor = Actor::in_new_namespace();
+        let locals: Vec<_> = (0..40)
+            .map(|number| {
+                actor.pair(&format!("p{number}"), "127.0.0.1:0");
+                actor.told(&format!("local p{number}c"))
+            })
+            .collect();
+        actor.pair("r", "127.0.0.1:0");
+        actor.told("linger0 ra");
+        until_idle(&daemon, &locals);
+        let lost = |kind: &str| daemon.metrics()[&format!("tcpstate_events_lost_total{{kind=\"{kind}\"}}")];
+        let before = [lost("idle_close"), lost("reset_sent"), lost("reset_received")];
+        // Nobody takes anything out of the ring.
+        send_signal(daemon.pid(), libc::SIGSTOP);
+        for number in 0..40 {
+            actor.told(&format!("close p{number}a"));
+        }
+        actor.told("close ra");
+        send_signal(daemon.pid(), libc::SIGCONT);
+        let after = [lost("idle_close"), lost("reset_sent"), lost("reset_received")];
+        assert!(after[0] - before[0] >= 40.0 - 16.0, "{before:?}, then {after:?}");
+        assert_eq!(after[1..], before[1..]);
     });
 }

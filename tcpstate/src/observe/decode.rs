@@ -45,9 +45,9 @@ pub struct Beside {
 pub fn split(bytes: &[u8]) -> (&[u8], Beside) {
     let alone = (bytes, Beside::default());
     let Some((event, more)) = bytes.split_at_checked(size_of::<Wire>()) else { return alone };
-    if let Ok(more) = read(more) {
-        (event, Beside { about: circumstances(&more), idle: None })
-    } else if let Ok(idle) = read(more) {
+    if let Ok(about) = read::<About>(more) {
+        (event, Beside { about: circumstances(&about), idle: None })
+    } else if let Ok(idle) = read::<Idle>(more) {
         (event, Beside { idle: Some(idle), ..Beside::default() })
     } else {
         alone
