@@ -80,6 +80,8 @@ fn server_whose_idle_timeout_meets_requests_is_named_with_the_timeout() {
                 let told = found.iter().find(|finding| finding["severity"] == "warning");
                 told.cloned().ok_or_else(|| format!("{found:#?}"))
             });
+            let unseen = daemon.json("/api/v1/findings")["cannot_see"].to_string();
+            assert!(!unseen.contains("idle"), "{unseen}");
             let verdict = race["verdict"].as_str().expect("a sentence");
             let begin = format!("actor[{}] closes idle connections after ", server.pid());
             let (after, rest) = verdict
