@@ -169,8 +169,8 @@ pub struct IdleClose {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Idle {
-    /// As [`About::moved_bytes`].
-    pub moved_bytes: u64,
+    /// Bytes that had come in.
+    pub received_bytes: u64,
     /// For how long no data had come in, ms, exact to a kernel tick. Counts from when the connection was made if none
     /// ever came.
     pub heard_ms: u32,

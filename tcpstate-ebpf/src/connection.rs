@@ -37,8 +37,12 @@ pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
         return;
     }
     let raw = sk.raw();
-    let fin = fin(sk);
-    about.moved_bytes = moved_bytes(sk);
+    let sent = Untyped::field::<u64>(raw, &globals::TP_BYTES_SENT);
+    let again = Untyped::field::<u64>(raw, &globals::TP_BYTES_RETRANS);
+    let received = Untyped::field::<u64>(raw, &globals::TP_BYTES_RECEIVED);
+    // A FIN counts as a byte that came in.
+    let fin = sk.flags() >> (globals::SOCK_DONE_BIT.load() & 63) & 1;
+    about.moved_bytes = sent.wrapping_sub(again).wrapping_add(received.saturating_sub(fin));
     let next = Untyped::field::<u32>(raw, &globals::TP_RCV_NXT);
     let read = Untyped::field::<u32>(raw, &globals::TP_COPIED_SEQ);
     about.unread_bytes = next.wrapping_sub(read).saturating_sub(fin as u32);
@@ -60,26 +64,14 @@ pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
 /// read tells of nearly every connection that it was used a moment ago.
 #[inline(always)]
 pub(crate) fn idle<R: Read>(sk: Sock<R>) -> Option<Idle> {
-    let now = jiffies();
-    let heard = now.wrapping_sub(Untyped::field::<u32>(sk.raw(), &globals::ICSK_LRCVTIME));
+    let (raw, now) = (sk.raw(), jiffies());
+    let heard = now.wrapping_sub(Untyped::field::<u32>(raw, &globals::ICSK_LRCVTIME));
     if u64::from(heard) * u64::from(globals::TICK_NS.load()) < IDLE_CLOSE_NS {
         return None;
     }
-    let spoke = now.wrapping_sub(Untyped::field::<u32>(sk.raw(), &globals::TP_LSNDTIME));
-    Some(Idle { moved_bytes: moved_bytes(sk), heard_ms: millis(heard), spoke_ms: millis(spoke) })
-}
-
-fn moved_bytes<R: Read>(sk: Sock<R>) -> u64 {
-    let raw = sk.raw();
-    let sent = Untyped::field::<u64>(raw, &globals::TP_BYTES_SENT);
-    let again = Untyped::field::<u64>(raw, &globals::TP_BYTES_RETRANS);
-    let received = Untyped::field::<u64>(raw, &globals::TP_BYTES_RECEIVED);
-    sent.wrapping_sub(again).wrapping_add(received.saturating_sub(fin(sk)))
-}
-
-/// A FIN counts as a byte that came in.
-fn fin<R: Read>(sk: Sock<R>) -> u64 {
-    sk.flags() >> (globals::SOCK_DONE_BIT.load() & 63) & 1
+    let spoke = now.wrapping_sub(Untyped::field::<u32>(raw, &globals::TP_LSNDTIME));
+    let received_bytes = Untyped::field(raw, &globals::TP_BYTES_RECEIVED);
+    Some(Idle { received_bytes, heard_ms: millis(heard), spoke_ms: millis(spoke) })
 }
 
 /// What the kernel calls `tcp_jiffies32`.

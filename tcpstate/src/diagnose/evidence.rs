@@ -375,8 +375,8 @@ pub struct IdleClose {
     pub tuple: Tuple,
     /// Who closed. Not somebody who was ending.
     pub process: Option<track::Process>,
-    /// Bytes that the connection had carried in both directions.
-    pub bytes_moved: u64,
+    /// Bytes that had come in.
+    pub received_bytes: u64,
     /// For how long no data had come in, ms: at least [`IDLE_CLOSE_MS`]. Counts from when the connection was made if
     /// none ever came.
     pub heard_ms: u64,

@@ -110,7 +110,7 @@ fn idle_close(wire: &Wire, idle: Option<&Idle>) -> Result<IdleClose, DecodeError
         netns: wire.netns,
         tuple: tuple(wire)?,
         process: process(wire),
-        moved_bytes: idle.moved_bytes,
+        received_bytes: idle.received_bytes,
         heard_ms: idle.heard_ms.into(),
         spoke_ms: idle.spoke_ms.into(),
     })
@@ -368,7 +368,7 @@ mod tests {
         bytes.extend(4_990_u32.to_ne_bytes());
         let Ok(Record::IdleClose(close)) = record(&bytes) else { panic!("a close") };
         assert_eq!(close.process, Some(Process { pid: 77, comm: Comm::new("server") }));
-        assert_eq!((close.moved_bytes, close.heard_ms, close.spoke_ms), (900, 5_000, 4_990));
+        assert_eq!((close.received_bytes, close.heard_ms, close.spoke_ms), (900, 5_000, 4_990));
         // Watchers are told of the transition anyhow.
         let (event, _) = split(&bytes);
         assert!(super::event(&super::wire(event).expect("whole")).expect("it makes sense").is_none());

@@ -12,8 +12,8 @@ pub struct IdleClose {
     pub tuple: Tuple,
     /// Who closed.
     pub process: Option<Process>,
-    /// Bytes that had come in, and bytes that had been sent, together.
-    pub moved_bytes: u64,
+    /// Bytes that had come in.
+    pub received_bytes: u64,
     /// For how long no data had come in, ms; counts from when the connection was made if none ever came.
     pub heard_ms: u64,
     /// For how long no data had been sent, ms, likewise.

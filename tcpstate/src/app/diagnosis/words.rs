@@ -58,8 +58,8 @@ pub(super) fn failure(failure: Failure) -> ConnectFailure {
 }
 
 pub(super) fn close(close: track::IdleClose) -> IdleClose {
-    let track::IdleClose { at_ns, netns, tuple, process, moved_bytes, heard_ms, spoke_ms } = close;
-    IdleClose { at_ns, netns, tuple, process, bytes_moved: moved_bytes, heard_ms, spoke_ms }
+    let track::IdleClose { at_ns, netns, tuple, process, received_bytes, heard_ms, spoke_ms } = close;
+    IdleClose { at_ns, netns, tuple, process, received_bytes, heard_ms, spoke_ms }
 }
 
 pub(super) fn info(info: &tcp_info::TcpInfo, at_ns: u64) -> TcpInfo {

@@ -84,9 +84,9 @@ impl IdleTimes {
     }
 
     fn add(&mut self, view: &View<'_>, close: &IdleClose) {
-        // A connection that was never used is given up after another time than one that was. What clients close is
+        // A connection on which no request came is given up after another time than one that was used. What clients close is
         // theirs to close.
-        if close.bytes_moved == 0 {
+        if close.received_bytes == 0 {
             return;
         }
         let Some(listening) = view.listener_at(close.netns, close.tuple.local) else { return };

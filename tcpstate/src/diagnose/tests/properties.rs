@@ -146,12 +146,12 @@ fn failure() -> impl Strategy<Value = ConnectFailure> {
 fn close() -> impl Strategy<Value = IdleClose> {
     let ms = || prop::sample::select(vec![0, 499, 500, 5_000, 5_100, u64::MAX]);
     (any::<u64>(), tuple(), actor(), prop::sample::select(vec![0, 1, 900]), ms(), ms()).prop_map(
-        |(at_ns, tuple, process, bytes_moved, heard_ms, spoke_ms)| IdleClose {
+        |(at_ns, tuple, process, received_bytes, heard_ms, spoke_ms)| IdleClose {
             at_ns,
             netns: NETNS,
             tuple,
             process,
-            bytes_moved,
+            received_bytes,
             heard_ms,
             spoke_ms,
         },
@@ -317,7 +317,7 @@ fn what_is_remembered_is_bounded_and_forgotten() {
                 netns: u32::try_from(id).expect("small"),
                 tuple: super::tuple(&format!("10.0.0.1:{}", id % 60_000), "10.0.0.9:4000"),
                 process: Some(process(1, "a")),
-                bytes_moved: 1,
+                received_bytes: 1,
                 heard_ms: 5_000,
                 spoke_ms: 5_000,
             });

@@ -179,7 +179,7 @@ fn idle_close(world: &mut World, idle_ms: u64) -> &mut IdleClose {
         netns: NETNS,
         tuple: tuple("10.0.0.1:8000", "10.0.0.9:4001"),
         process: Some(process(77, "nginx")),
-        bytes_moved: 900,
+        received_bytes: 900,
         heard_ms: idle_ms + 2,
         spoke_ms: idle_ms,
     });
@@ -236,7 +236,7 @@ fn what_others_close_is_not_the_servers_habit() {
         let other = idle_close(&mut world, 5_000);
         (other.tuple, other.process) = (tuple("10.0.0.1:9000", "10.0.0.9:4001"), Some(process(78, "worker")));
         idle_close(&mut world, 5_000).process = Some(process(79, "nginx"));
-        idle_close(&mut world, 5_000).bytes_moved = 0;
+        idle_close(&mut world, 5_000).received_bytes = 0;
     }
     for _ in 0..9 {
         late_request(&mut world, Some(5_001));
