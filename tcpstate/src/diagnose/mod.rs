@@ -155,8 +155,10 @@ fn unseen(evidence: &Evidence, refused: u64) -> Vec<String> {
         ));
     }
     if evidence.events_left_out > 0 {
-        let events = say::count(evidence.events_left_out, "reset or failed connect");
-        lines.push(format!("{events} were not looked at for lack of room."));
+        let events = say::count(evidence.events_left_out, "event");
+        lines.push(format!(
+            "{events} (resets, failed connects, closes of idle connections) were not looked at for lack of room."
+        ));
     }
     if refused > 0 {
         lines.push(format!("{} could not be kept for lack of room.", say::count(refused, "finding")));

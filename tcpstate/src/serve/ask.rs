@@ -12,8 +12,8 @@ use crate::{
         evidence::{Destination, Listener, Namespace, Process},
     },
     track::{
-        self, Circumstances, Event, Failure, Filter, GivenUp, Holder, Holders, Owner, ParkedGroup, Reset,
-        Scope, Socket, SocketCounts, Tier,
+        self, Circumstances, Event, Failure, Filter, GivenUp, Holder, Holders, IdleClose, Owner, ParkedGroup,
+        Reset, Scope, Socket, SocketCounts, Tier,
     },
 };
 
@@ -54,6 +54,8 @@ pub struct Seen {
     pub resets: u64,
     /// The number of failed connects.
     pub failures: u64,
+    /// The number of closes of idle connections.
+    pub closes: u64,
 }
 
 /// What a diagnosis begins with.
@@ -72,6 +74,7 @@ pub struct Material {
     /// What has happened since, the oldest first.
     pub resets: Vec<(Reset, Circumstances)>,
     pub failures: Vec<Failure>,
+    pub closes: Vec<IdleClose>,
     /// How much more has happened since.
     pub left_out: u64,
     /// What is known now.

@@ -4,6 +4,7 @@
 mod accept;
 mod close_wait;
 mod fin_wait;
+mod idle;
 mod pairs;
 mod path;
 mod ports;
