@@ -8,6 +8,7 @@ use std::{
 };
 
 use foldhash::{HashMap, HashSet, fast::FixedState};
+use hashbrown::HashTable;
 use tcpstate_common::TcpState;
 
 use super::{
@@ -70,8 +71,8 @@ pub(super) struct View<'a> {
     pub(super) thresholds: &'a Thresholds,
     pub(super) seen: Vec<Seen<'a>>,
     listeners: HashMap<(u32, u16), Vec<&'a Listening>>,
-    /// Sockets by a hash of their addresses, as indexes.
-    ends: OnceCell<Vec<(u64, u32)>>,
+    /// Sockets by their addresses, as indexes.
+    ends: OnceCell<HashTable<u32>>,
     owned: OnceCell<HashSet<(u32, IpAddr)>>,
 }
 
@@ -203,19 +204,21 @@ impl<'a> View<'a> {
     /// The socket at the other end, if it was gathered too: by its addresses, in whatever namespace.
     pub(super) fn other_end(&self, socket: &Socket) -> Option<&Seen<'a>> {
         let ends = self.ends.get_or_init(|| {
-            let connections =
-                (0_u32..).zip(&self.seen).filter(|(_, seen)| seen.socket.state != TcpState::Listen);
-            let mut ends: Vec<_> =
-                connections.map(|(index, seen)| (hashed(between(seen.socket)), index)).collect();
-            ends.sort_unstable();
+            let mut ends = HashTable::with_capacity(self.seen.len());
+            let hash_of =
+                |index: &u32| self.seen.get(*index as usize).map_or(0, |seen| hash(between(seen.socket)));
+            for (index, seen) in (0_u32..).zip(&self.seen) {
+                if seen.socket.state != TcpState::Listen {
+                    ends.insert_unique(hash_of(&index), index, hash_of);
+                }
+            }
             ends
         });
         let (local, remote) = between(socket);
-        let hash = hashed((remote, local));
-        let first = ends.partition_point(|(other, _)| *other < hash);
-        let same = ends[first..].iter().take_while(|(other, _)| *other == hash);
-        let mut same = same.filter_map(|(_, index)| self.seen.get(usize::try_from(*index).ok()?));
-        same.find(|seen| between(seen.socket) == (remote, local))
+        let is_it = |index: &u32| {
+            self.seen.get(*index as usize).is_some_and(|seen| between(seen.socket) == (remote, local))
+        };
+        self.seen.get(*ends.find(hash((remote, local)), is_it)? as usize)
     }
 
     /// What is known of a process, if it is still the one that started then; start 0 is any.
@@ -318,8 +321,7 @@ fn between(socket: &Socket) -> (SocketAddr, SocketAddr) {
     (plain(socket.tuple.local), plain(socket.tuple.remote))
 }
 
-/// The same for the same addresses, as long as this process runs.
-fn hashed(ends: (SocketAddr, SocketAddr)) -> u64 {
+fn hash(ends: (SocketAddr, SocketAddr)) -> u64 {
     FixedState::default().hash_one(ends)
 }
 

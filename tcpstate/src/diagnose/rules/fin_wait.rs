@@ -171,6 +171,10 @@ fn orphan(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
         say::duration(oldest_ms(members))
     ));
     tell_other_end(view, candidate, members);
+    // Whatever makes those wait is the cause.
+    let waiting = members.iter().filter_map(|seen| view.other_end(seen.socket));
+    let waiting = waiting.filter(|end| end.socket.state == TcpState::CloseWait);
+    candidate.cookies = waiting.map(|end| end.socket.cookie).collect();
 }
 
 fn stuck(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
@@ -245,6 +249,4 @@ fn tell_other_end(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'
         }
         _ => format!("the CLOSE_WAIT is on this host, at {}", say::address(local)),
     });
-    let cookies = members.iter().filter_map(|seen| view.other_end(seen.socket));
-    candidate.cookies = cookies.map(|other| other.socket.cookie).collect();
 }

@@ -35,7 +35,11 @@ impl Pairs {
             return Self::default();
         }
         for front in may_pair(view, TcpState::CloseWait) {
-            if let Some(waiting) = waiting.get_mut(&process_of(front, view.side(front.socket))) {
+            let Some(waiting) = waiting.get_mut(&process_of(front, view.side(front.socket))) else {
+                continue;
+            };
+            // Who has both ends of a connection is no proxy between them.
+            if !view.other_end(front.socket).is_some_and(|end| is_same_process(end, front)) {
                 waiting.fronts.push(front);
             }
         }
@@ -54,15 +58,13 @@ impl Pairs {
     }
 }
 
-/// The sockets in this state that a process holds and that have carried nothing since the FIN. Who has both ends of a
-/// connection is no proxy between them.
+/// The sockets in this state that a process holds and that have carried nothing since the FIN.
 fn may_pair<'a>(view: &'a View<'a>, state: TcpState) -> impl Iterator<Item = &'a Seen<'a>> {
     view.seen.iter().filter(move |seen| {
         seen.socket.state == state
             && matches!(seen.held, Held::By { .. })
             && seen.age_ms >= view.thresholds.settle_ms
             && !super::close_wait::is_carrying(view, seen)
-            && !view.other_end(seen.socket).is_some_and(|end| is_same_process(end, seen))
     })
 }
 
