@@ -18,6 +18,7 @@ mod rules;
 mod say;
 mod suppress;
 pub mod thresholds;
+mod unsettled;
 mod view;
 pub mod wants;
 
@@ -29,6 +30,7 @@ pub use evidence::Evidence;
 pub use finding::{Finding, Severity, Status};
 pub use gather::{Gather, Gathered};
 pub use thresholds::Thresholds;
+pub use unsettled::Unsettled;
 pub use wants::Wants;
 
 use std::collections::HashSet;
@@ -60,6 +62,7 @@ pub struct Diagnosis {
     established: u64,
     expected: Expected,
     passes: u64,
+    unsettled: Unsettled,
     cannot_see: Vec<String>,
 }
 
@@ -76,6 +79,7 @@ impl Diagnosis {
             established: 0,
             expected: Expected::default(),
             passes: 0,
+            unsettled: Unsettled::default(),
             cannot_see: Vec::new(),
         }
     }
@@ -120,6 +124,7 @@ impl Diagnosis {
         let held = view::all_held(evidence);
         self.history.observe(evidence, &held);
         let view = View::new(evidence, held, &self.history, &self.thresholds);
+        self.unsettled = unsettled::of(&view);
         self.events.observe(&view);
         let mut candidates = rules::judge(&view, &self.events);
         suppress::explain(&mut candidates);
@@ -136,6 +141,12 @@ impl Diagnosis {
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         self.book.findings()
+    }
+
+    /// What the last pass could not tell yet.
+    #[must_use]
+    pub fn unsettled(&self) -> Unsettled {
+        self.unsettled
     }
 
     /// What could not be seen at the last pass, one sentence each, for the head of the list.

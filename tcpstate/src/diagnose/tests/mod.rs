@@ -9,6 +9,7 @@ mod path;
 mod ports;
 mod properties;
 mod reset;
+mod unsettled;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
