@@ -69,8 +69,8 @@ impl PageParams {
         let limit = self.limit.unwrap_or(limit::DEFAULT);
         let more = entries.len() > limit;
         entries.truncate(limit);
-        let last = entries.last().filter(|_| more);
-        let next_cursor = last.map(|(place, _)| list.cursor_behind(place));
+        let end = entries.last().filter(|_| more);
+        let next_cursor = end.map(|(place, _)| list.cursor_behind(place));
         Ok(Page { total, entries: entries.into_iter().map(|(_, entry)| entry).collect(), next_cursor })
     }
 }

@@ -44,12 +44,11 @@ struct Outcome {
     pass_ppm: u64,
 }
 
-/// A pass looks at the trouble.
+/// What a pass looks at: as of when, monotonic ns.
 struct Look {
-    counted_all_ns: u64,
-    counted_others_ns: u64,
-    /// When holders were looked up.
-    looked_up_ns: u64,
+    all: u64,
+    others: u64,
+    holders: u64,
 }
 
 /// What is remembered of the trouble.
@@ -64,13 +63,13 @@ impl Case {
     /// Returns whether it is told, and otherwise what has to be looked at again.
     fn look(&mut self, look: &Look) -> Result<(), Unsettled> {
         let Thresholds { settle_ms, notice_ms, frozen_ms, .. } = Thresholds::default();
-        let age_ms = look.counted_others_ns.saturating_sub(self.begun_ns) / MS;
+        let age_ms = look.others.saturating_sub(self.begun_ns) / MS;
         let mut unsettled = Unsettled { others: (250..notice_ms).contains(&age_ms), ..Unsettled::default() };
         let (counted_ns, now_ns) = match self.trouble {
             Trouble::Aged if age_ms >= notice_ms => return Ok(()),
             Trouble::Aged => return Err(unsettled),
-            Trouble::Unread => (look.counted_all_ns, look.counted_all_ns),
-            Trouble::Ghost => (look.counted_all_ns, look.looked_up_ns),
+            Trouble::Unread => (look.all, look.all),
+            Trouble::Ghost => (look.all, look.holders),
         };
         if counted_ns < self.begun_ns {
             return Err(Unsettled::default());
@@ -136,9 +135,9 @@ fn play(trouble: Trouble, begun_ns: u64, costs: Costs, background: Unsettled) ->
         } else {
             let last = |scope| pace.last(scope).map_or(0, |(ended_ns, _)| ended_ns);
             let look = Look {
-                counted_all_ns: last(Scope::All),
-                counted_others_ns: last(Scope::NotEstablished),
-                looked_up_ns: now_ns + costs.pass * MS / 2,
+                all: last(Scope::All),
+                others: last(Scope::NotEstablished),
+                holders: now_ns + costs.pass * MS / 2,
             };
             passed_ns += if now_ns < begun_ns { costs.pass * MS } else { 0 };
             passing = Some((now_ns + costs.pass * MS, case.look(&look)));
