@@ -45,6 +45,7 @@ fields! {
     SK_LOCK_OWNED = "sock", "sk_lock.owned";
     INET_SPORT = "inet_sock", "inet_sport";
     ICSK_LRCVTIME = "inet_connection_sock", "icsk_ack.lrcvtime";
+    TP_LSNDTIME = "tcp_sock", "lsndtime";
     TP_RCV_TSTAMP = "tcp_sock", "rcv_tstamp";
     TP_RCV_NXT = "tcp_sock", "rcv_nxt";
     TP_COPIED_SEQ = "tcp_sock", "copied_seq";

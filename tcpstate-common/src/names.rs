@@ -37,7 +37,8 @@ pub mod programs {
 pub mod maps {
     /// Per-CPU array of one [`crate::PerCpu`].
     pub const CPU: &str = "CPU";
-    /// Ring buffer of [`crate::Event`], and of [`crate::wire::Reset`] for resets.
+    /// Ring buffer of [`crate::Event`], of [`crate::wire::Reset`] for resets, and of
+    /// [`crate::wire::IdleClose`].
     pub const EVENTS: &str = "EVENTS";
     /// Array of [`crate::Slot`], which user space may map into its memory.
     pub const SLOTS: &str = "SLOTS";

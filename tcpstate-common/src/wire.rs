@@ -11,6 +11,14 @@ pub const AF_INET: u8 = 2;
 /// `AF_INET6`.
 pub const AF_INET6: u8 = 10;
 
+/// How many [`EventKind`]s there are.
+pub const EVENT_KINDS: usize = 5;
+
+/// A connection on which nothing has come in for so long counts as idle when it is closed, ns: half of the shortest
+/// idle timeout that servers offer, 1 s, since their clocks are coarse. What is closed after an exchange, as most
+/// connections are, is closed far sooner.
+pub const IDLE_CLOSE_NS: u64 = 500_000_000;
+
 /// What an [`Event`] tells. Also the index of its loss counter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
@@ -24,11 +32,15 @@ pub enum EventKind {
     /// A process acted on a socket without changing its state: it closed what it had shut down before. Told only
     /// where the kernel side does not keep note of the socket itself.
     Acted = 3,
+    /// A process closed, or shut down, a connection before its peer did, and nothing had come in for
+    /// [`IDLE_CLOSE_NS`]. The transition itself is a [`Self::Transition`], for whoever wants it.
+    IdleClose = 4,
 }
 
 impl EventKind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [Self; 4] = [Self::Transition, Self::ResetSent, Self::ResetReceived, Self::Acted];
+    pub const ALL: [Self; EVENT_KINDS] =
+        [Self::Transition, Self::ResetSent, Self::ResetReceived, Self::Acted, Self::IdleClose];
 
     /// The kind's name in metrics and in the API.
     #[must_use]
@@ -38,6 +50,7 @@ impl EventKind {
             Self::ResetSent => "reset_sent",
             Self::ResetReceived => "reset_received",
             Self::Acted => "acted",
+            Self::IdleClose => "idle_close",
         }
     }
 }
@@ -51,6 +64,7 @@ impl TryFrom<u8> for EventKind {
             1 => Ok(Self::ResetSent),
             2 => Ok(Self::ResetReceived),
             3 => Ok(Self::Acted),
+            4 => Ok(Self::IdleClose),
             other => Err(other),
         }
     }
@@ -140,6 +154,28 @@ pub struct About {
     pub pid: u32,
     /// That process's name.
     pub comm: [u8; COMM_LEN],
+}
+
+/// A record of the ring that tells of an [`EventKind::IdleClose`]: the event, whose process closes, and for how long
+/// the connection had not been used.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct IdleClose {
+    pub event: Event,
+    pub idle: Idle,
+}
+
+/// How a connection was used before it was closed.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Idle {
+    /// Bytes that had come in.
+    pub received_bytes: u64,
+    /// For how long no data had come in, ms, exact to a kernel tick. Counts from when the connection was made if none
+    /// ever came.
+    pub heard_ms: u32,
+    /// For how long no data had been sent, likewise.
+    pub spoke_ms: u32,
 }
 
 /// Bits of [`About::known`].
@@ -351,9 +387,9 @@ pub struct Counters {
     /// from a connect that never got a local port.
     pub connect_failures: [u64; ERRNO_SLOTS],
     /// Records put into the ring, by [`EventKind`].
-    pub emitted: [u64; 4],
+    pub emitted: [u64; EVENT_KINDS],
     /// Records for which the ring had no room, by [`EventKind`].
-    pub lost: [u64; 4],
+    pub lost: [u64; EVENT_KINDS],
     /// States outside the known range, which were not counted anywhere else.
     pub unknown_states: u64,
     /// Reports of `inet_sock_set_state` that are no change of a TCP socket's state: of another protocol, or
@@ -405,6 +441,7 @@ const _: () = {
     assert!(size_of::<Event>() == 104);
     assert!(size_of::<About>() == 48);
     assert!(size_of::<Reset>() == size_of::<Event>() + size_of::<About>());
+    assert!(size_of::<IdleClose>() == size_of::<Event>() + 16);
     assert!(size_of::<Slot>() == 40);
     assert!(size_of::<Brief>() == 64);
     assert!(size_of::<Addresses6>() == 64);
@@ -516,8 +553,8 @@ impl Counters {
         resets_met: [0; STATE_SLOTS],
         resets_self_made: [0; STATE_SLOTS],
         connect_failures: [0; ERRNO_SLOTS],
-        emitted: [0; 4],
-        lost: [0; 4],
+        emitted: [0; EVENT_KINDS],
+        lost: [0; EVENT_KINDS],
         unknown_states: 0,
         ignored: 0,
         rescued: 0,
@@ -527,7 +564,7 @@ impl Counters {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{About, Counters, Event, Holder, PerCpu, Slot};
+    use super::{About, Counters, Event, Holder, Idle, PerCpu, Slot};
 
     // SAFETY: repr(C), no padding (every byte belongs to a field, see the asserts above), and every bit
     // pattern is a value.
@@ -536,6 +573,8 @@ mod pod {
     unsafe impl aya::Pod for Event {}
     // SAFETY: as above.
     unsafe impl aya::Pod for About {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Idle {}
     // SAFETY: as above.
     unsafe impl aya::Pod for PerCpu {}
     // SAFETY: as above.

@@ -1,9 +1,9 @@
-//! What is known of a connection that meets a reset.
+//! What is known of a connection that meets a reset, or is closed.
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use tcpstate_common::{
     TcpState,
-    wire::{About, about},
+    wire::{About, IDLE_CLOSE_NS, Idle, about},
 };
 
 use crate::{
@@ -46,8 +46,7 @@ pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
     let next = Untyped::field::<u32>(raw, &globals::TP_RCV_NXT);
     let read = Untyped::field::<u32>(raw, &globals::TP_COPIED_SEQ);
     about.unread_bytes = next.wrapping_sub(read).saturating_sub(fin as u32);
-    // SAFETY: takes nothing, returns a number.
-    let now = unsafe { bpf_jiffies64() } as u32;
+    let now = jiffies();
     let mut idle = now.wrapping_sub(Untyped::field::<u32>(raw, &globals::ICSK_LRCVTIME));
     if state == TcpState::Established as u8 {
         // Where this side has closed, the acknowledgement of that says nothing about the peer's intentions.
@@ -56,6 +55,32 @@ pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
             idle = acknowledged;
         }
     }
-    about.idle_ms = (u64::from(idle) * u64::from(globals::TICK_NS.load()) / NS_PER_MS) as u32;
+    about.idle_ms = millis(idle);
     about.known |= about::CONNECTION;
+}
+
+/// How a connection has been used that its process closes now, if that is long ago: `tcp_event_data_recv` and
+/// `tcp_event_data_sent` (`net/ipv4/tcp_input.c`, `tcp_output.c`) keep the times, which begin with the connection. One
+/// read tells of nearly every connection that it was used a moment ago.
+#[inline(always)]
+pub(crate) fn idle<R: Read>(sk: Sock<R>) -> Option<Idle> {
+    let (raw, now) = (sk.raw(), jiffies());
+    let heard = now.wrapping_sub(Untyped::field::<u32>(raw, &globals::ICSK_LRCVTIME));
+    if u64::from(heard) * u64::from(globals::TICK_NS.load()) < IDLE_CLOSE_NS {
+        return None;
+    }
+    let spoke = now.wrapping_sub(Untyped::field::<u32>(raw, &globals::TP_LSNDTIME));
+    let received_bytes = Untyped::field(raw, &globals::TP_BYTES_RECEIVED);
+    Some(Idle { received_bytes, heard_ms: millis(heard), spoke_ms: millis(spoke) })
+}
+
+/// What the kernel calls `tcp_jiffies32`.
+#[inline(always)]
+fn jiffies() -> u32 {
+    // SAFETY: takes nothing, returns a number.
+    unsafe { bpf_jiffies64() as u32 }
+}
+
+fn millis(ticks: u32) -> u32 {
+    (u64::from(ticks) * u64::from(globals::TICK_NS.load()) / NS_PER_MS) as u32
 }

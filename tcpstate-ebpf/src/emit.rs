@@ -4,7 +4,7 @@
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use tcpstate_common::{
     Counters, Event, EventKind,
-    wire::{About, COMM_LEN, Reset},
+    wire::{About, COMM_LEN, Idle, IdleClose, Reset},
 };
 
 use crate::{globals, maps, task::Process};
@@ -64,6 +64,13 @@ impl Record for Reset {
     }
 }
 
+impl Record for IdleClose {
+    #[inline(always)]
+    fn new(event: Event) -> Self {
+        Self { event, idle: Idle::default() }
+    }
+}
+
 /// Puts a record into the ring, or counts it as lost. `fill` gets an event about which nothing is known yet but
 /// its kind and its time, and knows where the ring is what it says to the caller.
 ///
@@ -93,4 +100,27 @@ pub(crate) unsafe fn send<T: Record + 'static>(
     let wake = emitted % LOOK_EVERY == 0
         && maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(globals::RING_WATERMARK.load());
     entry.submit(u64::from(if wake { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
+}
+
+/// The same for what is worth less than the rest: only while less than half of the ring is full, so that what comes in
+/// great numbers at once takes the place of nothing else.
+///
+/// # Safety
+/// `counters` is this CPU's copy.
+#[inline(always)]
+pub(crate) unsafe fn send_if_room<T: Record + 'static>(
+    kind: EventKind,
+    time_ns: u64,
+    counters: *mut Counters,
+    fill: impl FnOnce(&mut T),
+) {
+    let half = 2 * u64::from(globals::RING_WATERMARK.load());
+    // SAFETY: the caller's promise.
+    unsafe {
+        if maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < half {
+            send(kind, time_ns, counters, fill);
+        } else {
+            maps::bump((&raw mut (*counters).lost).cast::<u64>().add(kind as usize));
+        }
+    }
 }

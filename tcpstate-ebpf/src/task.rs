@@ -11,6 +11,9 @@ use crate::{
 /// `PF_KTHREAD` (`include/linux/sched.h`).
 const PF_KTHREAD: u32 = 0x0020_0000;
 
+/// `PF_EXITING` (`include/linux/sched.h`).
+const PF_EXITING: u32 = 0x4;
+
 /// A process, by its thread group.
 #[derive(Clone, Copy)]
 pub(crate) struct Process {
@@ -31,6 +34,13 @@ pub(crate) fn current() -> Option<Process> {
         pid: Typed::field(task, &globals::TASK_TGID),
         comm: bytes(Typed::field::<[u64; 2]>(leader, &globals::TASK_COMM)),
     })
+}
+
+/// Whether the running task is about to end: what it closes now it did not choose to close.
+pub(crate) fn is_ending() -> bool {
+    // SAFETY: takes nothing and returns the running task.
+    let task = unsafe { bpf_get_current_task_btf() } as *const u8;
+    Typed::field::<u32>(task, &globals::TASK_FLAGS) & PF_EXITING != 0
 }
 
 /// Two words are two loads, where sixteen bytes would be sixteen.

@@ -90,7 +90,7 @@ fn decoding(c: &mut Criterion) {
     let family = record.len() - 19;
     record[family..family + 3].copy_from_slice(&[2, 1, 8]);
     c.bench_function("decode/record", |b| {
-        b.iter(|| decode::wire(black_box(&record)).and_then(|wire| decode::record(&wire)));
+        b.iter(|| decode::wire(black_box(&record)).and_then(|wire| decode::record(&wire, None)));
     });
     let mut message = [0_u8; 72];
     message[..2].copy_from_slice(&[2, 8]);

@@ -8,6 +8,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     thread,
+    time::Duration,
 };
 
 type Answer = Result<String, String>;
@@ -125,6 +126,8 @@ impl Actor {
                 Ok(String::new())
             }
             ["serve", address] => serve(address),
+            // Answers whatever comes, and closes what has been idle for so many milliseconds.
+            ["serve", address, "idle", ms] => serve_until_idle(address, ms.parse().map_err(text)?),
             ["drive", address, seed, count] => {
                 drive(address, seed.parse().map_err(text)?, count.parse().map_err(text)?)
             }
@@ -149,6 +152,24 @@ fn serve(address: &str) -> Answer {
         let mut kept = Vec::new();
         for stream in listener.incoming().flatten() {
             handle(stream, &mut kept);
+        }
+    });
+    Ok(address.to_string())
+}
+
+fn serve_until_idle(address: &str, idle_ms: u64) -> Answer {
+    let listener = TcpListener::bind(address).map_err(text)?;
+    let address = listener.local_addr().map_err(text)?;
+    let idle = Duration::from_millis(idle_ms);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let _ = stream.set_read_timeout(Some(idle));
+                let mut request = [0; 64];
+                while let Ok(bytes @ 1..) = stream.read(&mut request) {
+                    let _ = stream.write_all(&request[..bytes]);
+                }
+            });
         }
     });
     Ok(address.to_string())

@@ -57,6 +57,7 @@ impl Config {
 /// # Errors
 /// If an address cannot be bound, or the wanted source cannot be had.
 pub fn run(config: &Config) -> Result<()> {
+    memory::keep_nothing_large();
     let runtime = runtime()?;
     let result = runtime.block_on(serve_until_told(config));
     // Whatever still runs (a look-up in /proc, say) ends with the process.

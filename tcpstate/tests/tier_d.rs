@@ -34,6 +34,12 @@ fn says_what_it_cannot_see(daemon: &Daemon, why: &str) {
         "what is not seen is not 0"
     );
     assert!(daemon.log().contains("tier D"), "{}", daemon.log());
+    eventually(|| {
+        let unseen = &daemon.json("/api/v1/findings")["cannot_see"];
+        let of_idle = |line: &&Value| line.as_str().is_some_and(|line| line.contains("were idle"));
+        let told = unseen.as_array().expect("a list").iter().filter(of_idle).count();
+        if told == 1 { Ok(()) } else { Err(format!("{unseen:#}")) }
+    });
     assert!(daemon.log().contains(why), "{}", daemon.log());
 }
 

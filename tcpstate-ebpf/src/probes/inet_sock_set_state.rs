@@ -13,11 +13,11 @@ use aya_log_ebpf::warn;
 use tcpstate_common::{
     Counters, Event, EventKind, PerCpu, TcpState,
     state::STATE_SLOTS,
-    wire::{AF_INET6, DWELL_BOUNDS_NS, ERRNO_SLOTS, brief, flags, slot::MINI_FIN_WAIT2},
+    wire::{AF_INET6, DWELL_BOUNDS_NS, ERRNO_SLOTS, IdleClose, brief, flags, slot::MINI_FIN_WAIT2},
 };
 
 use crate::{
-    clock, emit, globals, maps,
+    clock, connection, emit, globals, maps,
     read::Typed,
     slots::Place,
     sock::Sock,
@@ -27,6 +27,8 @@ use crate::{
 
 const CLOSE: u64 = TcpState::Close as u64;
 const CLOSING: u64 = TcpState::Closing as u64;
+const ESTABLISHED: u64 = TcpState::Established as u64;
+const FIN_WAIT1: u64 = TcpState::FinWait1 as u64;
 const FIN_WAIT2: u64 = TcpState::FinWait2 as u64;
 const SYN_SENT: u64 = TcpState::SynSent as u64;
 const SYN_RECV: u64 = TcpState::SynRecv as u64;
@@ -260,6 +262,9 @@ unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counter
         if failed {
             count_connect_failure(sk, counters);
         }
+        if by_process && old == ESTABLISHED && new == FIN_WAIT1 {
+            tell_idle_close(sk, cookie, now_ns, actor, counters);
+        }
         if told | watched {
             // A CPU's tape has one writer.
             if told | NESTED {
@@ -283,6 +288,36 @@ unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counter
                 tape::write(sk, told, counters);
             }
         }
+    }
+}
+
+/// Tells of a process that closes a connection before its peer does, if the connection is idle.
+///
+/// # Safety
+/// `counters` is this CPU's copy.
+#[inline(always)]
+unsafe fn tell_idle_close(
+    sk: Sock<Typed>,
+    cookie: u64,
+    now_ns: u64,
+    actor: Option<Process>,
+    counters: *mut Counters,
+) {
+    let Some(idle) = connection::idle(sk) else { return };
+    // Whatever a process still has open is closed when it ends; that says nothing about idle times.
+    if actor.is_none() || task::is_ending() {
+        return;
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        emit::send_if_room(EventKind::IdleClose, now_ns, counters, |close: &mut IdleClose| {
+            close.event.cookie = cookie;
+            close.event.old_state = ESTABLISHED as u8;
+            close.event.new_state = FIN_WAIT1 as u8;
+            sk.describe(&mut close.event);
+            emit::blame(&mut close.event, actor);
+            close.idle = idle;
+        });
     }
 }
 

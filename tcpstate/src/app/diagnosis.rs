@@ -187,6 +187,8 @@ impl Diagnoser {
         if material.tier == Tier::D {
             let why = "state transitions and RSTs take eBPF, without which tcpstate runs here";
             cannot_see.push(words::unseen(What::Events, None, why));
+            let why = "for how long connections were idle when they were closed takes eBPF, too";
+            cannot_see.push(words::unseen(What::IdleTimes, None, why));
         } else if reasons.is_empty() {
             cannot_see.push(words::unseen(
                 What::ResetReasons,
@@ -194,8 +196,6 @@ impl Diagnoser {
                 "the kernel tells them since Linux 6.10",
             ));
         }
-        let why = "the kernel does not tell when a connection that is closed was last used";
-        cannot_see.push(words::unseen(What::IdleTimes, None, why));
         Evidence {
             at_ns: material.now_ns,
             census_ns: material.census_ns.unwrap_or(0),
@@ -206,6 +206,7 @@ impl Diagnoser {
             destinations: material.gathered.destinations,
             resets,
             failures: material.failures.into_iter().map(words::failure).collect(),
+            closes: material.closes.into_iter().map(words::close).collect(),
             events_left_out: material.left_out,
             cannot_see,
             ..Evidence::default()

@@ -204,6 +204,7 @@ impl Engine {
                     }
                     Record::ForWatchers => {}
                     Record::Acted { cookie, process } => return tracker.acted(cookie, process),
+                    Record::IdleClose(close) => return tracker.closed_idle(close),
                 }
                 if watched {
                     watchers.hear(&wire);
@@ -517,6 +518,7 @@ impl Engine {
     fn material(&self, gathered: Gathered, seen: Seen, most: usize, cpu_ns: u64) -> Material {
         let (resets, resets_left_out) = self.tracker.resets().since(seen.resets, most);
         let (failures, failures_left_out) = self.tracker.failures().since(seen.failures, most);
+        let (closes, closes_left_out) = self.tracker.closes().since(seen.closes, most);
         let census_ns = |scope| self.pace.last(scope).map(|(ended_ns, _)| ended_ns);
         Material {
             now_ns: clock::monotonic_ns(),
@@ -525,8 +527,13 @@ impl Engine {
             established_ns: census_ns(Scope::All),
             resets: resets.cloned().collect(),
             failures: failures.copied().collect(),
-            left_out: resets_left_out + failures_left_out,
-            seen: Seen { resets: self.tracker.resets().seen(), failures: self.tracker.failures().pushed() },
+            closes: closes.copied().collect(),
+            left_out: resets_left_out + failures_left_out + closes_left_out,
+            seen: Seen {
+                resets: self.tracker.resets().seen(),
+                failures: self.tracker.failures().pushed(),
+                closes: self.tracker.closes().pushed(),
+            },
             reset_reasons: Arc::clone(&self.reset_reasons),
             gathered,
             tracked: self.tracker.tracked(),

@@ -10,6 +10,10 @@ const ITSELF: u64 = 48 << 20;
 /// look-up take while they are done; `tcpstate/docs/performance.md` has what it comes to.
 const SOCKET: u64 = 256;
 
+/// What is large for the allocator, bytes: some thousand sockets.
+#[cfg(target_env = "gnu")]
+const LARGE: libc::c_int = 512 << 10;
+
 /// For how many sockets a limit, bytes, leaves room.
 ///
 /// # Errors
@@ -25,6 +29,16 @@ pub fn room_for_sockets(max_memory: u64, ring_bytes: u32) -> Result<usize> {
         )
     })?;
     Ok(usize::try_from(room)?)
+}
+
+/// Has whatever is large go back to the system as soon as it is freed. The allocator would learn from the first large
+/// piece to keep the next ones, between which small ones then stand in the way.
+pub(super) fn keep_nothing_large() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes two numbers, touches only the allocator's own settings.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+    }
 }
 
 /// Gives memory that was freed back to the system; the allocator keeps it otherwise.

@@ -2,14 +2,17 @@
 //! not be read is `None`, never 0: the rules then say so, or say nothing.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
+use foldhash::HashMap;
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
 use crate::track::{self, Comm, Holders, Reset, Socket, Tuple};
+
+/// A connection that is closed sooner after data came in is not in [`Evidence::closes`], ms.
+pub const IDLE_CLOSE_MS: u64 = tcpstate_common::wire::IDLE_CLOSE_NS / 1_000_000;
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Default)]
@@ -45,8 +48,8 @@ pub struct Evidence {
     pub resets: Vec<ResetSeen>,
     /// Connects that failed since the last pass, the oldest first, likewise.
     pub failures: Vec<ConnectFailure>,
-    /// Connections that a process of this host closed first after a pause, since the last pass, likewise. Empty
-    /// where that cannot be seen, and then `cannot_see` says so.
+    /// Connections that a process of this host closed first after a pause, since the last pass, likewise: those of
+    /// servers, and those of clients. Empty where that cannot be seen, and then `cannot_see` says so.
     pub closes: Vec<IdleClose>,
     /// RSTs, failures and closes since the last pass for which there was no room.
     pub events_left_out: u64,
@@ -89,7 +92,7 @@ pub enum What {
     Info,
     /// Why RSTs were sent: the kernel does not tell before 6.10.
     ResetReasons,
-    /// For how long connections were idle when they were closed.
+    /// For how long connections were idle when they were closed: no BPF.
     IdleTimes,
 }
 
@@ -370,7 +373,13 @@ pub struct IdleClose {
     pub at_ns: u64,
     pub netns: u32,
     pub tuple: Tuple,
+    /// Who closed. Not somebody who was ending.
     pub process: Option<track::Process>,
-    /// For how long no data had gone either way, ms.
-    pub idle_ms: u64,
+    /// Bytes that had come in.
+    pub received_bytes: u64,
+    /// For how long no data had come in, ms: at least [`IDLE_CLOSE_MS`]. Counts from when the connection was made if
+    /// none ever came.
+    pub heard_ms: u64,
+    /// For how long no data had been sent, ms, likewise; not long for who says farewell before he closes.
+    pub spoke_ms: u64,
 }

@@ -1,11 +1,17 @@
 //! What is remembered from pass to pass: how long queues have stood still, what `tcp_info` said last, how many
 //! there were. Bounded: sockets that are gone are forgotten, and so are groups and events after a while.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
-use super::{candidate::Key, evidence::Evidence, hash::ByCookie, thresholds::Thresholds, view::Held};
+use super::{
+    candidate::Key,
+    evidence::{Evidence, TcpInfo},
+    thresholds::Thresholds,
+    view::Held,
+};
 use crate::track::{Holder, Socket};
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -26,40 +32,66 @@ const LISTENER_GONE_NS: u64 = 600_000_000_000;
 /// Holders of a listener that are remembered.
 const MAX_LISTENER_HOLDERS: usize = 4;
 
-/// One socket, as it was at the last looks.
+/// What is remembered of one socket's queues, if there is anything in them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Past {
-    /// Since when the queues have been as they are, monotonic ns: the first look that showed them so, or the last data
-    /// that came or went.
+struct Queues {
+    /// Since when they have been as they are, monotonic ns: the first look that showed them so, or the last data that
+    /// came or went.
     quiet_since_ns: u64,
-    /// The look before this one.
-    looked_ns: u64,
+    rqueue: u32,
+    wqueue: u32,
+}
+
+/// What `tcp_info` said last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heard {
     /// When data was last sent, and last came in, monotonic ns; 0 when not known.
     pub(super) sent_ns: u64,
     pub(super) received_ns: u64,
-    /// When `tcp_info` was last seen, monotonic ns; 0 for never.
-    pub(super) checked_ns: u64,
-    /// Since when it has been looked up in vain who holds it, monotonic ns; 0 for never.
-    pub(super) ownerless_since_ns: u64,
-    rqueue: u32,
-    wqueue: u32,
-    seen: u32,
 }
 
-impl Past {
-    /// For how long the queues have not moved, ms.
-    pub(super) fn quiet_ms(&self) -> u64 {
-        self.looked_ns.saturating_sub(self.quiet_since_ns) / NS_PER_MS
+/// Something by cookie, for as long as the socket is there.
+#[derive(Debug)]
+struct Recent<T>(HashMap<u64, Stamped<T>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Stamped<T> {
+    what: T,
+    /// The pass that has seen the socket last.
+    pass: u32,
+}
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self(HashMap::default())
+    }
+}
+
+impl<T> Recent<T> {
+    fn get(&self, cookie: u64) -> Option<&T> {
+        self.0.get(&cookie).map(|stamped| &stamped.what)
     }
 
-    /// For how long it has been looked up in vain who holds it, ms, as of the last look-up and as far as the socket has
-    /// been seen since: `ESTABLISHED` sockets are counted less often, and one that has ended meanwhile is held by
-    /// nobody either.
-    pub(super) fn ownerless_ms(&self, looked_up_ns: u64) -> u64 {
-        if self.ownerless_since_ns == 0 {
-            return 0;
+    /// The same for a socket that is still there.
+    fn touch(&mut self, cookie: u64, pass: u32) -> Option<&mut T> {
+        if self.0.is_empty() {
+            return None;
         }
-        looked_up_ns.min(self.looked_ns).saturating_sub(self.ownerless_since_ns) / NS_PER_MS
+        let stamped = self.0.get_mut(&cookie)?;
+        stamped.pass = pass;
+        Some(&mut stamped.what)
+    }
+
+    fn insert(&mut self, cookie: u64, what: T, pass: u32) {
+        self.0.insert(cookie, Stamped { what, pass });
+    }
+
+    /// Forgets the sockets that this pass has not seen.
+    fn forget_all_but(&mut self, pass: u32) {
+        self.0.retain(|_, stamped| stamped.pass == pass);
+        if self.0.capacity() > 4 * self.0.len() {
+            self.0.shrink_to(2 * self.0.len());
+        }
     }
 }
 
@@ -132,10 +164,13 @@ pub(super) struct Listening {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    sockets: ByCookie<Past>,
+    queues: Recent<Queues>,
+    heard: Recent<Heard>,
+    /// Since when it has been looked up in vain who holds it, monotonic ns.
+    ownerless: Recent<u64>,
     series: HashMap<Key, Series>,
-    holders: ByCookie<Holder>,
-    listeners: ByCookie<Listening>,
+    holders: Recent<Holder>,
+    listeners: HashMap<u64, Listening>,
     pass: u32,
 }
 
@@ -149,51 +184,60 @@ impl History {
                 _ => self.observe_socket(socket, held, evidence),
             }
         }
-        let pass = self.pass;
-        self.sockets.retain(|_, past| past.seen == pass);
-        if self.sockets.capacity() > 4 * self.sockets.len() {
-            self.sockets.shrink_to(2 * self.sockets.len());
-        }
-        let sockets = &self.sockets;
-        self.holders.retain(|cookie, _| sockets.contains_key(cookie));
+        self.queues.forget_all_but(self.pass);
+        self.heard.forget_all_but(self.pass);
+        self.ownerless.forget_all_but(self.pass);
+        self.holders.forget_all_but(self.pass);
         let at_ns = evidence.at_ns;
         self.listeners.retain(|_, listening| at_ns.saturating_sub(listening.seen_ns) < LISTENER_GONE_NS);
     }
 
     fn observe_socket(&mut self, socket: &Socket, held: &Held, evidence: &Evidence) {
-        let looked_ns = evidence.counted_ns(socket.state);
-        let past = self.sockets.entry(socket.cookie).or_insert(Past {
-            quiet_since_ns: looked_ns,
-            looked_ns,
-            sent_ns: 0,
-            received_ns: 0,
-            checked_ns: 0,
-            ownerless_since_ns: 0,
-            rqueue: socket.rqueue,
-            wqueue: socket.wqueue,
-            seen: 0,
-        });
-        past.seen = self.pass;
-        if (past.rqueue, past.wqueue) != (socket.rqueue, socket.wqueue) {
-            (past.rqueue, past.wqueue, past.quiet_since_ns) = (socket.rqueue, socket.wqueue, looked_ns);
+        let (cookie, pass) = (socket.cookie, self.pass);
+        self.observe_queues(socket, evidence.counted_ns(socket.state));
+        self.heard.touch(cookie, pass);
+        if let Some(info) = evidence.info.get(&cookie) {
+            self.hear(cookie, info);
         }
-        past.looked_ns = looked_ns;
-        if let Some(info) = evidence.info.get(&socket.cookie) {
-            let ago = |ms: Option<u32>| ms.map(|ms| info.at_ns.saturating_sub(u64::from(ms) * NS_PER_MS));
-            past.checked_ns = info.at_ns;
-            past.sent_ns = ago(info.last_data_sent_ms).unwrap_or(past.sent_ns);
-            past.received_ns = ago(info.last_data_recv_ms).unwrap_or(past.received_ns);
-            // A queue that is filled up again as it is emptied looks the same, and is not frozen.
-            past.quiet_since_ns = past.quiet_since_ns.max(past.sent_ns).max(past.received_ns);
-        }
-        if *held == Held::Nobody && past.ownerless_since_ns == 0 {
-            past.ownerless_since_ns = evidence.holders.at_ns;
-        } else if let Held::By { holder, .. } = held {
-            past.ownerless_since_ns = 0;
-            let kept = matches!(socket.state, TcpState::Established | TcpState::CloseWait);
-            if kept && (self.holders.len() < MAX_HOLDERS || self.holders.contains_key(&socket.cookie)) {
-                self.holders.insert(socket.cookie, *holder);
+        let since_ns = self.ownerless.touch(cookie, pass).copied();
+        match held {
+            Held::Nobody if since_ns.is_none() => self.ownerless.insert(cookie, evidence.holders.at_ns, pass),
+            Held::By { holder, .. } => {
+                if since_ns.is_some() {
+                    self.ownerless.0.remove(&cookie);
+                }
+                let kept = matches!(socket.state, TcpState::Established | TcpState::CloseWait);
+                if kept && (self.holders.0.len() < MAX_HOLDERS || self.holders.get(cookie).is_some()) {
+                    self.holders.insert(cookie, *holder, pass);
+                }
             }
+            _ => {}
+        }
+        self.holders.touch(cookie, pass);
+    }
+
+    fn observe_queues(&mut self, socket: &Socket, looked_ns: u64) {
+        let Socket { cookie, rqueue, wqueue, .. } = *socket;
+        if (rqueue, wqueue) == (0, 0) {
+            return;
+        }
+        let now = Queues { quiet_since_ns: looked_ns, rqueue, wqueue };
+        match self.queues.touch(cookie, self.pass) {
+            Some(past) if (past.rqueue, past.wqueue) == (rqueue, wqueue) => {}
+            Some(past) => *past = now,
+            None => self.queues.insert(cookie, now, self.pass),
+        }
+    }
+
+    fn hear(&mut self, cookie: u64, info: &TcpInfo) {
+        let before = self.heard.get(cookie).copied().unwrap_or_default();
+        let ago = |ms: Option<u32>| ms.map(|ms| info.at_ns.saturating_sub(u64::from(ms) * NS_PER_MS));
+        let sent_ns = ago(info.last_data_sent_ms).unwrap_or(before.sent_ns);
+        let received_ns = ago(info.last_data_recv_ms).unwrap_or(before.received_ns);
+        self.heard.insert(cookie, Heard { sent_ns, received_ns }, self.pass);
+        if let Some(past) = self.queues.touch(cookie, self.pass) {
+            // A queue that is filled up again as it is emptied looks the same, and is not frozen.
+            past.quiet_since_ns = past.quiet_since_ns.max(sent_ns).max(received_ns);
         }
     }
 
@@ -232,8 +276,21 @@ impl History {
         });
     }
 
-    pub(super) fn socket(&self, cookie: u64) -> Option<&Past> {
-        self.sockets.get(&cookie)
+    /// For how long a socket's queues had not moved when it was counted last, monotonic ns, in ms; 0 if they are
+    /// empty.
+    pub(super) fn quiet_ms(&self, cookie: u64, counted_ns: u64) -> u64 {
+        self.queues
+            .get(cookie)
+            .map_or(0, |queues| counted_ns.saturating_sub(queues.quiet_since_ns) / NS_PER_MS)
+    }
+
+    pub(super) fn heard(&self, cookie: u64) -> Option<&Heard> {
+        self.heard.get(cookie)
+    }
+
+    /// Since when it has been looked up in vain who holds a socket, monotonic ns.
+    pub(super) fn ownerless_since_ns(&self, cookie: u64) -> Option<u64> {
+        self.ownerless.get(cookie).copied()
     }
 
     pub(super) fn series(&self, key: &Key) -> Option<&Series> {
@@ -242,7 +299,7 @@ impl History {
 
     /// Who held a socket when that was last looked up.
     pub(super) fn holder(&self, cookie: u64) -> Option<&Holder> {
-        self.holders.get(&cookie)
+        self.holders.get(cookie)
     }
 
     /// The listeners that are or were there.
@@ -252,12 +309,13 @@ impl History {
 
     /// Sockets for whose holder nobody has been found yet.
     pub(super) fn ownerless(&self) -> impl Iterator<Item = u64> {
-        self.sockets.iter().filter(|(_, past)| past.ownerless_since_ns != 0).map(|(cookie, _)| *cookie)
+        self.ownerless.0.keys().copied()
     }
 
     /// How much is remembered: sockets, series, holders and listeners.
     #[cfg(test)]
     pub(super) fn size(&self) -> [usize; 4] {
-        [self.sockets.len(), self.series.len(), self.holders.len(), self.listeners.len()]
+        let sockets = self.queues.0.len().max(self.heard.0.len()).max(self.ownerless.0.len());
+        [sockets, self.series.len(), self.holders.0.len(), self.listeners.len()]
     }
 }

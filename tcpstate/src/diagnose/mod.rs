@@ -12,7 +12,6 @@ pub mod evidence;
 pub mod explain;
 pub mod finding;
 pub mod gather;
-mod hash;
 mod history;
 mod rules;
 mod say;
@@ -33,7 +32,7 @@ pub use thresholds::Thresholds;
 pub use unsettled::Unsettled;
 pub use wants::Wants;
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use book::Book;
 use gather::{Expected, Turn};
@@ -75,7 +74,7 @@ impl Diagnosis {
             history: History::default(),
             events: Events::default(),
             book: Book::default(),
-            users_of_ports: HashSet::new(),
+            users_of_ports: HashSet::default(),
             established: 0,
             expected: Expected::default(),
             passes: 0,
@@ -167,8 +166,10 @@ fn unseen(evidence: &Evidence, refused: u64) -> Vec<String> {
         ));
     }
     if evidence.events_left_out > 0 {
-        let events = say::count(evidence.events_left_out, "reset or failed connect");
-        lines.push(format!("{events} were not looked at for lack of room."));
+        let events = say::count(evidence.events_left_out, "event");
+        lines.push(format!(
+            "{events} (resets, failed connects, closes of idle connections) were not looked at for lack of room."
+        ));
     }
     if refused > 0 {
         lines.push(format!("{} could not be kept for lack of room.", say::count(refused, "finding")));

@@ -3,8 +3,10 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, hash_map::Entry},
 };
+
+use foldhash::{HashMap, HashSet};
 
 use super::{
     candidate::{Candidate, Key},
@@ -22,8 +24,10 @@ pub(super) fn explain(candidates: &mut Vec<Candidate>) {
     let by_cookie = candidates.iter().any(|candidate| candidate.key.class == Class::FinWait2Orphan);
     let told = candidates.iter().filter(|candidate| candidate.severity.is_some());
     let causes: Vec<_> = told.map(|candidate| Cause::of(candidate, by_cookie)).collect();
-    let explained: Vec<_> =
-        candidates.iter().map(|effect| causes.iter().any(|cause| cause.explains(effect))).collect();
+    let explained: Vec<_> = candidates
+        .iter()
+        .map(|effect| may_be_explained(effect.key.class) && causes.iter().any(|cause| cause.explains(effect)))
+        .collect();
     drop(causes);
     for (candidate, explained) in candidates.iter_mut().zip(explained) {
         if explained {
@@ -105,7 +109,7 @@ fn merge_destinations(candidates: &mut Vec<Candidate>) {
 /// Sockets that wait and events of those that have waited are the same trouble.
 fn merge_same(candidates: &mut Vec<Candidate>) {
     let mut merged: Vec<Candidate> = Vec::with_capacity(candidates.len());
-    let mut places = HashMap::new();
+    let mut places = HashMap::default();
     for candidate in candidates.drain(..) {
         match places.entry(candidate.key) {
             Entry::Vacant(place) => {
@@ -124,6 +128,20 @@ fn merge_same(candidates: &mut Vec<Candidate>) {
     *candidates = merged;
 }
 
+/// Whether [`Cause::explains`] knows the class at all: of the others there may be one for every peer.
+fn may_be_explained(class: Class) -> bool {
+    matches!(
+        class,
+        Class::AcceptOverflow
+            | Class::AcceptOverflowRst
+            | Class::AcceptStall
+            | Class::FinWait2Orphan
+            | Class::SynBlackhole
+            | Class::SynFlood
+            | Class::TimeWaitChurn
+    )
+}
+
 /// What there is to know of a candidate for telling what it explains.
 struct Cause<'a> {
     candidate: &'a Candidate,
@@ -134,7 +152,7 @@ struct Cause<'a> {
 impl<'a> Cause<'a> {
     fn of(candidate: &'a Candidate, by_cookie: bool) -> Self {
         let asks = by_cookie && candidate.severity >= Some(Severity::Warning);
-        let cookies = if asks { candidate.cookies.iter().copied().collect() } else { HashSet::new() };
+        let cookies = if asks { candidate.cookies.iter().copied().collect() } else { HashSet::default() };
         Self { candidate, cookies }
     }
 
@@ -163,7 +181,7 @@ impl<'a> Cause<'a> {
             }
             // Connects that failed, and others that still try.
             (Class::SynBlackhole, Class::SynBlackhole) => {
-                same_place && cause.pid == effect.pid && !self.candidate.is_of_events && other.is_of_events
+                other.is_of_events && same_place && cause.pid == effect.pid && !self.candidate.is_of_events
             }
             // The same sockets, seen from their other end.
             (_, Class::FinWait2Orphan) => {

@@ -39,9 +39,7 @@ pub(super) fn of(view: &View<'_>) -> Unsettled {
 /// Whether nobody was found to hold it, and not for long enough.
 fn may_be_ghost(view: &View<'_>, seen: &Seen<'_>) -> bool {
     seen.held == Held::Nobody
-        && seen
-            .past
-            .is_some_and(|past| past.ownerless_ms(view.evidence.holders.at_ns) < view.thresholds.frozen_ms)
+        && view.ownerless_ms(seen).is_some_and(|ownerless_ms| ownerless_ms < view.thresholds.frozen_ms)
 }
 
 /// Whether it is on the way to the age at which it is noticed.
@@ -56,7 +54,7 @@ fn is_queued(view: &View<'_>, seen: &Seen<'_>) -> bool {
         && (seen.socket.rqueue > 0 || seen.socket.wqueue > 0)
         && seen.age_ms >= BRIEF_MS
         && is_recent(view, seen)
-        && seen.quiet_ms() < view.thresholds.frozen_ms
+        && view.quiet_ms(seen) < view.thresholds.frozen_ms
 }
 
 fn is_recent(view: &View<'_>, seen: &Seen<'_>) -> bool {
@@ -71,7 +69,7 @@ fn is_unread(view: &View<'_>, seen: &Seen<'_>) -> bool {
         Held::By { holder, .. } => holder,
         Held::NotAsked | Held::Unseen | Held::Nobody => return false,
     };
-    if seen.socket.rqueue == 0 || seen.quiet_ms() >= view.thresholds.frozen_ms {
+    if seen.socket.rqueue == 0 || view.quiet_ms(seen) >= view.thresholds.frozen_ms {
         return false;
     }
     let has_closed = |other: &Seen<'_>| {

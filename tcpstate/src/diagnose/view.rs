@@ -1,8 +1,13 @@
 //! The evidence of one pass made easy to ask: who holds a socket, on which side of the listener it is, who is at the
 //! other end if that is this host too, and how a process is called. Made once a pass.
 
-use std::{cell::OnceCell, collections::HashMap, net::SocketAddr};
+use std::{
+    cell::OnceCell,
+    hash::BuildHasher,
+    net::{IpAddr, SocketAddr},
+};
 
+use foldhash::{HashMap, HashSet, fast::FixedState};
 use tcpstate_common::TcpState;
 
 use super::{
@@ -10,7 +15,7 @@ use super::{
     class::Class,
     evidence::{Evidence, Namespace, Paused, Process, TcpInfo, What},
     finding::{AgeIs, MAX_SAMPLES, Sample, Subject},
-    history::{History, Listening, Past},
+    history::{Heard, History, Listening},
     say,
     thresholds::Thresholds,
 };
@@ -50,14 +55,9 @@ pub(super) struct Seen<'a> {
     /// Time in its state when it was counted last, ms.
     pub(super) age_ms: u64,
     pub(super) held: Held,
-    pub(super) past: Option<&'a Past>,
 }
 
 impl Seen<'_> {
-    pub(super) fn quiet_ms(&self) -> u64 {
-        self.past.map_or(0, Past::quiet_ms)
-    }
-
     pub(super) fn since_ns(&self) -> u64 {
         self.socket.since.ns()
     }
@@ -70,7 +70,9 @@ pub(super) struct View<'a> {
     pub(super) thresholds: &'a Thresholds,
     pub(super) seen: Vec<Seen<'a>>,
     listeners: HashMap<(u32, u16), Vec<&'a Listening>>,
-    ends: OnceCell<HashMap<(SocketAddr, SocketAddr), u32>>,
+    /// Sockets by a hash of their addresses, as indexes.
+    ends: OnceCell<Vec<(u64, u32)>>,
+    owned: OnceCell<HashSet<(u32, IpAddr)>>,
 }
 
 impl<'a> View<'a> {
@@ -88,15 +90,14 @@ impl<'a> View<'a> {
                 socket,
                 age_ms: socket.age_ms(evidence.counted_ns(socket.state)),
                 held,
-                past: history.socket(socket.cookie),
             })
             .collect();
-        let mut listeners = HashMap::<_, Vec<_>>::new();
+        let mut listeners = HashMap::<_, Vec<_>>::default();
         for listening in history.listeners() {
             let socket = &listening.socket;
             listeners.entry((socket.netns, socket.tuple.local.port())).or_default().push(listening);
         }
-        Self { evidence, history, thresholds, seen, listeners, ends: OnceCell::new() }
+        Self { evidence, history, thresholds, seen, listeners, ends: OnceCell::new(), owned: OnceCell::new() }
     }
 
     /// The listener that took, or takes, connections at this address: one that is there before one that is gone, and
@@ -127,12 +128,11 @@ impl<'a> View<'a> {
             return None;
         }
         // In another namespace the address must be one of its own, which only its connections show.
-        let owns = |netns: u32| {
-            let ip = remote.ip().to_canonical();
-            self.seen
-                .iter()
-                .any(|seen| seen.socket.netns == netns && seen.socket.tuple.local.ip().to_canonical() == ip)
-        };
+        let owned = self.owned.get_or_init(|| {
+            let local = |seen: &Seen<'_>| (seen.socket.netns, seen.socket.tuple.local.ip().to_canonical());
+            self.seen.iter().map(local).collect()
+        });
+        let owns = |netns: u32| owned.contains(&(netns, remote.ip().to_canonical()));
         let mut others =
             self.listeners.iter().filter(|((other, port), _)| *other != netns && *port == remote.port());
         others
@@ -172,6 +172,30 @@ impl<'a> View<'a> {
         )
     }
 
+    /// For how long the queues had not moved when the socket was counted last, ms; 0 if they are empty.
+    pub(super) fn quiet_ms(&self, seen: &Seen<'_>) -> u64 {
+        self.history.quiet_ms(seen.socket.cookie, self.evidence.counted_ns(seen.socket.state))
+    }
+
+    /// What `tcp_info` said when it was last asked for.
+    pub(super) fn heard(&self, seen: &Seen<'_>) -> Option<&'a Heard> {
+        self.history.heard(seen.socket.cookie)
+    }
+
+    /// Of how many of them `tcp_info` has been asked for.
+    pub(super) fn count_heard(&self, members: &[&Seen<'_>]) -> usize {
+        members.iter().filter(|seen| self.heard(seen).is_some()).count()
+    }
+
+    /// For how long it has been looked up in vain who holds a socket, ms, as of the last look-up and as far as the
+    /// socket has been seen since: `ESTABLISHED` sockets are counted less often, and one that has ended meanwhile is
+    /// held by nobody either.
+    pub(super) fn ownerless_ms(&self, seen: &Seen<'_>) -> Option<u64> {
+        let since_ns = self.history.ownerless_since_ns(seen.socket.cookie)?;
+        let until_ns = self.evidence.holders.at_ns.min(self.evidence.counted_ns(seen.socket.state));
+        Some(until_ns.saturating_sub(since_ns) / 1_000_000)
+    }
+
     pub(super) fn info(&self, socket: &Socket) -> Option<&'a TcpInfo> {
         self.evidence.info.get(&socket.cookie)
     }
@@ -179,16 +203,19 @@ impl<'a> View<'a> {
     /// The socket at the other end, if it was gathered too: by its addresses, in whatever namespace.
     pub(super) fn other_end(&self, socket: &Socket) -> Option<&Seen<'a>> {
         let ends = self.ends.get_or_init(|| {
-            let mut ends = HashMap::new();
-            for (index, seen) in (0_u32..).zip(&self.seen) {
-                if seen.socket.state != TcpState::Listen {
-                    ends.insert(between(seen.socket), index);
-                }
-            }
+            let connections =
+                (0_u32..).zip(&self.seen).filter(|(_, seen)| seen.socket.state != TcpState::Listen);
+            let mut ends: Vec<_> =
+                connections.map(|(index, seen)| (hashed(between(seen.socket)), index)).collect();
+            ends.sort_unstable();
             ends
         });
         let (local, remote) = between(socket);
-        ends.get(&(remote, local)).and_then(|index| self.seen.get(usize::try_from(*index).ok()?))
+        let hash = hashed((remote, local));
+        let first = ends.partition_point(|(other, _)| *other < hash);
+        let same = ends[first..].iter().take_while(|(other, _)| *other == hash);
+        let mut same = same.filter_map(|(_, index)| self.seen.get(usize::try_from(*index).ok()?));
+        same.find(|seen| between(seen.socket) == (remote, local))
     }
 
     /// What is known of a process, if it is still the one that started then; start 0 is any.
@@ -289,6 +316,11 @@ impl<'a> View<'a> {
 fn between(socket: &Socket) -> (SocketAddr, SocketAddr) {
     let plain = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
     (plain(socket.tuple.local), plain(socket.tuple.remote))
+}
+
+/// The same for the same addresses, as long as this process runs.
+fn hashed(ends: (SocketAddr, SocketAddr)) -> u64 {
+    FixedState::default().hash_one(ends)
 }
 
 /// Who holds each of the sockets, in their order.

@@ -1,10 +1,8 @@
 //! What the rules ask for, so that nothing is collected that nobody needs.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, HashMap},
-};
+use std::{cmp::Reverse, collections::BTreeSet};
 
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{evidence::Evidence, gather::Gathered, history::History, thresholds::Thresholds};
@@ -38,7 +36,7 @@ pub(super) fn of(gathered: &Gathered, history: &History, thresholds: &Thresholds
         if socket.state == TcpState::Listen {
             wants.listeners.push(socket.cookie);
         } else if needs_info(socket) {
-            let checked = history.socket(socket.cookie).is_some_and(|past| past.checked_ns != 0);
+            let checked = history.heard(socket.cookie).is_some();
             if checked { known.push(socket.cookie) } else { new.push(socket.cookie) }
         }
     }
@@ -74,7 +72,7 @@ fn take_turns<T>(mut all: Vec<T>, max: usize, pass: u64) -> Vec<T> {
 
 /// The processes that hold most of the sockets, and those that the events name; at most `max`.
 pub(super) fn processes(evidence: &Evidence, events: impl Iterator<Item = u32>, max: usize) -> Vec<u32> {
-    let mut sockets = HashMap::<u32, u64>::new();
+    let mut sockets = HashMap::<u32, u64>::default();
     let holders: Vec<_> = evidence.holders.processes().map(|(pid, _)| pid).collect();
     let all = holders.len() <= max / 2;
     if all {

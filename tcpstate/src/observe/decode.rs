@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 
 use tcpstate_common::{
     Event as Wire, EventKind, Holder as WireHolder, TcpState,
-    wire::{AF_INET, AF_INET6, About, about, flags},
+    wire::{self, AF_INET, AF_INET6, About, Idle, about, flags},
 };
 
 use crate::track::{
-    Actor, Circumstances, Comm, Event, Family, Process, ResetReceived, ResetSent, Transition, Tuple, address,
-    parked::Holder,
+    Actor, Circumstances, Comm, Event, Family, IdleClose, Process, ResetReceived, ResetSent, Transition,
+    Tuple, address, parked::Holder,
 };
 
 /// Why a record was refused.
@@ -31,13 +31,26 @@ fn read<T: aya::Pod>(bytes: &[u8]) -> Result<T, DecodeError> {
     Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
-/// Takes apart a record of the ring: the event, and what is known of a connection that met a reset.
+/// What a record of the ring holds beside its event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside {
+    /// What is known of a connection that met a reset.
+    pub about: Circumstances,
+    /// How a connection had been used that was closed.
+    pub idle: Option<Idle>,
+}
+
+/// Takes apart a record of the ring: the event, and what comes with it.
 #[must_use]
-pub fn split(bytes: &[u8]) -> (&[u8], Circumstances) {
-    let alone = (bytes, Circumstances::default());
-    match bytes.split_at_checked(size_of::<Wire>()) {
-        Some((event, more)) => read(more).map_or(alone, |more: About| (event, circumstances(&more))),
-        None => alone,
+pub fn split(bytes: &[u8]) -> (&[u8], Beside) {
+    let alone = (bytes, Beside::default());
+    let Some((event, more)) = bytes.split_at_checked(size_of::<Wire>()) else { return alone };
+    if let Ok(about) = read::<About>(more) {
+        (event, Beside { about: circumstances(&about), idle: None })
+    } else if let Ok(idle) = read::<Idle>(more) {
+        (event, Beside { idle: Some(idle), ..Beside::default() })
+    } else {
+        alone
     }
 }
 
@@ -62,6 +75,8 @@ pub enum Record {
     ForWatchers,
     /// A process acted on a socket and changed nothing that could be seen; see [`EventKind::Acted`].
     Acted { cookie: u64, process: Option<Process> },
+    /// A process closed a connection that was idle.
+    IdleClose(IdleClose),
 }
 
 /// Reads one record of the ring, as it is.
@@ -72,17 +87,32 @@ pub fn wire(bytes: &[u8]) -> Result<Wire, DecodeError> {
     read(bytes)
 }
 
-/// Decodes one record of the ring.
+/// Decodes one record of the ring; `idle` is what it holds beside the event.
 ///
 /// # Errors
-/// If the kind, the family or a state is none that there is.
-pub fn record(wire: &Wire) -> Result<Record, DecodeError> {
+/// If the kind, the family or a state is none that there is, or if something is missing.
+pub fn record(wire: &Wire, idle: Option<&Idle>) -> Result<Record, DecodeError> {
     if wire.flags & flags::FOR_WATCHERS != 0 {
         return Ok(Record::ForWatchers);
     }
     Ok(match event(wire)? {
         Some(event) => Record::Event(event),
+        None if wire.kind == EventKind::IdleClose as u8 => Record::IdleClose(idle_close(wire, idle)?),
         None => Record::Acted { cookie: wire.cookie, process: process(wire) },
+    })
+}
+
+fn idle_close(wire: &Wire, idle: Option<&Idle>) -> Result<IdleClose, DecodeError> {
+    let idle =
+        idle.ok_or(DecodeError::Length { got: size_of::<Wire>(), want: size_of::<wire::IdleClose>() })?;
+    Ok(IdleClose {
+        at_ns: wire.time_ns,
+        netns: wire.netns,
+        tuple: tuple(wire)?,
+        process: process(wire),
+        received_bytes: idle.received_bytes,
+        heard_ms: idle.heard_ms.into(),
+        spoke_ms: idle.spoke_ms.into(),
     })
 }
 
@@ -124,7 +154,7 @@ pub fn event(wire: &Wire) -> Result<Option<Event>, DecodeError> {
             tuple: tuple(wire)?,
             state: state(wire.old_state)?,
         }),
-        EventKind::Acted => return Ok(None),
+        EventKind::Acted | EventKind::IdleClose => return Ok(None),
     }))
 }
 
@@ -250,7 +280,8 @@ mod tests {
     }
 
     fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
-        super::wire(bytes).and_then(|wire| super::record(&wire))
+        let (event, beside) = split(bytes);
+        super::wire(event).and_then(|wire| super::record(&wire, beside.idle.as_ref()))
     }
 
     const LEN: usize = size_of::<Wire>();
@@ -272,7 +303,11 @@ mod tests {
     #[test]
     fn what_is_known_of_a_connection_comes_with_its_reset() {
         let mut bytes = blank().to_vec();
-        assert_eq!(split(&bytes), (&blank()[..], Circumstances::default()));
+        let split = |bytes: &[u8]| {
+            let (event, beside) = super::split(bytes);
+            (event.to_vec(), beside.about)
+        };
+        assert_eq!(split(&bytes), (blank().to_vec(), Circumstances::default()));
         bytes.extend(700_u64.to_ne_bytes());
         bytes.extend(9_u64.to_ne_bytes());
         for number in [5_u32, 3000, 1, 77] {
@@ -287,7 +322,7 @@ mod tests {
             entered_ns: Some(9),
             actor: Some(Process { pid: 77, comm: Comm::new("server") }),
         };
-        assert_eq!(split(&bytes), (&blank()[..], expected));
+        assert_eq!(split(&bytes), (blank().to_vec(), expected));
         // What is not known is not 0; a packet that was looked at is no SYN.
         bytes[LEN + 24] = 2;
         let (_, about) = split(&bytes);
@@ -298,7 +333,7 @@ mod tests {
         // A record of another length stays whole, and is refused.
         bytes.pop();
         assert_eq!(split(&bytes).0.len(), bytes.len());
-        assert!(record(split(&bytes).0).is_err());
+        assert!(record(&bytes).is_err());
     }
 
     #[test]
@@ -321,6 +356,27 @@ mod tests {
     }
 
     #[test]
+    fn close_of_an_idle_connection_says_how_it_was_used() {
+        let mut bytes = blank().to_vec();
+        bytes[LEN - 20] = 4;
+        bytes[28..32].copy_from_slice(&77_u32.to_ne_bytes());
+        bytes[32..38].copy_from_slice(b"server");
+        // Without that it makes no sense.
+        assert_eq!(record(&bytes).unwrap_err(), DecodeError::Length { got: LEN, want: LEN + 16 });
+        bytes.extend(900_u64.to_ne_bytes());
+        bytes.extend(5_000_u32.to_ne_bytes());
+        bytes.extend(4_990_u32.to_ne_bytes());
+        let Ok(Record::IdleClose(close)) = record(&bytes) else { panic!("a close") };
+        assert_eq!(close.process, Some(Process { pid: 77, comm: Comm::new("server") }));
+        assert_eq!((close.received_bytes, close.heard_ms, close.spoke_ms), (900, 5_000, 4_990));
+        // Watchers are told of the transition anyhow.
+        let (event, _) = split(&bytes);
+        assert!(super::event(&super::wire(event).expect("whole")).expect("it makes sense").is_none());
+        bytes[LEN - 19] = 200;
+        assert_eq!(record(&bytes).unwrap_err(), DecodeError::Unknown { what: "family", number: 200 });
+    }
+
+    #[test]
     fn zero_means_not_known() {
         let Ok(Record::Event(Event::Transition(transition))) = record(&blank()) else {
             panic!("a transition")
@@ -332,7 +388,7 @@ mod tests {
         #[test]
         fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), LEN), any in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = record(&bytes);
-            let _ = record(split(&any).0);
+            let _ = record(&any);
             let _ = holders(&any);
         }
     }

@@ -205,9 +205,11 @@ impl Kernel {
         }
         for _ in 0..max {
             let Some(record) = self.ring.next() else { return false };
-            let (event, about) = decode::split(&record);
-            match decode::wire(event).and_then(|wire| Ok((wire, decode::record(&wire)?))) {
-                Ok((wire, record)) => each(wire, record, about),
+            let (event, beside) = decode::split(&record);
+            let decoded =
+                decode::wire(event).and_then(|wire| Ok((wire, decode::record(&wire, beside.idle.as_ref())?)));
+            match decoded {
+                Ok((wire, record)) => each(wire, record, beside.about),
                 Err(error) => {
                     if self.malformed == 0 {
                         warn!("a record from the kernel side makes no sense and was dropped: {error}");

@@ -1,10 +1,7 @@
 //! What the handlers may ask of the engine, and what it answers. Answers are snapshots: nobody changes them
 //! afterwards.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tcpstate_common::{Brief, Counters, state::STATE_SLOTS};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -15,8 +12,8 @@ use crate::{
         evidence::{Destination, Listener, Namespace, Process},
     },
     track::{
-        self, Circumstances, Event, Failure, Filter, GivenUp, Holder, Holders, Owner, ParkedGroup, Reset,
-        Scope, Socket, SocketCounts, Tier,
+        self, Circumstances, Event, Failure, Filter, GivenUp, Holder, Holders, IdleClose, Owner, ParkedGroup,
+        Reset, Scope, Socket, SocketCounts, Tier,
     },
 };
 
@@ -60,6 +57,8 @@ pub struct Seen {
     pub resets: u64,
     /// The number of failed connects.
     pub failures: u64,
+    /// The number of closes of idle connections.
+    pub closes: u64,
 }
 
 /// What a diagnosis begins with.
@@ -78,6 +77,7 @@ pub struct Material {
     /// What has happened since, the oldest first.
     pub resets: Vec<(Reset, Circumstances)>,
     pub failures: Vec<Failure>,
+    pub closes: Vec<IdleClose>,
     /// How much more has happened since.
     pub left_out: u64,
     /// What is known now.
@@ -121,9 +121,9 @@ pub struct Diagnosed {
     /// Listeners, with what is known of them beyond their rows, where somebody asked.
     pub listeners: Vec<(Socket, Option<Listener>)>,
     /// What is known of network namespaces, by inode number.
-    pub namespaces: HashMap<u32, Namespace>,
+    pub namespaces: foldhash::HashMap<u32, Namespace>,
     /// What is known of processes, by pid.
-    pub processes: HashMap<u32, Process>,
+    pub processes: foldhash::HashMap<u32, Process>,
     /// Who holds the sockets that were looked at, as of the last look-up.
     pub holders: Arc<Holders>,
     /// Processes with sockets that park.

@@ -2,8 +2,8 @@
 //! argument, memory is bounded, and whatever is given up is counted. Knows nothing of where events come
 //! from and who asks.
 
-mod by_cookie;
 pub mod census;
+pub mod closes;
 pub mod event;
 pub mod failures;
 pub mod gauge;
@@ -28,6 +28,7 @@ use std::{
 use tcpstate_common::{Counters, Dwell, TcpState, state::STATE_SLOTS};
 
 pub use census::{Row, Scope, Tally, Timer};
+pub use closes::IdleClose;
 pub use event::{
     Actor, Comm, Event, Family, Process, ResetReceived, ResetSent, Transition, Tuple, address, octets,
 };
@@ -49,7 +50,7 @@ use packed::Packed;
 pub struct Limits {
     /// Sockets in the table.
     pub max_sockets: usize,
-    /// Resets in the list of the latest ones, and failed connects in theirs.
+    /// Resets in the list of the latest ones, and failed connects and closes of idle connections in theirs.
     pub max_resets: usize,
 }
 
@@ -73,6 +74,7 @@ pub struct Tracker {
     gauges: Gauges,
     resets: Resets,
     failures: Latest<Failure>,
+    closes: Latest<IdleClose>,
     parked: Vec<ParkedGroup>,
     unattributed: u64,
     census: Option<Census>,
@@ -95,6 +97,7 @@ impl Tracker {
             gauges: Gauges::new(counted),
             resets: Resets::new(limits.max_resets),
             failures: Latest::new(limits.max_resets),
+            closes: Latest::new(limits.max_resets),
             parked: Vec::new(),
             unattributed: 0,
             census: None,
@@ -152,6 +155,11 @@ impl Tracker {
     /// A process acted on a socket, and the socket stays in its state.
     pub fn acted(&mut self, cookie: u64, process: Option<Process>) {
         self.table.acted(cookie, process);
+    }
+
+    /// A process closed a connection that was idle.
+    pub fn closed_idle(&mut self, close: IdleClose) {
+        self.closes.push(close);
     }
 
     /// Takes in what the kernel side remembers of a socket.
@@ -228,6 +236,12 @@ impl Tracker {
     #[must_use]
     pub fn failures(&self) -> &Latest<Failure> {
         &self.failures
+    }
+
+    /// The latest closes of idle connections.
+    #[must_use]
+    pub fn closes(&self) -> &Latest<IdleClose> {
+        &self.closes
     }
 
     /// Calls `each` with some of the sockets, by their places in the table. Returns whether there are more places. A

@@ -1,12 +1,10 @@
 //! What the kernel side remembers of sockets, until a census shows them. Most are gone before that, and then
 //! their notes go too: nobody asked.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{
-    by_cookie::ByCookie,
     census::Row,
     event::{Comm, Process},
 };
@@ -79,10 +77,10 @@ struct Sheet {
 /// The notes, by cookie: cookies are given out in a row, so that notes taken together lie together.
 #[derive(Debug)]
 pub(super) struct Notes {
-    sheets: HashMap<u64, Sheet, ByCookie>,
+    sheets: HashMap<u64, Sheet>,
     max_sheets: usize,
     /// The sheets that were given up for want of room, and when the newest of their notes was written.
-    torn: HashMap<u64, u64, ByCookie>,
+    torn: HashMap<u64, u64>,
     missed: u64,
 }
 

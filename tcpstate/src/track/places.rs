@@ -2,15 +2,16 @@
 
 use std::hash::BuildHasher;
 
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::{by_cookie::ByCookie, packed::Packed};
+use super::packed::Packed;
 
 /// The places of all cookies in a list of sockets, which every call must be given as it is.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     table: HashTable<u32>,
-    hash: ByCookie,
+    hash: RandomState,
 }
 
 impl Places {

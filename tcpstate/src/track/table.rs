@@ -1,12 +1,12 @@
 //! The connection table, keyed by the socket's cookie. A census says what exists; events say since when,
 //! and who acted. An event that is told late does not bring a socket back.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
+use foldhash::HashMap;
 use tcpstate_common::{Dwell, TcpState, state::STATE_SLOTS};
 
 use super::{
-    by_cookie::ByCookie,
     census::{Row, Scope, Timer},
     event::{Actor, Process, Transition, Tuple},
     notes::{Note, Noted, Notes},
@@ -81,7 +81,7 @@ pub struct Table {
     hand: usize,
     /// The number of the census that is being taken, or was last.
     census: u32,
-    ended: HashMap<u64, u64, ByCookie>,
+    ended: HashMap<u64, u64>,
     ended_order: VecDeque<(u64, u64)>,
     max_sockets: usize,
     refused: u64,

@@ -1,6 +1,8 @@
 //! Collects what the rules want, and nothing else: visits each namespace once, looks at each process once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+
+use foldhash::{HashMap, HashMapExt, HashSet};
 
 use super::{readings::Readings, words};
 use crate::{

@@ -1,7 +1,8 @@
 //! Counts for each process the sockets that park, for the list of processes.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::cmp::Reverse;
 
+use foldhash::HashMap;
 use tcpstate_common::state::STATE_SLOTS;
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 /// Processes that hold sockets that park, or left some to the kernel; those with the most come first. A socket that
 /// several processes hold counts for each, but only once for one that has it open twice.
 pub(super) fn of(sockets: &[Socket], holders: &Holders) -> Vec<Parking> {
-    let mut counts = HashMap::<Process, [[u64; STATE_SLOTS]; 2]>::new();
+    let mut counts = HashMap::<Process, [[u64; STATE_SLOTS]; 2]>::default();
     let mut count = |process, which: usize, socket: &Socket| {
         counts.entry(process).or_default()[which][socket.state.index()] += 1;
     };

@@ -1,7 +1,7 @@
 //! What was last read of each network namespace. A pass visits only some of them where there are many, so that what
 //! their counters have grown by is known only if the last reading of each is kept.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::words;
 use crate::diagnose::evidence::{Counters, Namespace, Sysctls};
@@ -28,7 +28,7 @@ pub(super) struct Readings {
 
 impl Default for Readings {
     fn default() -> Self {
-        Self { by_netns: HashMap::new(), most: MOST }
+        Self { by_netns: HashMap::default(), most: MOST }
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
         let mut readings = Readings::default();
         assert_eq!(add(&mut readings, 1, 100, S), None, "it was never read before");
         for pass in 2..20 {
-            readings.make_room(&[1, 2].into(), pass * S);
+            readings.make_room(&HashSet::from_iter([1, 2]), pass * S);
             add(&mut readings, 2, 0, pass * S);
         }
         assert_eq!(add(&mut readings, 1, 130, 20 * S), Some((30, 19_000)));
@@ -109,10 +109,10 @@ mod tests {
         let sysctls = Sysctls { local_ports: Some((50_000, 50_009)), ..Sysctls::default() };
         readings.add(1, &overflows(1), &sysctls, S);
         readings.add(1, &overflows(4), &sysctls, 2 * S);
-        let last: Vec<_> = readings.last(&[1, 2].into()).collect();
+        let last: Vec<_> = readings.last(&HashSet::from_iter([1, 2])).collect();
         let expected = Namespace { counters: overflows(4), delta: None, delta_ms: None, sysctls };
         assert_eq!(last, [(1, expected)]);
-        assert_eq!(readings.last(&[2].into()).count(), 0, "it has gone");
+        assert_eq!(readings.last(&HashSet::from_iter([2])).count(), 0, "it has gone");
     }
 
     #[test]

@@ -6,7 +6,8 @@ use tcpstate_common::TcpState;
 
 use crate::{
     diagnose::evidence::{
-        ConnectFailure, Counters, Paused, Process, Reason, ResetSeen, Sysctls, TcpInfo, Unseen, What,
+        ConnectFailure, Counters, IdleClose, Paused, Process, Reason, ResetSeen, Sysctls, TcpInfo, Unseen,
+        What,
     },
     observe::evidence::{
         counters::{self, Counter},
@@ -54,6 +55,11 @@ pub(super) fn reset(
 pub(super) fn failure(failure: Failure) -> ConnectFailure {
     let Failure { at_ns, netns, tuple, errno, process, lasted_ns } = failure;
     ConnectFailure { at_ns, netns, tuple, errno, process, lasted_ns }
+}
+
+pub(super) fn close(close: track::IdleClose) -> IdleClose {
+    let track::IdleClose { at_ns, netns, tuple, process, received_bytes, heard_ms, spoke_ms } = close;
+    IdleClose { at_ns, netns, tuple, process, received_bytes, heard_ms, spoke_ms }
 }
 
 pub(super) fn info(info: &tcp_info::TcpInfo, at_ns: u64) -> TcpInfo {

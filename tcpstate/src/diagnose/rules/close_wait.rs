@@ -2,8 +2,9 @@
 //! What the application has done so far shows in the queues: the FIN counts as one byte until it is read
 //! (`tcp_fin` in `net/ipv4/tcp_input.c` advances `rcv_nxt`; `tcp_diag_get_info` tells `rcv_nxt - copied_seq`).
 
-use std::{cmp::Reverse, collections::HashMap, net::SocketAddr};
+use std::{cmp::Reverse, net::SocketAddr};
 
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{MAX_TOLD, Pairs, base, blame_holder, descriptors, grade, holder, oldest_ms};
@@ -52,7 +53,7 @@ pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &Seen<'_>) -> Option<Ke
     if pairs.has(seen) {
         return Some(key(Class::ProxyPair, None));
     }
-    let quiet = seen.quiet_ms() >= thresholds.frozen_ms;
+    let quiet = view.quiet_ms(seen) >= thresholds.frozen_ms;
     if socket.wqueue > 0 {
         return match socket.timer {
             // Whoever reads in gulps finds the queue as full each time; only tcp_info tells that data went.
@@ -89,10 +90,10 @@ fn place_of(listening: &crate::diagnose::history::Listening) -> SocketAddr {
 
 /// Whether data has gone the open way since the FIN, for longer than the end of an answer takes, and not long ago.
 pub(super) fn is_carrying(view: &View<'_>, seen: &Seen<'_>) -> bool {
-    let Some(past) = seen.past else { return false };
+    let Some(heard) = view.heard(seen) else { return false };
     let moved_ns = match seen.socket.state {
-        TcpState::CloseWait => past.sent_ns,
-        _ => past.received_ns,
+        TcpState::CloseWait => heard.sent_ns,
+        _ => heard.received_ns,
     };
     moved_ns > seen.since_ns().saturating_add(LAST_WORDS_NS)
         && view.evidence.at_ns.saturating_sub(moved_ns) < view.thresholds.old_ms * NS_PER_MS
@@ -100,7 +101,7 @@ pub(super) fn is_carrying(view: &View<'_>, seen: &Seen<'_>) -> bool {
 
 /// Whether `tcp_info` has been read, or will not be.
 fn is_checked(view: &View<'_>, seen: &Seen<'_>) -> bool {
-    seen.past.is_some_and(|past| past.checked_ns != 0) || seen.quiet_ms() >= view.thresholds.old_ms
+    view.heard(seen).is_some() || view.quiet_ms(seen) >= view.thresholds.old_ms
 }
 
 /// Whether the only holder started when the connection was there already, and was not made for it. `tcpi_last_data_*`
@@ -108,7 +109,7 @@ fn is_checked(view: &View<'_>, seen: &Seen<'_>) -> bool {
 fn is_inherited(view: &View<'_>, seen: &Seen<'_>, holder: &Holder) -> bool {
     let Held::By { processes: 1, .. } = seen.held else { return false };
     let Some(offset_ns) = view.evidence.boot_offset_ns else { return false };
-    let known = seen.past.map_or([0; 2], |past| [past.sent_ns, past.received_ns]);
+    let known = view.heard(seen).map_or([0; 2], |heard| [heard.sent_ns, heard.received_ns]);
     let born_ns = known.into_iter().filter(|ns| *ns != 0).fold(seen.since_ns(), u64::min);
     let started_ns = holder.start_boottime_ns.saturating_sub(offset_ns);
     if started_ns <= born_ns.saturating_add(BIRTH_SLACK_NS) || PASSED_ON_FDS.contains(&holder.fd) {
@@ -130,7 +131,7 @@ fn is_inherited(view: &View<'_>, seen: &Seen<'_>, holder: &Holder) -> bool {
 /// shows every descriptor, so what has none is kept by a system call that has not returned, by `io_uring`, or by a
 /// message in flight).
 pub(super) fn sort_ghost(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
-    if seen.past?.ownerless_ms(view.evidence.holders.at_ns) < view.thresholds.frozen_ms {
+    if view.ownerless_ms(seen)? < view.thresholds.frozen_ms {
         return None;
     }
     let former = view.history.holder(seen.socket.cookie);
@@ -147,7 +148,7 @@ pub(super) fn sort_ghost(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
 pub(super) fn sort_unread_body(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
     let thresholds = view.thresholds;
     let Held::By { holder, .. } = seen.held else { return None };
-    if seen.socket.rqueue == 0 || seen.quiet_ms() < thresholds.frozen_ms {
+    if seen.socket.rqueue == 0 || view.quiet_ms(seen) < thresholds.frozen_ms {
         return None;
     }
     let server = view.other_end(seen.socket)?;
@@ -183,8 +184,8 @@ fn side_of(view: &View<'_>, members: &[&Seen<'_>]) -> Side {
 }
 
 /// The oldest, and what `tcp_info` said of how many.
-fn tell_silence(candidate: &mut Candidate, members: &[&Seen<'_>], what: &str) {
-    let checked = members.iter().filter(|seen| seen.past.is_some_and(|past| past.checked_ns != 0)).count();
+fn tell_silence(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>], what: &str) {
+    let checked = view.count_heard(members);
     let count = members.len();
     let line = match checked {
         0 => {
@@ -210,7 +211,7 @@ fn tell_ages(candidate: &mut Candidate, members: &[&Seen<'_>]) {
 
 /// The servers that most of them are to, if there is more than one.
 fn tell_peers(candidate: &mut Candidate, members: &[&Seen<'_>]) {
-    let mut counts = HashMap::<SocketAddr, u64>::new();
+    let mut counts = HashMap::<SocketAddr, u64>::default();
     for seen in members {
         *counts.entry(seen.socket.tuple.remote).or_default() += 1;
     }
@@ -262,7 +263,7 @@ fn leak(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
         .clone_into(&mut candidate.remedy);
     tell_ages(candidate, members);
     candidate.evidence.push("nothing is unread: the application has read the EOF".to_owned());
-    tell_silence(candidate, members, "sent anything in the last minutes");
+    tell_silence(view, candidate, members, "sent anything in the last minutes");
 }
 
 fn never_read(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
@@ -489,7 +490,7 @@ fn unread_body(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]
     let stuck_ms = |seen: &&&Seen<'_>| match seen.socket.state {
         TcpState::Established => {
             let server = view.other_end(seen.socket).map_or(0, |server| server.age_ms);
-            server.max(seen.quiet_ms())
+            server.max(view.quiet_ms(seen))
         }
         _ => seen.age_ms,
     };
@@ -549,8 +550,8 @@ fn ghost(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
     };
     "Call shutdown() before close() when another thread may be blocked in the socket."
         .clone_into(&mut candidate.remedy);
-    let vain =
-        members.iter().filter_map(|seen| seen.past).map(|past| past.ownerless_since_ns).min().unwrap_or(0);
+    let since = members.iter().filter_map(|seen| view.history.ownerless_since_ns(seen.socket.cookie));
+    let vain = since.min().unwrap_or(0);
     let vain_ms = view.evidence.holders.at_ns.saturating_sub(vain) / NS_PER_MS;
     candidate.evidence.push(format!(
         "the descriptors of all processes were looked through for {}, and none leads to {it}",

@@ -3,8 +3,9 @@
 //! `LAST_ACK` wait for the peer's ACK; without a file nobody but the kernel can end them
 //! (`tcp_out_of_resources` and `tcp_orphan_retries` in `net/ipv4/tcp_timer.c`).
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::net::SocketAddr;
 
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{Pairs, base, blame_holder, close_wait::is_carrying, descriptors, grade, oldest_ms};
@@ -64,7 +65,7 @@ pub(super) fn join_unknown(view: &View<'_>, groups: &mut HashMap<Key, Vec<usize>
         |key: &&Key| matches!(key.class, Class::FinWait2Orphan | Class::OrphanStuck) && key.pid == 0;
     let unknown: Vec<_> = groups.keys().filter(is_unknown).copied().collect();
     for key in unknown {
-        let mut closers = HashMap::<(Side, SocketAddr), Option<Key>>::new();
+        let mut closers = HashMap::<(Side, SocketAddr), Option<Key>>::default();
         let named = groups
             .iter()
             .filter(|(named, _)| named.class == key.class && named.netns == key.netns && named.pid != 0);
@@ -144,7 +145,7 @@ fn owned(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
     candidate
         .evidence
         .push("the sockets are open in a process, so that no timer of the kernel ends them".to_owned());
-    let checked = members.iter().filter(|seen| seen.past.is_some_and(|past| past.checked_ns != 0)).count();
+    let checked = view.count_heard(members);
     if checked > 0 {
         candidate.evidence.push(format!("no data has come in since the shutdown, in a sample of {checked}"));
     } else {

@@ -4,13 +4,13 @@
 mod accept;
 mod close_wait;
 mod fin_wait;
+mod idle;
 mod pairs;
 mod path;
 mod ports;
 pub(super) mod reset;
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{
@@ -51,7 +51,7 @@ pub(super) fn judge(view: &View<'_>, events: &reset::Events) -> Vec<Candidate> {
 fn sort(view: &View<'_>) -> Vec<(Key, Vec<usize>)> {
     let pairs = Pairs::find(view);
     let scanners = path::scanners(view);
-    let mut groups = HashMap::<Key, Vec<usize>>::new();
+    let mut groups = HashMap::<Key, Vec<usize>>::default();
     for (index, seen) in view.seen.iter().enumerate() {
         let key = match seen.socket.state {
             TcpState::CloseWait => close_wait::sort(view, &pairs, seen),
@@ -82,7 +82,7 @@ fn sort_established(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
         Held::Nobody => close_wait::sort_ghost(view, seen),
         Held::NotAsked | Held::Unseen => None,
         Held::By { holder, .. } => {
-            let quiet = seen.quiet_ms() >= view.thresholds.frozen_ms;
+            let quiet = view.quiet_ms(seen) >= view.thresholds.frozen_ms;
             if seen.socket.rqueue > 0 && quiet && view.paused(&holder).is_some() {
                 return Some(View::key_of(Class::OwnerStopped, seen.socket.netns, &holder, None));
             }

@@ -2,12 +2,12 @@
 //! the other side. So a `CLOSE_WAIT` and an owned `FIN_WAIT2` of one process begin at the same time (RFC 9293
 //! section 3.6; `tcp_fin` in `net/ipv4/tcp_input.c`, `tcp_shutdown` in `net/ipv4/tcp.c`).
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use tcpstate_common::TcpState;
 
 use crate::{
-    diagnose::view::{Held, Seen, View},
+    diagnose::view::{Held, Seen, Side, View},
     track::Since,
 };
 
@@ -18,33 +18,33 @@ const TOGETHER_NS: u64 = 2_000_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Pairs(HashSet<u64>);
 
+/// The sockets of one process that may make pairs, the fronts on one side of the listener.
+#[derive(Debug, Default)]
+struct Waiting<'a> {
+    fronts: Vec<&'a Seen<'a>>,
+    backs: Vec<&'a Seen<'a>>,
+}
+
 impl Pairs {
     pub(super) fn find(view: &View<'_>) -> Self {
-        let mut back = HashMap::<(u32, u64), Vec<&Seen<'_>>>::new();
-        for seen in &view.seen {
-            if seen.socket.state == TcpState::FinWait2
-                && let Held::By { holder, .. } = seen.held
-                && is_still(view, seen)
-            {
-                back.entry((holder.pid, holder.start_boottime_ns)).or_default().push(seen);
+        let mut waiting = HashMap::<(u32, u64, Side), Waiting<'_>>::default();
+        for back in may_pair(view, TcpState::FinWait2) {
+            waiting.entry(process_of(back, opposite(view.side(back.socket)))).or_default().backs.push(back);
+        }
+        if waiting.is_empty() {
+            return Self::default();
+        }
+        for front in may_pair(view, TcpState::CloseWait) {
+            if let Some(waiting) = waiting.get_mut(&process_of(front, view.side(front.socket))) {
+                waiting.fronts.push(front);
             }
         }
-        let mut paired = HashSet::new();
-        if back.is_empty() {
-            return Self(paired);
-        }
-        for list in back.values_mut() {
-            list.sort_unstable_by_key(|seen| (seen.since_ns(), seen.socket.cookie));
-        }
-        for front in &view.seen {
-            if front.socket.state == TcpState::CloseWait
-                && let Held::By { holder, .. } = front.held
-                && let Some(list) = back.get(&(holder.pid, holder.start_boottime_ns))
-                && is_still(view, front)
-                && let Some(back) = partner(view, front, list, &paired)
-            {
-                paired.extend([front.socket.cookie, back]);
+        let mut paired = HashSet::default();
+        for Waiting { mut fronts, mut backs } in waiting.into_values() {
+            for list in [&mut fronts, &mut backs] {
+                list.sort_unstable_by_key(|seen| (seen.since_ns(), seen.socket.cookie));
             }
+            join(&fronts, &backs, &mut paired);
         }
         Self(paired)
     }
@@ -54,20 +54,48 @@ impl Pairs {
     }
 }
 
-/// Nothing has been carried since the FIN.
-fn is_still(view: &View<'_>, seen: &Seen<'_>) -> bool {
-    seen.age_ms >= view.thresholds.settle_ms && !super::close_wait::is_carrying(view, seen)
+/// The sockets in this state that a process holds and that have carried nothing since the FIN. Who has both ends of a
+/// connection is no proxy between them.
+fn may_pair<'a>(view: &'a View<'a>, state: TcpState) -> impl Iterator<Item = &'a Seen<'a>> {
+    view.seen.iter().filter(move |seen| {
+        seen.socket.state == state
+            && matches!(seen.held, Held::By { .. })
+            && seen.age_ms >= view.thresholds.settle_ms
+            && !super::close_wait::is_carrying(view, seen)
+            && !view.other_end(seen.socket).is_some_and(|end| is_same_process(end, seen))
+    })
 }
 
-/// The socket on the other side that began to wait when this one did.
-fn partner(view: &View<'_>, front: &Seen<'_>, list: &[&Seen<'_>], taken: &HashSet<u64>) -> Option<u64> {
-    let at_ns = front.since_ns();
-    let side = view.side(front.socket);
-    let first = list.partition_point(|back| back.since_ns() < at_ns.saturating_sub(TOGETHER_NS));
-    let vague = matches!(front.socket.since, Since::AtLatest(_));
-    list[first..]
-        .iter()
-        .take_while(|back| vague || back.since_ns() <= at_ns.saturating_add(TOGETHER_NS))
-        .find(|back| !taken.contains(&back.socket.cookie) && view.side(back.socket) != side)
-        .map(|back| back.socket.cookie)
+fn is_same_process(one: &Seen<'_>, other: &Seen<'_>) -> bool {
+    process_of(one, Side::Accept) == process_of(other, Side::Accept)
+}
+
+fn process_of(seen: &Seen<'_>, side: Side) -> (u32, u64, Side) {
+    match seen.held {
+        Held::By { holder, .. } => (holder.pid, holder.start_boottime_ns, side),
+        _ => (0, 0, side),
+    }
+}
+
+fn opposite(side: Side) -> Side {
+    match side {
+        Side::Accept => Side::Connect,
+        Side::Connect => Side::Accept,
+    }
+}
+
+/// Joins those that began to wait together; both lists are in the order of when that was. However many there are, each
+/// is looked at once.
+fn join(fronts: &[&Seen<'_>], backs: &[&Seen<'_>], paired: &mut HashSet<u64>) {
+    let mut backs = backs.iter().peekable();
+    for front in fronts {
+        let at_ns = front.since_ns();
+        while backs.next_if(|back| back.since_ns() < at_ns.saturating_sub(TOGETHER_NS)).is_some() {}
+        // Of a front that was there before the daemon it is not known when it began.
+        let vague = matches!(front.socket.since, Since::AtLatest(_));
+        let together = |back: &&&Seen<'_>| vague || back.since_ns() <= at_ns.saturating_add(TOGETHER_NS);
+        if let Some(back) = backs.next_if(together) {
+            paired.extend([front.socket.cookie, back.socket.cookie]);
+        }
+    }
 }

@@ -9,11 +9,12 @@ use std::{
 
 use tcpstate_common::TcpState;
 
+use super::idle::{Habit, IdleTimes, MIN_TIMES};
 use crate::{
     diagnose::{
         candidate::{Candidate, Key},
         class::Class,
-        evidence::{ConnectFailure, Reason, ResetSeen, What},
+        evidence::{ConnectFailure, IdleClose, Reason, ResetSeen, What},
         finding::{AgeIs, MAX_SAMPLES, Sample, Severity, Subject},
         say,
         view::View,
@@ -26,8 +27,6 @@ const NS_PER_MS: u64 = 1_000_000;
 const MAX_GROUPS: usize = 4_096;
 /// Passes of which a group remembers how many events there were.
 const MAX_PASSES: usize = 64;
-/// Idle times that are remembered of one server.
-const MAX_IDLE_TIMES: usize = 256;
 /// A connection that was closed sooner after its last data was not idle, ms.
 const IDLE_MS: u64 = 100;
 const EADDRNOTAVAIL: u32 = 99;
@@ -60,18 +59,11 @@ struct Group {
     samples: VecDeque<(u64, Option<u64>, Tuple, Option<TcpState>)>,
 }
 
-/// Idle times of the connections that a server closed.
-#[derive(Clone, Debug, Default)]
-struct Idle {
-    times_ms: VecDeque<u64>,
-    closes: VecDeque<(u64, u64)>,
-}
-
 /// All events of the last while.
 #[derive(Debug, Default)]
 pub(in crate::diagnose) struct Events {
     groups: HashMap<Key, Group>,
-    idle: HashMap<(u32, u16), Idle>,
+    idle: IdleTimes,
 }
 
 impl Events {
@@ -79,7 +71,9 @@ impl Events {
     pub(in crate::diagnose) fn observe(&mut self, view: &View<'_>) {
         let window_ns = view.thresholds.event_window_ms * NS_PER_MS;
         let from_ns = view.evidence.at_ns.saturating_sub(window_ns);
-        self.observe_closes(view, from_ns);
+        self.idle.observe(view);
+        let closed: Closed<'_> =
+            view.evidence.closes.iter().map(|close| ((close.netns, ends(&close.tuple)), close)).collect();
         let vanished: HashSet<_> = view
             .evidence
             .resets
@@ -88,8 +82,9 @@ impl Events {
             .map(|seen| ends(&seen.reset.tuple))
             .collect();
         for seen in &view.evidence.resets {
-            if let Some((key, process)) = sort(view, &vanished, seen) {
-                self.add_reset(view, key, process, seen, &vanished);
+            let close = closed.get(&(seen.reset.netns, ends(&seen.reset.tuple))).copied();
+            if let Some((key, process)) = sort(view, &vanished, seen, close) {
+                self.add_reset(key, process, seen, close, &vanished);
             }
         }
         for failure in &view.evidence.failures {
@@ -114,38 +109,6 @@ impl Events {
         });
     }
 
-    fn observe_closes(&mut self, view: &View<'_>, from_ns: u64) {
-        for close in &view.evidence.closes {
-            if close.idle_ms < IDLE_MS || view.listener_at(close.netns, close.tuple.local).is_none() {
-                continue;
-            }
-            self.add_idle((close.netns, close.tuple.local.port()), close.at_ns, close.idle_ms);
-        }
-        // Where closes cannot be seen, the RSTs themselves may tell how long it had been quiet.
-        for seen in view.evidence.resets.iter().filter(|_| view.evidence.closes.is_empty()) {
-            let late = matches!(seen.reason, Some(Reason::TimeWaitSocket | Reason::AbortOnData));
-            if let Some(idle_ms) = seen.idle_ms.filter(|ms| late && *ms >= IDLE_MS) {
-                self.add_idle((seen.reset.netns, seen.reset.tuple.local.port()), seen.reset.at_ns, idle_ms);
-            }
-        }
-        self.idle.retain(|_, idle| {
-            idle.closes.retain(|(at_ns, _)| *at_ns >= from_ns);
-            !idle.closes.is_empty()
-        });
-    }
-
-    fn add_idle(&mut self, server: (u32, u16), at_ns: u64, idle_ms: u64) {
-        if self.idle.len() >= MAX_GROUPS && !self.idle.contains_key(&server) {
-            return;
-        }
-        let idle = self.idle.entry(server).or_default();
-        if idle.times_ms.len() >= MAX_IDLE_TIMES {
-            idle.times_ms.pop_front();
-        }
-        idle.times_ms.push_back(idle_ms);
-        count(&mut idle.closes, at_ns, 1);
-    }
-
     fn group(&mut self, key: Key, at_ns: u64) -> Option<&mut Group> {
         if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&key) {
             return None;
@@ -155,19 +118,14 @@ impl Events {
 
     fn add_reset(
         &mut self,
-        view: &View<'_>,
         key: Key,
         process: Option<Process>,
         seen: &ResetSeen,
+        close: Option<&IdleClose>,
         vanished: &HashSet<(SocketAddr, SocketAddr)>,
     ) {
         let reset = &seen.reset;
-        let idle_ms = seen.idle_ms.or_else(|| {
-            let same = |close: &&crate::diagnose::evidence::IdleClose| {
-                close.netns == reset.netns && close.tuple == reset.tuple
-            };
-            view.evidence.closes.iter().find(same).map(|close| close.idle_ms)
-        });
+        let idle_ms = seen.idle_ms.or(close.map(|close| close.heard_ms));
         let Some(group) = self.group(key, reset.at_ns) else { return };
         group.netns = reset.netns;
         group.process = process.or(group.process);
@@ -204,7 +162,7 @@ impl Events {
     /// How much is remembered.
     #[cfg(test)]
     pub(in crate::diagnose) fn size(&self) -> usize {
-        self.groups.len() + self.idle.len()
+        self.groups.len() + self.idle.size()
     }
 }
 
@@ -232,7 +190,7 @@ impl Group {
 }
 
 /// Adds to a list of counts, of which there are at most [`MAX_PASSES`]: what comes together is counted together.
-fn count(list: &mut VecDeque<(u64, u64)>, at_ns: u64, more: u64) {
+pub(super) fn count(list: &mut VecDeque<(u64, u64)>, at_ns: u64, more: u64) {
     match list.back_mut() {
         Some((last_ns, count)) if at_ns.saturating_sub(*last_ns) < 1_000 * NS_PER_MS => {
             *count = count.saturating_add(more);
@@ -246,16 +204,21 @@ fn count(list: &mut VecDeque<(u64, u64)>, at_ns: u64, more: u64) {
     }
 }
 
+/// The closes of a pass by the namespace and the ends of the connection.
+type Closed<'a> = HashMap<(u32, (SocketAddr, SocketAddr)), &'a IdleClose>;
+
 fn ends(tuple: &Tuple) -> (SocketAddr, SocketAddr) {
     let plain = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
     (plain(tuple.local), plain(tuple.remote))
 }
 
-/// Which trouble a RST belongs to, and who is at fault as far as that is recorded.
+/// Which trouble a RST belongs to, and who is at fault as far as that is recorded. `close` is how the same connection was
+/// closed before, if it was idle.
 fn sort(
     view: &View<'_>,
     vanished: &HashSet<(SocketAddr, SocketAddr)>,
     seen: &ResetSeen,
+    close: Option<&IdleClose>,
 ) -> Option<(Key, Option<Process>)> {
     let reset = &seen.reset;
     let held = || {
@@ -308,6 +271,7 @@ fn sort(
             if seen.idle_ms.is_some_and(|ms| ms < IDLE_MS) {
                 return None;
             }
+            let owner = owner.or(close.and_then(|close| close.process));
             key(Class::KeepaliveRace, owner, Some(listening.socket.tuple.local))
         }
         Reason::KeepaliveTimeout => key(Class::KeepaliveTimeout, owner.or_else(held), Some(peer)),
@@ -382,7 +346,7 @@ fn judge_group(view: &View<'_>, events: &Events, key: Key, group: &Group) -> Opt
         Class::RstUnreadData => unread_data(view, &mut candidate, group, &who)?,
         Class::RstLingerZero => linger_zero(&mut candidate, group, &who),
         Class::RstListenerClosed => listener_closed(view, &mut candidate, &who),
-        Class::KeepaliveRace => keepalive_race(view, events, &mut candidate, group, &who),
+        Class::KeepaliveRace => keepalive_race(view, events, &mut candidate, group, &who)?,
         Class::PeerLostState => peer_lost(view, &mut candidate, group, &who),
         Class::KeepaliveTimeout => keepalive_timeout(view, &mut candidate, &who),
         Class::ConnectionRefused => refused(view, &mut candidate, group, &who),
@@ -500,55 +464,74 @@ fn listener_closed(view: &View<'_>, candidate: &mut Candidate, who: &str) {
 }
 
 /// Data for a connection that the server has closed just before (`tcp_timewait_state_process`,
-/// `tcp_rcv_state_process`): the client could not know (RFC 9112 section 9.5).
-fn keepalive_race(view: &View<'_>, events: &Events, candidate: &mut Candidate, group: &Group, who: &str) {
-    let place = candidate.key.place;
-    candidate.subject.listener = place.map(say::address);
-    let idle = place.and_then(|place| events.idle.get(&(candidate.key.netns, place.port())));
-    let constant = idle.and_then(|idle| constant(idle, view.thresholds.idle_spread_percent));
+/// `tcp_rcv_state_process`): the client could not know (RFC 9112 section 9.5). A server that closes no idle connection
+/// closes in the middle of a request, which is something else.
+fn keepalive_race(
+    view: &View<'_>,
+    events: &Events,
+    candidate: &mut Candidate,
+    group: &Group,
+    who: &str,
+) -> Option<()> {
+    let listener = candidate.key.place?;
+    candidate.subject.listener = Some(say::address(listener));
+    let Key { netns, pid, .. } = candidate.key;
+    let habit = events.idle.habit(netns, listener, pid, view.thresholds.idle_spread_percent);
+    let unseen = view.unseen(What::IdleTimes, None);
+    if habit.is_none() && group.idle_ms.is_none() && unseen.is_none() {
+        return None;
+    }
     let requests = say::count(candidate.count, "request");
     let within = group.after_close_ns.map(|ns| format!(" within {} ms of", (ns / NS_PER_MS).max(1)));
     let within = within.as_deref().unwrap_or(" after");
-    candidate.verdict = if let (Some(after_ms), Some(idle)) = (constant, idle) {
-        let closes: u64 = idle.closes.iter().map(|(_, count)| count).sum();
+    if let Some(Habit { closes, times, after_ms: Some(after_ms), says_farewell }) = habit {
         let after = tenths(after_ms);
         candidate.evidence.push(format!(
             "idle times of {}: nine in ten within {}% of {after}",
-            say::count(closes, "close"),
+            say::count(times as u64, "close"),
             view.thresholds.idle_spread_percent
         ));
-        if candidate.count >= view.thresholds.several {
-            candidate.severity = Some(Severity::Warning);
+        // A connection that is closed once may meet several requests.
+        let met = if candidate.count <= closes {
+            format!("in {} of {} a request", say::digits(candidate.count), say::count(closes, "close"))
+        } else {
+            requests
+        };
+        if says_farewell {
+            candidate.severity = Some(Severity::Info);
+            candidate.cannot_see.push(format!(
+                "whether the connections were idle: {who} sent something just before it closed them, which may be a farewell (TLS, HTTP/2) or an answer"
+            ));
+            candidate.verdict = format!(
+                "{who} closes connections {after} after data last came in; {met} arrived{within} that and got a RST"
+            );
+        } else {
+            if candidate.count >= view.thresholds.several {
+                candidate.severity = Some(Severity::Warning);
+            }
+            candidate.verdict = format!(
+                "{who} closes idle connections after {after}; {met} arrived{within} that and got a RST"
+            );
         }
-        format!(
-            "{who} closes idle connections after {after}; {requests} arrived{within} that and got a RST, in {}",
-            say::count(closes, "close")
-        )
     } else {
         candidate.severity = Some(Severity::Info);
-        let why = view
-            .unseen(What::IdleTimes, None)
-            .unwrap_or_else(|| "too few closes were seen with it".to_owned());
+        let why = unseen.unwrap_or_else(|| match habit {
+            Some(Habit { times, .. }) if times >= MIN_TIMES => "it differs from close to close".to_owned(),
+            _ => "too few closes were seen with it".to_owned(),
+        });
         candidate.cannot_see.push(format!("for how long the connections had been idle: {why}"));
-        format!("{requests} arrived{within} the close of an idle connection by {who}, and got a RST")
-    };
+        candidate.verdict =
+            format!("{requests} arrived{within} the close of an idle connection by {who}, and got a RST");
+    }
     "Make the server's idle timeout longer than the client's or the balancer's, and let clients repeat idempotent requests."
         .clone_into(&mut candidate.remedy);
+    Some(())
 }
 
-/// The median of the idle times, if nine in ten are near it.
-fn constant(idle: &Idle, spread_percent: u64) -> Option<u64> {
-    let mut times: Vec<_> = idle.times_ms.iter().copied().collect();
-    times.sort_unstable();
-    let median = *times.get(times.len() / 2)?;
-    let near =
-        times.iter().filter(|ms| ms.abs_diff(median) <= median.saturating_mul(spread_percent) / 100).count();
-    (times.len() >= 3 && near * 10 >= times.len() * 9).then_some(median)
-}
-
-/// A time with one decimal: "5.0 s".
+/// A time with one decimal, rounded: "5.0 s".
 fn tenths(ms: u64) -> String {
-    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+    let tenths = ms.saturating_add(50) / 100;
+    format!("{}.{} s", tenths / 10, tenths % 10)
 }
 
 /// The peer's host answered with RST because it has no such connection (RFC 9293 section 3.5.2, group 1).

@@ -433,6 +433,24 @@ fn a_process_with_a_leak_and_an_unrelated_shutdown_is_no_proxy() {
     assert_eq!(classes, [Class::CloseWaitLeak, Class::FinWait2Owned]);
 }
 
+#[test]
+fn who_has_both_ends_of_its_connections_is_no_proxy() {
+    let mut world = World::new();
+    world.listener(1, "0.0.0.0:80", 5, "app");
+    for step in 0..8 {
+        let (server, client) = ("127.0.0.1:80", format!("127.0.0.1:{}", 40_000 + step));
+        world.socket(10 + 2 * step, CloseWait, server, &client);
+        world.socket(11 + 2 * step, FinWait2, &client, server);
+        for cookie in [10 + 2 * step, 11 + 2 * step] {
+            world.hold(cookie, 5, "app");
+        }
+        world.pass();
+    }
+    world.passes(2);
+    let classes: Vec<_> = world.found().into_iter().map(|(class, _)| class).collect();
+    assert_eq!(classes, [Class::CloseWaitLeak, Class::FinWait2Owned]);
+}
+
 /// A client that does not read, and its server on the same host that has closed.
 fn unread(world: &mut World, cookie: u64) {
     let client = format!("127.0.0.1:{}", 40_000 + cookie);

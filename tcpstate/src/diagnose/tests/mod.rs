@@ -5,14 +5,16 @@ mod accept;
 mod book;
 mod close_wait;
 mod fin_wait;
+mod many;
 mod path;
 mod ports;
 mod properties;
 mod reset;
 mod unsettled;
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{
@@ -70,14 +72,14 @@ impl World {
             at_ns: BEGIN_NS,
             sockets: Vec::new(),
             held: Vec::new(),
-            info: HashMap::new(),
-            processes: HashMap::new(),
+            info: HashMap::default(),
+            processes: HashMap::default(),
             namespace: Namespace {
                 delta: Some(Counters::default()),
                 delta_ms: Some(5_000),
                 ..Namespace::default()
             },
-            drops: HashMap::new(),
+            drops: HashMap::default(),
             resets: Vec::new(),
             failures: Vec::new(),
             established_ns: None,
@@ -244,7 +246,7 @@ impl World {
             closes: std::mem::take(&mut self.closes),
             events_left_out: 0,
             cannot_see: self.cannot_see.clone(),
-            processes: HashMap::new(),
+            processes: HashMap::default(),
         };
         for pid in self.diagnosis.wants_processes(&evidence) {
             if let Some(process) = self.processes.get(&pid) {

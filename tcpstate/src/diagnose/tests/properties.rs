@@ -1,6 +1,6 @@
 //! What holds whatever the evidence is.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use proptest::prelude::*;
 use tcpstate_common::TcpState;
@@ -9,7 +9,9 @@ use super::{NETNS, SECOND, World, process};
 use crate::{
     diagnose::{
         Diagnosis, Evidence, Severity,
-        evidence::{ConnectFailure, Counters, Namespace, Paused, Process, Reason, ResetSeen, TcpInfo},
+        evidence::{
+            ConnectFailure, Counters, IdleClose, Namespace, Paused, Process, Reason, ResetSeen, TcpInfo,
+        },
         finding::MAX_SAMPLES,
     },
     track::{Comm, Direction, Family, Holder, Holders, Key, Reset, Since, Socket, Timer, Tuple},
@@ -141,6 +143,21 @@ fn failure() -> impl Strategy<Value = ConnectFailure> {
     )
 }
 
+fn close() -> impl Strategy<Value = IdleClose> {
+    let ms = || prop::sample::select(vec![0, 499, 500, 5_000, 5_100, u64::MAX]);
+    (any::<u64>(), tuple(), actor(), prop::sample::select(vec![0, 1, 900]), ms(), ms()).prop_map(
+        |(at_ns, tuple, process, received_bytes, heard_ms, spoke_ms)| IdleClose {
+            at_ns,
+            netns: NETNS,
+            tuple,
+            process,
+            received_bytes,
+            heard_ms,
+            spoke_ms,
+        },
+    )
+}
+
 /// Sockets, and who has them open.
 #[derive(Clone, Debug)]
 struct Scene {
@@ -150,6 +167,7 @@ struct Scene {
     processes: HashMap<u32, Process>,
     resets: Vec<ResetSeen>,
     failures: Vec<ConnectFailure>,
+    closes: Vec<IdleClose>,
     number: u64,
     complete: bool,
 }
@@ -166,13 +184,15 @@ fn scene() -> impl Strategy<Value = Scene> {
         prop::collection::hash_map(1..6_u32, facts(), 0..6),
         prop::collection::vec(reset(), 0..20),
         prop::collection::vec(failure(), 0..20),
+        prop::collection::vec(close(), 0..20),
         any::<u64>(),
         any::<bool>(),
     )
-        .prop_map(|(mut sockets, held, info, processes, resets, failures, number, complete)| {
+        .prop_map(|(mut sockets, held, info, processes, resets, failures, closes, number, complete)| {
             sockets.sort_by_key(|socket| socket.cookie);
             sockets.dedup_by_key(|socket| socket.cookie);
-            Scene { sockets, held, info, processes, resets, failures, number, complete }
+            let (info, processes) = (info.into_iter().collect(), processes.into_iter().collect());
+            Scene { sockets, held, info, processes, resets, failures, closes, number, complete }
         })
 }
 
@@ -202,9 +222,12 @@ fn evidence(diagnosis: &mut Diagnosis, scene: &Scene, at_ns: u64) -> Evidence {
         holders: std::sync::Arc::new(Holders::new(at_ns, wants.holders, Vec::new(), scene.held.clone())),
         holders_complete: scene.complete,
         processes: scene.processes.clone(),
-        namespaces: HashMap::from([(NETNS, Namespace { delta: Some(counters), ..Namespace::default() })]),
+        namespaces: [(NETNS, Namespace { delta: Some(counters), ..Namespace::default() })]
+            .into_iter()
+            .collect(),
         resets: scene.resets.clone(),
         failures: scene.failures.clone(),
+        closes: scene.closes.clone(),
         ..Evidence::default()
     }
 }
@@ -222,19 +245,20 @@ proptest! {
     #[test]
     fn whatever_the_evidence_nobody_is_blamed_who_is_not_in_it(scenes in prop::collection::vec(scene(), 1..4)) {
         let mut diagnosis = super::Diagnosis::new(super::Thresholds::default());
-        let mut known = HashSet::new();
+        let mut known = HashSet::default();
         for (scene, step) in scenes.iter().zip(1_u64..) {
             known.extend(scene.held.iter().map(|(_, holder)| holder.pid));
             known.extend(scene.sockets.iter().filter_map(|socket| socket.actor).map(|actor| actor.pid));
             let resets = scene.resets.iter().flat_map(|seen| [seen.reset.process, seen.owner]).flatten();
             known.extend(resets.map(|process| process.pid));
             known.extend(scene.failures.iter().filter_map(|failure| failure.process).map(|process| process.pid));
+            known.extend(scene.closes.iter().filter_map(|close| close.process).map(|process| process.pid));
             for pass in 0..3 {
                 let at_ns = (step * 10 + pass) * 5 * SECOND;
                 let evidence = evidence(&mut diagnosis, scene, at_ns);
                 diagnosis.pass(&evidence);
             }
-            let mut seen = HashSet::new();
+            let mut seen = HashSet::default();
             for finding in diagnosis.findings() {
                 prop_assert!(seen.insert(&finding.id), "twice: {}", finding.id);
                 prop_assert!(!finding.benign || finding.severity == Severity::Info);
@@ -291,6 +315,15 @@ fn what_is_remembered_is_bounded_and_forgotten() {
                 "0.0.0.0:0",
             );
             listener.netns = u32::try_from(id).expect("small");
+            world.closes.push(IdleClose {
+                at_ns: world.at_ns,
+                netns: u32::try_from(id).expect("small"),
+                tuple: super::tuple(&format!("10.0.0.1:{}", id % 60_000), "10.0.0.9:4000"),
+                process: Some(process(1, "a")),
+                received_bytes: 1,
+                heard_ms: 5_000,
+                spoke_ms: 5_000,
+            });
             for port in 0..2 {
                 let peer = format!("10.0.{}.{}:{port}", id / 250, id % 250);
                 world.sent(Reason::KeepaliveTimeout, None, "10.0.0.1:8000", &peer).owner =
@@ -321,7 +354,7 @@ fn a_look_at_a_million_sockets_keeps_what_it_may() {
         world.socket(cookie, TcpState::Established, "10.0.0.1:40000", &format!("10.0.0.2:{cookie}"));
         world.socket(10_000 + cookie, TcpState::CloseWait, "10.0.0.1:8000", &format!("10.0.0.2:{cookie}"));
     }
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::default();
     for _ in 0..200 {
         let mut gather = world.diagnosis.gather();
         for socket in world.sockets.iter().filter(|socket| socket.state == TcpState::Established) {

@@ -5,7 +5,7 @@ use tcpstate_common::TcpState::{Close, Established, FinWait2, TimeWait};
 use super::{NETNS, SECOND, World, at, process, tuple};
 use crate::diagnose::{
     Class, Severity,
-    evidence::{ConnectFailure, IdleClose, Reason},
+    evidence::{ConnectFailure, IdleClose, Reason, Unseen, What},
 };
 
 fn server() -> World {
@@ -173,14 +173,17 @@ fn late_request(world: &mut World, idle_ms: Option<u64>) {
     (seen.owner, seen.after_close_ns, seen.idle_ms) = (Some(process(77, "nginx")), Some(3_000_000), idle_ms);
 }
 
-fn idle_close(world: &mut World, idle_ms: u64) {
+fn idle_close(world: &mut World, idle_ms: u64) -> &mut IdleClose {
     world.closes.push(IdleClose {
         at_ns: world.at_ns,
         netns: NETNS,
         tuple: tuple("10.0.0.1:8000", "10.0.0.9:4001"),
         process: Some(process(77, "nginx")),
-        idle_ms,
+        received_bytes: 900,
+        heard_ms: idle_ms + 2,
+        spoke_ms: idle_ms,
     });
+    world.closes.last_mut().expect("just pushed")
 }
 
 #[test]
@@ -188,7 +191,7 @@ fn requests_that_meet_the_idle_timeout_are_a_race() {
     let mut world = server();
     world.pass();
     for step in 0..180 {
-        idle_close(&mut world, 5_000 + step % 7);
+        idle_close(&mut world, 4_997 + step % 7);
     }
     for _ in 0..9 {
         late_request(&mut world, Some(5_001));
@@ -197,7 +200,7 @@ fn requests_that_meet_the_idle_timeout_are_a_race() {
     let race = world.only(Class::KeepaliveRace);
     assert_eq!((race.severity, race.subject.pid), (Severity::Warning, Some(77)));
     assert!(
-        race.verdict.starts_with("nginx[77] closes idle connections after 5.0 s; 9 requests arrived within 3 ms of that and got a RST, in 180 closes"),
+        race.verdict.starts_with("nginx[77] closes idle connections after 5.0 s; in 9 of 180 closes a request arrived within 3 ms of that and got a RST"),
         "{}", race.verdict
     );
     assert!(race.remedy.contains("longer than the client's"));
@@ -206,11 +209,107 @@ fn requests_that_meet_the_idle_timeout_are_a_race() {
 #[test]
 fn without_idle_times_a_race_is_only_told() {
     let mut world = server();
+    let why = "no eBPF here".to_owned();
+    world.cannot_see.push(Unseen { what: What::IdleTimes, of: None, why });
     late_request(&mut world, None);
     world.pass();
     let race = world.only(Class::KeepaliveRace);
     assert_eq!(race.severity, Severity::Info);
-    assert!(race.cannot_see[0].contains("idle"), "{:?}", race.cannot_see);
+    assert!(race.cannot_see[0].ends_with("idle: no eBPF here"), "{:?}", race.cannot_see);
+    // The RST itself says that it had been quiet, but not whether that was a timeout.
+    let mut world = server();
+    late_request(&mut world, Some(5_001));
+    world.pass();
+    let race = world.only(Class::KeepaliveRace);
+    assert_eq!(race.severity, Severity::Info);
+    assert!(race.cannot_see[0].contains("too few closes"), "{:?}", race.cannot_see);
+}
+
+#[test]
+fn what_others_close_is_not_the_servers_habit() {
+    let mut world = server();
+    world.listener(2, "0.0.0.0:9000", 78, "worker");
+    world.pass();
+    for _ in 0..20 {
+        // A client's pool, another server, another process of this one, and connections that were never used.
+        idle_close(&mut world, 5_000).tuple = tuple("10.0.0.1:40000", "10.0.0.9:443");
+        let other = idle_close(&mut world, 5_000);
+        (other.tuple, other.process) = (tuple("10.0.0.1:9000", "10.0.0.9:4001"), Some(process(78, "worker")));
+        idle_close(&mut world, 5_000).process = Some(process(79, "nginx"));
+        idle_close(&mut world, 5_000).received_bytes = 0;
+    }
+    for _ in 0..9 {
+        late_request(&mut world, Some(5_001));
+    }
+    world.pass();
+    assert_eq!(world.only(Class::KeepaliveRace).severity, Severity::Info);
+}
+
+#[test]
+fn who_closed_is_known_from_the_close_if_the_reset_does_not_say() {
+    let mut world = server();
+    world.pass();
+    for _ in 0..4 {
+        idle_close(&mut world, 5_000).tuple.remote = at("10.0.0.9:4000");
+    }
+    for _ in 0..3 {
+        late_request(&mut world, None);
+        world.resets.last_mut().expect("just pushed").owner = None;
+    }
+    world.pass();
+    let race = world.only(Class::KeepaliveRace);
+    assert_eq!((race.severity, race.subject.pid), (Severity::Warning, Some(77)));
+    // Of another connection it is not.
+    let mut world = server();
+    world.pass();
+    for _ in 0..4 {
+        idle_close(&mut world, 5_000);
+    }
+    late_request(&mut world, None);
+    world.resets.last_mut().expect("just pushed").owner = None;
+    world.pass();
+    let race = world.only(Class::KeepaliveRace);
+    assert_eq!(race.subject.pid, None);
+    assert!(race.verdict.starts_with("An unknown process closes idle connections after 5.0 s"));
+}
+
+#[test]
+fn a_farewell_or_a_late_answer_before_the_close_is_no_proof_of_a_race() {
+    let mut world = server();
+    world.pass();
+    for _ in 0..20 {
+        idle_close(&mut world, 5_000).spoke_ms = 0;
+    }
+    for _ in 0..9 {
+        late_request(&mut world, Some(5_001));
+    }
+    world.pass();
+    let race = world.only(Class::KeepaliveRace);
+    assert_eq!(race.severity, Severity::Info);
+    assert!(
+        race.verdict.starts_with("nginx[77] closes connections 5.0 s after data last came in; in 9 of 20 "),
+        "{}",
+        race.verdict
+    );
+    assert!(race.cannot_see[0].contains("may be a farewell (TLS, HTTP/2) or an answer"));
+}
+
+#[test]
+fn idle_times_are_remembered_for_longer_than_the_requests_that_met_them() {
+    let mut world = server();
+    world.pass();
+    for _ in 0..3 {
+        idle_close(&mut world, 60_000);
+    }
+    world.passes(24);
+    idle_close(&mut world, 60_000);
+    late_request(&mut world, None);
+    world.pass();
+    let race = world.only(Class::KeepaliveRace);
+    assert!(race.verdict.contains("after 60.0 s; in 1 of 1 close"), "{}", race.verdict);
+    assert_eq!(race.evidence[0], "idle times of 4 closes: nine in ten within 20% of 60.0 s");
+    world.passes(200);
+    assert_eq!(world.diagnosis.events.size(), 0);
 }
 
 #[test]
@@ -218,6 +317,12 @@ fn a_server_that_closes_in_the_middle_of_a_request_is_no_race() {
     let mut world = server();
     for _ in 0..20 {
         late_request(&mut world, Some(3));
+    }
+    world.pass();
+    world.assert_clean();
+    // Nothing is left of the connection, but it was not idle when it was closed, or that would have been told.
+    for _ in 0..20 {
+        late_request(&mut world, None);
     }
     world.pass();
     world.assert_clean();
@@ -234,7 +339,9 @@ fn idle_times_all_over_the_place_are_no_timeout() {
         late_request(&mut world, None);
     }
     world.pass();
-    assert_eq!(world.only(Class::KeepaliveRace).severity, Severity::Info);
+    let race = world.only(Class::KeepaliveRace);
+    assert_eq!(race.severity, Severity::Info);
+    assert!(race.cannot_see[0].ends_with("it differs from close to close"), "{:?}", race.cannot_see);
 }
 
 #[test]

@@ -95,7 +95,8 @@ metrics! {
     EVENTS = COUNTER "tcpstate_events_total" ["kind"]
         "Events that the kernel side put into the ring or on a tape for watchers. Absent in tier D.";
     EVENTS_LOST = COUNTER "tcpstate_events_lost_total" ["kind"]
-        "What was lost. For lack of room: events in the ring or on a tape (transition, reset_sent, reset_received, acted), \
+        "What was lost. For lack of room: events in the ring or on a tape (transition, reset_sent, reset_received, acted, \
+         idle_close), \
          what the kernel side remembered of sockets until a census showed them (note), sockets in the table (socket), \
          events for watchers that read too slowly (watch). Records that made no sense (malformed). No other counter \
          is touched by these. Events that the kernel ran no program for (missed): those are in no counter, and gauges are off by them until the next census. Only socket and \

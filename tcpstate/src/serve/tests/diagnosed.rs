@@ -185,8 +185,8 @@ pub(crate) fn diagnosed() -> Diagnosed {
             (listener(2, "0.0.0.0:8000", 129, 128), Some(Listener { drops: Some(5) })),
             (listener(8, "0.0.0.0:9000", 0, 0), None),
         ],
-        namespaces: [(NETNS, namespace())].into(),
-        processes: [(4121, payments())].into(),
+        namespaces: [(NETNS, namespace())].into_iter().collect(),
+        processes: [(4121, payments())].into_iter().collect(),
         holders: Arc::new(Holders::new(NOW_NS, vec![1, 2, 3], Vec::new(), holders)),
         parking: vec![
             Parking { process: process(4121, "payments"), held: count([(TcpState::CloseWait, 812)]), left },

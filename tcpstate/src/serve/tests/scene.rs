@@ -201,8 +201,8 @@ fn counters() -> Counters {
     counters.connect_failures[111] = 4;
     counters.connect_failures[13] = 1;
     counters.connect_failures[200] = 1;
-    counters.emitted = [100, 8, 7, 0];
-    counters.lost = [6, 5, 4, 0];
+    counters.emitted = [100, 8, 7, 0, 9];
+    counters.lost = [6, 5, 4, 0, 2];
     counters.rescued = 4;
     counters.unknown_states = 1;
     let dwell = &mut counters.dwell[at(TcpState::CloseWait)];

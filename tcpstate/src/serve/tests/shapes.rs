@@ -113,7 +113,7 @@ fn the_status_says_what_is_seen_and_what_is_missed() {
             "scope": "all", "finished_at": "TIME", "age_ms": 3000, "took_ms": 5, "sockets": 5, "namespaces_visited": 2,
             "namespaces_unreachable": 1, "processes_hidden": 4, "drift_sockets": 3
         },
-        "losses": {"transition": 6, "reset_sent": 5, "reset_received": 4, "malformed": 1, "missed": 5, "acted": 0, "note": 3, "socket": 2, "watch": 0},
+        "losses": {"transition": 6, "reset_sent": 5, "reset_received": 4, "malformed": 1, "missed": 5, "acted": 0, "idle_close": 2, "note": 3, "socket": 2, "watch": 0},
         "late_events": 9, "unknown_states": 1,
         "limits": {"max_memory_bytes": 67_108_864, "max_sockets": 100_000, "max_resets": 1000, "ring_bytes": 1_048_576, "top_owners": 20},
         "holder_lookup": "task_file", "tracked_sockets": 5, "unattributed_sockets": 1

@@ -1,0 +1,148 @@
+//! Idle times: after how long without data a process closes the connections that its listener took. Whether that is a
+//! fixed time is told by the times themselves.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+};
+
+use crate::diagnose::{
+    evidence::{IDLE_CLOSE_MS, IdleClose},
+    view::View,
+};
+
+const NS_PER_MS: u64 = 1_000_000;
+/// Servers whose times are remembered.
+const MAX_SERVERS: usize = 4_096;
+/// Times that are remembered of each.
+const MAX_TIMES: usize = 128;
+/// For how long they are, ns: where the idle timeout is a minute and the clients are few, it takes a while until there
+/// are enough.
+const KEPT_NS: u64 = 600_000_000_000;
+/// Fewer times than this are no habit.
+pub(super) const MIN_TIMES: usize = 3;
+
+/// A process that takes connections from a listener.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Server {
+    netns: u32,
+    listener: SocketAddr,
+    /// 0 where it is not known who closed.
+    pid: u32,
+}
+
+/// One close.
+#[derive(Clone, Copy, Debug)]
+struct Time {
+    at_ns: u64,
+    /// For how long the connection had been idle, ms.
+    idle_ms: u64,
+    /// The server sent something just before.
+    said_farewell: bool,
+}
+
+/// The closes of one server, the oldest first.
+#[derive(Clone, Debug, Default)]
+struct Closes {
+    times: VecDeque<Time>,
+    /// When, and how many, within the window in which events are counted.
+    counts: VecDeque<(u64, u64)>,
+}
+
+/// The closes of all servers.
+#[derive(Debug, Default)]
+pub(super) struct IdleTimes(HashMap<Server, Closes>);
+
+/// What a server does with idle connections.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Habit {
+    /// How many it has closed within the window in which events are counted.
+    pub(super) closes: u64,
+    /// How many of its times are known.
+    pub(super) times: usize,
+    /// The time after which it does, ms, if it is always about the same.
+    pub(super) after_ms: Option<u64>,
+    /// It sends something before it closes: a farewell, or an answer that took long. Then the time counts from the last
+    /// data that came in, and it is not certain that the connections were idle.
+    pub(super) says_farewell: bool,
+}
+
+impl IdleTimes {
+    /// Takes in the closes of a pass, and forgets what is too old.
+    pub(super) fn observe(&mut self, view: &View<'_>) {
+        for close in &view.evidence.closes {
+            self.add(view, close);
+        }
+        let at_ns = view.evidence.at_ns;
+        let from_ns = at_ns.saturating_sub(view.thresholds.event_window_ms * NS_PER_MS);
+        let kept_ns = at_ns.saturating_sub(KEPT_NS);
+        self.0.retain(|_, closes| {
+            closes.times.retain(|time| time.at_ns >= kept_ns);
+            closes.counts.retain(|(at_ns, _)| *at_ns >= from_ns);
+            !closes.times.is_empty()
+        });
+    }
+
+    fn add(&mut self, view: &View<'_>, close: &IdleClose) {
+        // A connection on which no request came is given up after another time than one that was used. What clients close is
+        // theirs to close.
+        if close.received_bytes == 0 {
+            return;
+        }
+        let Some(listening) = view.listener_at(close.netns, close.tuple.local) else { return };
+        let server = Server {
+            netns: close.netns,
+            listener: listening.socket.tuple.local,
+            pid: close.process.map_or(0, |process| process.pid),
+        };
+        if self.0.len() >= MAX_SERVERS && !self.0.contains_key(&server) {
+            return;
+        }
+        let said_farewell = close.spoke_ms < IDLE_CLOSE_MS;
+        let idle_ms = if said_farewell { close.heard_ms } else { close.heard_ms.min(close.spoke_ms) };
+        let closes = self.0.entry(server).or_default();
+        if closes.times.len() >= MAX_TIMES {
+            closes.times.pop_front();
+        }
+        closes.times.push_back(Time { at_ns: close.at_ns, idle_ms, said_farewell });
+        super::reset::count(&mut closes.counts, close.at_ns, 1);
+    }
+
+    /// What is known of the process behind a listener; of all processes there if the pid is 0.
+    pub(super) fn habit(
+        &self,
+        netns: u32,
+        listener: SocketAddr,
+        pid: u32,
+        spread_percent: u64,
+    ) -> Option<Habit> {
+        let of_it = |server: &Server| {
+            server.netns == netns && server.listener == listener && (pid == 0 || server.pid == pid)
+        };
+        let of_it: Vec<_> =
+            self.0.iter().filter(|(server, _)| of_it(server)).map(|(_, closes)| closes).collect();
+        let times: Vec<_> = of_it.iter().flat_map(|closes| &closes.times).copied().collect();
+        let farewells = times.iter().filter(|time| time.said_farewell).count();
+        (!times.is_empty()).then(|| Habit {
+            closes: of_it.iter().flat_map(|closes| &closes.counts).map(|(_, count)| count).sum(),
+            times: times.len(),
+            after_ms: constant(times.iter().map(|time| time.idle_ms).collect(), spread_percent),
+            says_farewell: farewells * 10 > times.len(),
+        })
+    }
+
+    /// How much is remembered.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The median of the times, if nine in ten are near it.
+fn constant(mut times: Vec<u64>, spread_percent: u64) -> Option<u64> {
+    times.sort_unstable();
+    let median = *times.get(times.len() / 2)?;
+    let near =
+        times.iter().filter(|ms| ms.abs_diff(median) <= median.saturating_mul(spread_percent) / 100).count();
+    (times.len() >= MIN_TIMES && near * 10 >= times.len() * 9).then_some(median)
+}

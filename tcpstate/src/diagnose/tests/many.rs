@@ -1,0 +1,43 @@
+//! Hosts with very many sockets, of which none may be compared with every other: what grows with the square of their
+//! number would not end here.
+
+use tcpstate_common::TcpState::{CloseWait, Established, FinWait2};
+
+use super::{super::Class, NETNS, World};
+use crate::track::Timer;
+
+const MANY: u64 = 40_000;
+
+fn client(number: u64) -> String {
+    format!("10.{}.{}.{}:4000", number >> 16, number >> 8 & 255, number & 255)
+}
+
+#[test]
+fn waiting_sockets_of_one_process_that_make_no_pairs() {
+    let mut world = World::new();
+    world.listener(1, "0.0.0.0:80", 5, "app");
+    for number in 0..MANY {
+        let state = if number.is_multiple_of(2) { CloseWait } else { FinWait2 };
+        world.socket(10 + number, state, "10.0.0.1:80", &client(number));
+        world.hold(10 + number, 5, "app");
+    }
+    world.passes(3);
+    let mut found: Vec<_> = world.diagnosis.findings().iter().map(|one| (one.class, one.count)).collect();
+    found.sort_unstable_by_key(|(class, _)| class.name());
+    assert_eq!(found, [(Class::CloseWaitLeak, MANY / 2), (Class::FinWait2Owned, MANY / 2)]);
+}
+
+#[test]
+fn dead_peers_whose_port_is_served_in_another_namespace() {
+    let mut world = World::new();
+    for number in 0..MANY {
+        let local = format!("10.200.0.1:{}", 1024 + number);
+        let peer = format!("{}:443", client(number).trim_end_matches(":4000"));
+        let socket = world.socket(10 + number, Established, &local, &peer);
+        (socket.wqueue, socket.timer, socket.retransmits) = (100, Timer::Retransmit, 9);
+        world.hold(10 + number, 5, "app");
+    }
+    world.listener(1, "0.0.0.0:443", 6, "proxy").netns = NETNS + 1;
+    world.passes(2);
+    assert!(world.diagnosis.findings().iter().all(|finding| finding.class == Class::HalfOpen));
+}

@@ -1,0 +1,21 @@
+//! Connections that a process of this host closed first, after a pause.
+
+use super::event::{Process, Tuple};
+
+/// A connection that a process closed, or shut down, before its peer did, and after nothing had come in for
+/// [`tcpstate_common::wire::IDLE_CLOSE_NS`]. A process that ends does not count.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IdleClose {
+    /// Monotonic ns.
+    pub at_ns: u64,
+    pub netns: u32,
+    pub tuple: Tuple,
+    /// Who closed.
+    pub process: Option<Process>,
+    /// Bytes that had come in.
+    pub received_bytes: u64,
+    /// For how long no data had come in, ms; counts from when the connection was made if none ever came.
+    pub heard_ms: u64,
+    /// For how long no data had been sent, ms, likewise.
+    pub spoke_ms: u64,
+}
