@@ -10,7 +10,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use support::{Actor, Daemon, Events, agree, alone, eventually};
+use support::{Actor, Daemon, Events, Reach, agree, alone, eventually};
 
 /// Connections of each pair of actors.
 const CONNECTIONS: u32 = 2000;
@@ -42,7 +42,7 @@ fn counters_balance_and_gauges_are_what_ss_says() {
             }
         }
         let actors: Vec<&Actor> = servers.iter().chain(&clients).collect();
-        agree(&daemon, &actors);
+        agree(&daemon, Reach::Everywhere);
 
         // For every state: entered - left = now there. Mini-sockets end in silence, and a birth from a listener
         // does not leave LISTEN.

@@ -11,7 +11,7 @@ mod support;
 use std::{collections::BTreeSet, process::Command};
 
 use serde_json::Value;
-use support::{Actor, Daemon, Events, agree, alone, eventually, eventually_true};
+use support::{Actor, Daemon, Events, Reach, agree, alone, eventually, eventually_true};
 
 /// The programs that the kernel holds.
 fn programs() -> BTreeSet<u64> {
@@ -72,7 +72,7 @@ fn full_ring_loses_only_what_it_counts() {
         let events = Events::watch(&daemon);
         let before = daemon.metrics();
         client.told(&format!("drive {address} 5 3000"));
-        agree(&daemon, &[&server]);
+        agree(&daemon, Reach::Everywhere);
         let after = daemon.metrics();
         let more = |name: &str| after[name] - before[name];
         let lost = more("tcpstate_events_lost_total{kind=\"transition\"}");
@@ -121,7 +121,7 @@ fn full_table_is_counted_and_the_gauges_stay_right() {
             actor.told(&format!("close c{number}"));
             actor.told(&format!("recv a{number} 1"));
         }
-        agree(&daemon, &[&actor]);
+        agree(&daemon, Reach::Everywhere);
         eventually_true("30 sockets have no room", || {
             daemon.metrics()["tcpstate_events_lost_total{kind=\"socket\"}"] >= 30.0
         });
@@ -138,7 +138,7 @@ fn thousand_short_lived_namespaces_are_survived() {
         let mut actor = Actor::here();
         actor.told("namespaces 1000");
         assert_eq!(daemon.child.try_wait().expect("a status"), None, "{}", daemon.log());
-        agree(&daemon, &[&actor]);
+        agree(&daemon, Reach::Everywhere);
         let status = daemon.json("/api/v1/status");
         assert_eq!(status["census"]["namespaces_unreachable"], 0, "{status:#}");
         assert!(!daemon.log().contains("panicked"), "{}", daemon.log());

@@ -10,7 +10,7 @@ mod support;
 use std::process::Command;
 
 use serde_json::Value;
-use support::{Actor, Daemon, agree, alone, eventually};
+use support::{Actor, Daemon, Reach, agree, alone, eventually};
 
 fn with_capabilities(keep: &str) -> Command {
     let mut command = Command::new("setpriv");
@@ -61,7 +61,7 @@ fn without_capabilities_the_daemon_runs_on_socket_dumps() {
         assert_eq!(found["age_is"], "at_least");
         // Same user and no more privileges, so its files may be read.
         assert_eq!(found["holders"][0]["pid"], actor.pid(), "{found:#}");
-        agree(&daemon, &[]);
+        agree(&daemon, Reach::Here);
     });
 }
 

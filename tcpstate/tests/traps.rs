@@ -10,7 +10,7 @@ mod support;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use support::{Actor, Daemon, Events, agree, alone, eventually, eventually_true, skip};
+use support::{Actor, Daemon, Events, Reach, agree, alone, eventually, eventually_true, skip};
 
 fn metric(daemon: &Daemon, name: &str) -> f64 {
     daemon.metrics().get(name).copied().unwrap_or_else(|| panic!("no metric {name}"))
@@ -360,7 +360,7 @@ fn fin_wait2_that_waits_for_the_peer_is_not_time_wait() {
             }
         });
         state_at(&daemon, &whole, "TIME_WAIT");
-        agree(&daemon, &[&actor]);
+        agree(&daemon, Reach::Everywhere);
     });
 }
 
@@ -516,7 +516,7 @@ fn sockets_that_were_there_before_the_daemon_are_known() {
         assert_eq!(found[0]["age_is"], "at_least", "{:#}", found[0]);
         let fd: u64 = actor.told("fd pa").parse().expect("a number");
         assert_eq!(holders(&found[0]), [(u64::from(actor.pid()), fd)]);
-        agree(&daemon, &[&actor]);
+        agree(&daemon, Reach::Everywhere);
     });
 }
 

@@ -27,7 +27,7 @@ use crate::{
     clock,
     diagnose::{Changes, Diagnosis, Evidence, Severity, Status, Thresholds, evidence::What},
     serve::ask::{Diagnosed, Held, Material, MaterialWish, Question, Seen},
-    track::Tier,
+    track::{Scope, Tier},
 };
 
 pub(super) use self::schedule::REST;
@@ -43,6 +43,10 @@ const GOOD_ENOUGH_FOR: u32 = 3000;
 /// A census has been taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Notice {
+    /// What it has shown.
+    pub(super) scope: Scope,
+    /// Monotonic ns.
+    pub(super) ended_ns: u64,
     /// It shows no connection, and none has come and gone since the last pass.
     pub(super) calm: bool,
 }
@@ -93,7 +97,14 @@ impl Diagnoser {
         while wait(&mut schedule, notices).is_ok() {
             match self.pass() {
                 Ok(cpu_ns) => {
-                    schedule.passed(clock::monotonic_ns(), Duration::from_nanos(cpu_ns), self.has_open());
+                    let (now_ns, cost) = (clock::monotonic_ns(), Duration::from_nanos(cpu_ns));
+                    let wish = schedule.passed(now_ns, cost, self.has_open(), self.diagnosis.unsettled());
+                    let told = wish.map_or(Ok(()), |wish| {
+                        self.questions.blocking_send(Question::Count(wish.scope, wish.at_ns))
+                    });
+                    if told.is_err() {
+                        return;
+                    }
                 }
                 Err(Ends) => return,
             }
@@ -149,6 +160,9 @@ impl Diagnoser {
         let cost = Duration::from_nanos(self.held.cpu_ns);
         if wanted.is_empty() || age > cost * GOOD_ENOUGH_FOR {
             return wanted.is_empty();
+        }
+        if self.diagnosis.unsettled().holders && age > cost * REST {
+            return false;
         }
         if age > cost * GOOD_FOR {
             return !collect::has_urgent(&material.gathered);

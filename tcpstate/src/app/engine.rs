@@ -22,7 +22,7 @@ use super::{
     census::Taker,
     diagnosis::{self, Notice},
     lookup::Lookup,
-    pace::{self, CHEAP, Pace},
+    pace::{self, CHEAP, Pace, Wish},
     source::Source,
     walk::{Done, Task, Walk},
     watchers::Watchers,
@@ -348,7 +348,8 @@ impl Engine {
         let nothing_there = self.tracker.tracked() == self.tracker.count(TcpState::Listen);
         let nothing_new = self.told == Some(self.happened());
         // The diagnosis may be busy; there will be another census.
-        let _ = self.notices.try_send(Notice { calm: nothing_there && nothing_new });
+        let calm = nothing_there && nothing_new;
+        let _ = self.notices.try_send(Notice { scope, ended_ns: taken.finished_ns, calm });
     }
 
     /// Changes whenever something happens to a connection.
@@ -496,6 +497,7 @@ impl Engine {
                 self.diagnosed = cookies;
                 self.holders_wanted = Some((clock::monotonic_ns(), answer));
             }
+            Question::Count(scope, at_ns) => self.pace.wish(Wish { scope, at_ns }),
             Question::Watch(answer) => {
                 let _ = answer.send(self.watchers.watch());
                 self.begin_to_watch();

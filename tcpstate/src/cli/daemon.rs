@@ -46,8 +46,8 @@ pub struct Args {
     /// Owners of parked sockets that get metrics of their own, for each state; the rest is one series
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     top_owners: u32,
-    /// The shortest time between two censuses of all sockets (like 5s or 500ms). Where a census takes long,
-    /// tcpstate waits longer by itself
+    /// The time between two censuses of all sockets (like 5s or 500ms). Where a census takes long, tcpstate waits
+    /// longer by itself; where a verdict needs another look, or somebody asks, not as long
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = interval)]
     reconcile_interval: Duration,
     #[command(flatten)]

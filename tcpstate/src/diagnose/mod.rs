@@ -17,6 +17,7 @@ mod rules;
 mod say;
 mod suppress;
 pub mod thresholds;
+mod unsettled;
 mod view;
 pub mod wants;
 
@@ -28,6 +29,7 @@ pub use evidence::Evidence;
 pub use finding::{Finding, Severity, Status};
 pub use gather::{Gather, Gathered};
 pub use thresholds::Thresholds;
+pub use unsettled::Unsettled;
 pub use wants::Wants;
 
 use foldhash::HashSet;
@@ -59,6 +61,7 @@ pub struct Diagnosis {
     established: u64,
     expected: Expected,
     passes: u64,
+    unsettled: Unsettled,
     cannot_see: Vec<String>,
 }
 
@@ -75,6 +78,7 @@ impl Diagnosis {
             established: 0,
             expected: Expected::default(),
             passes: 0,
+            unsettled: Unsettled::default(),
             cannot_see: Vec::new(),
         }
     }
@@ -119,6 +123,7 @@ impl Diagnosis {
         let held = view::all_held(evidence);
         self.history.observe(evidence, &held);
         let view = View::new(evidence, held, &self.history, &self.thresholds);
+        self.unsettled = unsettled::of(&view);
         self.events.observe(&view);
         let mut candidates = rules::judge(&view, &self.events);
         suppress::explain(&mut candidates);
@@ -135,6 +140,12 @@ impl Diagnosis {
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         self.book.findings()
+    }
+
+    /// What the last pass could not tell yet.
+    #[must_use]
+    pub fn unsettled(&self) -> Unsettled {
+        self.unsettled
     }
 
     /// What could not be seen at the last pass, one sentence each, for the head of the list.

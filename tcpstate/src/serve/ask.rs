@@ -34,6 +34,9 @@ pub enum Question {
     Material(Box<MaterialWish>, oneshot::Sender<Box<Material>>),
     /// Who holds the sockets that park, and these others: the sockets that a diagnosis looks at.
     Holders(Vec<u64>, oneshot::Sender<Held>),
+    /// A diagnosis waits for a census of these sockets that ends at this time, monotonic ns, or later. There is no
+    /// answer: it hears of every census.
+    Count(Scope, u64),
 }
 
 /// What a diagnosis wants to begin with.

@@ -1,6 +1,7 @@
 //! What the tests on the real kernel share: a daemon, actors, what `ss` says, and waiting on conditions.
 #![expect(dead_code, reason = "each test uses a part of it")]
 
+mod ss;
 mod witness;
 
 use std::{
@@ -19,6 +20,8 @@ use std::{
 };
 
 use serde_json::Value;
+
+pub(crate) use self::ss::Reach;
 
 /// How long a condition may take. Nothing is measured by it: it only ends a test that would never end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -364,59 +367,6 @@ impl Drop for Actor {
     }
 }
 
-/// Sockets by family and state as `ss` counts them in this namespace and in those of the actors.
-pub(crate) fn ss(actors: &[&Actor]) -> BTreeMap<(String, String), u64> {
-    let mut counts = BTreeMap::new();
-    let own = std::fs::read_link("/proc/self/ns/net").expect("own namespace");
-    let mut places = vec![own];
-    let mut commands = vec![Command::new("ss")];
-    for actor in actors {
-        let place = std::fs::read_link(format!("/proc/{}/ns/net", actor.pid())).expect("a namespace");
-        if !places.contains(&place) {
-            places.push(place);
-            let mut command = Command::new("nsenter");
-            command.args(["--net", "--target", &actor.pid().to_string(), "ss"]);
-            commands.push(command);
-        }
-    }
-    for mut command in commands {
-        for (family, flag) in [("ipv4", "-4"), ("ipv6", "-6")] {
-            let output = command.args(["-H", "-t", "-a", "-n", flag]).output().expect("ss");
-            assert!(output.status.success(), "ss: {output:?}");
-            for line in String::from_utf8_lossy(&output.stdout).lines() {
-                let state = line.split_whitespace().next().expect("a state");
-                *counts.entry((family.to_owned(), kernel_name(state).to_owned())).or_default() += 1;
-            }
-            // The same command again, with the other family.
-            command = again(&command);
-        }
-    }
-    counts
-}
-
-fn again(command: &Command) -> Command {
-    let mut fresh = Command::new(command.get_program());
-    fresh.args(command.get_args().take_while(|argument| *argument != "-H"));
-    fresh
-}
-
-/// The kernel's name of what `ss` calls a state.
-pub(crate) fn kernel_name(ss_name: &str) -> &'static str {
-    match ss_name {
-        "ESTAB" => "ESTABLISHED",
-        "SYN-SENT" => "SYN_SENT",
-        "SYN-RECV" => "SYN_RECV",
-        "FIN-WAIT-1" => "FIN_WAIT1",
-        "FIN-WAIT-2" => "FIN_WAIT2",
-        "TIME-WAIT" => "TIME_WAIT",
-        "CLOSE-WAIT" => "CLOSE_WAIT",
-        "LAST-ACK" => "LAST_ACK",
-        "LISTEN" => "LISTEN",
-        "CLOSING" => "CLOSING",
-        other => panic!("ss says {other}"),
-    }
-}
-
 /// The stream of all events, collected as it comes.
 pub(crate) struct Events {
     seen: Arc<Mutex<Vec<Value>>>,
@@ -465,11 +415,11 @@ impl Events {
     }
 }
 
-/// Waits until the daemon's gauges and `ss` say the same.
-pub(crate) fn agree(daemon: &Daemon, actors: &[&Actor]) {
+/// Waits until the daemon's gauges and `ss` say the same of what the daemon can reach.
+pub(crate) fn agree(daemon: &Daemon, reach: Reach) {
     eventually(|| {
         let metrics = daemon.metrics();
-        let counted = ss(actors);
+        let counted = ss::count(reach)?;
         for (name, value) in metrics.iter().filter(|(name, _)| name.starts_with("tcpstate_sockets{")) {
             let label = |key: &str| {
                 let rest = name.split(&format!("{key}=\"")).nth(1).expect("a label");

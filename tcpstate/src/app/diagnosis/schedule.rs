@@ -1,13 +1,16 @@
 //! When a pass is due: every few seconds, right after a census has shown what there is; less often where a pass takes
-//! long, and where nothing happens.
+//! long, and where nothing happens. While a pass leaves something behind that only another look will tell, it says for
+//! which census it waits, and the next pass follows that one.
 
 use std::time::Duration;
 
 use super::Notice;
+use crate::{app::pace::Wish, diagnose::Unsettled, track::Scope};
 
 /// From one pass to the next, ns. Three fit into the 15 s within which a verdict is due.
 const INTERVAL_NS: u64 = 5_000_000_000;
-/// So much earlier than that may a census be done, ns: they come in about the same interval.
+/// So much earlier than that may a census be done, ns: they come in about the same interval. It is no less than
+/// [`frozen_ms`](crate::diagnose::Thresholds::frozen_ms), so that the next look is always a second one.
 const EARLY_NS: u64 = 1_000_000_000;
 /// After a pass the next one waits this many times as long as it took of the CPU: at most 3 % of one.
 pub(in crate::app) const REST: u32 = 30;
@@ -17,51 +20,98 @@ const CALM_NS: u64 = 60_000_000_000;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    /// The last pass: when it ended, monotonic ns, what it cost, and whether it left a finding open.
-    last: Option<(u64, Duration, bool)>,
-    /// A census since.
+    last: Option<Last>,
+    /// A census since the last pass.
     census: Option<Notice>,
+    /// The census that the last pass waits for.
+    wish: Option<Wish>,
+    /// That one has been taken.
+    fulfilled: bool,
+}
+
+/// A pass.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    /// Monotonic ns.
+    ended_ns: u64,
+    cost: Duration,
+    /// It left a finding open.
+    has_open: bool,
+    /// When the last pass that had a census of its own ended, monotonic ns.
+    fresh_ns: u64,
 }
 
 impl Schedule {
-    /// A pass has ended.
-    pub(super) fn passed(&mut self, ended_ns: u64, cost: Duration, has_open: bool) {
-        self.last = Some((ended_ns, cost, has_open));
+    /// A pass has ended. Returns the census for which the next one waits.
+    pub(super) fn passed(
+        &mut self,
+        ended_ns: u64,
+        cost: Duration,
+        has_open: bool,
+        unsettled: Unsettled,
+    ) -> Option<Wish> {
+        let before = self.last.filter(|_| self.census.is_none());
+        let fresh_ns = before.map_or(ended_ns, |last| last.fresh_ns);
+        self.last = Some(Last { ended_ns, cost, has_open, fresh_ns });
         self.census = None;
+        let at_ns = ended_ns.saturating_add((INTERVAL_NS - EARLY_NS).max(rest_ns(cost)));
+        self.wish = scope(unsettled).map(|scope| Wish { scope, at_ns });
+        self.fulfilled = false;
+        self.wish
     }
 
     /// A census has been taken.
     pub(super) fn census(&mut self, notice: Notice) {
         self.census = Some(notice);
+        self.fulfilled |= self.wish.is_some_and(|wish| wish.is_fulfilled_by(notice.scope, notice.ended_ns));
     }
 
     /// When the next pass is due, monotonic ns. The first one waits for a census.
     pub(super) fn due_ns(&self) -> u64 {
-        let Some((ended_ns, cost, has_open)) = self.last else {
+        let Some(Last { ended_ns, cost, has_open, fresh_ns }) = self.last else {
             return if self.census.is_some() { 0 } else { u64::MAX };
         };
-        let rest_ns = u64::try_from((cost * REST).as_nanos()).unwrap_or(u64::MAX);
-        let wait_ns = match self.census {
-            Some(Notice { calm: true }) if !has_open => CALM_NS,
-            Some(_) => (INTERVAL_NS - EARLY_NS).max(rest_ns),
+        let due_ns = match self.census {
+            Some(Notice { calm: true, .. }) if !has_open => return ended_ns.saturating_add(CALM_NS),
+            Some(_) if self.fulfilled => 0,
+            // The census that is waited for is about to come.
+            Some(_) if self.wish.is_some() => fresh_ns.saturating_add(INTERVAL_NS),
+            Some(_) => fresh_ns.saturating_add(INTERVAL_NS - EARLY_NS),
             // What there is to see is old, but events are not.
-            None => (2 * INTERVAL_NS).max(rest_ns),
+            None => ended_ns.saturating_add(2 * INTERVAL_NS),
         };
-        ended_ns.saturating_add(wait_ns)
+        due_ns.max(ended_ns.saturating_add(rest_ns(cost)))
     }
 }
+
+fn rest_ns(cost: Duration) -> u64 {
+    u64::try_from((cost * REST).as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Which sockets have to be counted again to settle it.
+fn scope(unsettled: Unsettled) -> Option<Scope> {
+    match unsettled {
+        Unsettled { established: true, .. } => Some(Scope::All),
+        Unsettled { others: true, .. } => Some(Scope::NotEstablished),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod simulated;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const S: u64 = 1_000_000_000;
-    const BUSY: Notice = Notice { calm: false };
-    const CALM: Notice = Notice { calm: true };
+    const BUSY: Notice = Notice { scope: Scope::All, ended_ns: 100 * S, calm: false };
+    const CALM: Notice = Notice { calm: true, ..BUSY };
+    const SETTLED: Unsettled = Unsettled { established: false, others: false, holders: false };
 
     fn after(cost_ms: u64, has_open: bool, census: Option<Notice>) -> u64 {
         let mut schedule = Schedule::default();
-        schedule.passed(100 * S, Duration::from_millis(cost_ms), has_open);
+        schedule.passed(100 * S, Duration::from_millis(cost_ms), has_open, SETTLED);
         if let Some(notice) = census {
             schedule.census(notice);
         }
@@ -93,5 +143,47 @@ mod tests {
     fn where_there_is_no_connection_a_pass_is_made_rarely_unless_something_is_to_be_resolved() {
         assert_eq!(after(1, false, Some(CALM)), 60);
         assert_eq!(after(1, true, Some(CALM)), 4);
+    }
+
+    #[test]
+    fn pass_that_leaves_something_unsettled_is_followed_by_the_census_that_it_waits_for() {
+        let mut schedule = Schedule::default();
+        schedule.census(BUSY);
+        let unsettled = Unsettled { others: true, ..SETTLED };
+        let wish = schedule.passed(100 * S, Duration::from_millis(1), false, unsettled);
+        assert_eq!(wish, Some(Wish { scope: Scope::NotEstablished, at_ns: 104 * S }));
+        // One that came too early is waited with, but not for ever.
+        schedule.census(Notice { ended_ns: 103 * S, ..BUSY });
+        assert_eq!(schedule.due_ns(), 105 * S);
+        schedule.census(Notice { ended_ns: 104 * S, ..BUSY });
+        assert!(schedule.due_ns() <= 104 * S);
+    }
+
+    #[test]
+    fn census_of_some_sockets_is_not_what_is_waited_for_where_an_open_connection_is_unsettled() {
+        let mut schedule = Schedule::default();
+        schedule.census(BUSY);
+        let unsettled = Unsettled { established: true, others: true, ..SETTLED };
+        let wish = schedule.passed(100 * S, Duration::from_secs(1), false, unsettled);
+        assert_eq!(
+            wish,
+            Some(Wish { scope: Scope::All, at_ns: 130 * S }),
+            "no sooner than a pass may be made"
+        );
+        schedule.census(Notice { scope: Scope::NotEstablished, ended_ns: 131 * S, calm: false });
+        assert!(!schedule.fulfilled);
+        schedule.census(Notice { ended_ns: 132 * S, ..BUSY });
+        assert!(schedule.fulfilled);
+        assert_eq!(schedule.due_ns(), 130 * S);
+    }
+
+    #[test]
+    fn pass_without_a_census_does_not_keep_the_next_census_waiting() {
+        let mut schedule = Schedule::default();
+        schedule.census(BUSY);
+        schedule.passed(100 * S, Duration::from_millis(1), false, SETTLED);
+        schedule.passed(110 * S, Duration::from_millis(100), false, SETTLED);
+        schedule.census(Notice { ended_ns: 110 * S + 1, ..BUSY });
+        assert_eq!(schedule.due_ns(), 113 * S, "it rests, and no longer");
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         say,
         view::{Held, Seen, Side, View, peers, say_peers},
     },
-    track::Timer,
+    track::{Socket, Timer},
 };
 
 /// How long no ACK may have come for a peer to count as gone, ms: loss bursts are shorter.
@@ -49,7 +49,7 @@ pub(super) fn sort_syn_sent(view: &View<'_>, scanners: &HashSet<u32>, seen: &See
     if socket.retransmits < view.thresholds.syn_retransmits {
         return None;
     }
-    if view.local_server(socket.netns, socket.tuple.remote).is_some_and(|server| view.is_full(server)) {
+    if is_turned_away(view, socket) {
         return None;
     }
     let pid = match seen.held {
@@ -98,6 +98,15 @@ pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&Seen<'_>]) ->
     candidate
 }
 
+/// Whether it goes to a server of this host whose accept queue is full, or was since the last look: one that accepts
+/// slowly has room for a moment after each. What a new one has dropped it has dropped since then.
+fn is_turned_away(view: &View<'_>, socket: &Socket) -> bool {
+    view.local_server(socket.netns, socket.tuple.remote).is_some_and(|server| {
+        let all = || view.evidence.listeners.get(&server.socket.cookie).and_then(|listener| listener.drops);
+        view.is_full(server) || server.dropped.or_else(all).is_some_and(|dropped| dropped > 0)
+    })
+}
+
 /// Data that is sent again and again while nothing is acknowledged.
 pub(super) fn sort_half_open(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
     let (thresholds, socket) = (view.thresholds, seen.socket);
@@ -110,7 +119,7 @@ pub(super) fn sort_half_open(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
         return None;
     }
     // The final ACK of its handshake, and so its data, may be turned away by a server whose queue is full.
-    if view.local_server(socket.netns, socket.tuple.remote).is_some_and(|server| view.is_full(server)) {
+    if is_turned_away(view, socket) {
         return None;
     }
     let place = match view.side(socket) {

@@ -10,6 +10,7 @@ mod path;
 mod ports;
 mod properties;
 mod reset;
+mod unsettled;
 
 use std::{net::SocketAddr, sync::Arc};
 

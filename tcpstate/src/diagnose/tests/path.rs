@@ -109,6 +109,32 @@ fn a_full_server_on_this_host_is_no_black_hole_and_no_dead_peer() {
     world.only(Class::AcceptOverflow);
 }
 
+#[test]
+fn a_server_on_this_host_that_has_just_accepted_one_of_too_many_is_no_black_hole() {
+    let play = |dropped: u32| {
+        let mut world = World::new();
+        // There is room.
+        world.listener(1, "0.0.0.0:8000", 77, "java").wqueue = 1;
+        world.drops.insert(1, 7);
+        world.pass();
+        connecting(&mut world, 10, "10.0.0.1:8000", 5);
+        retransmitting(&mut world, 11, "10.0.0.1:50000", "10.0.0.1:8000", 5);
+        world.drops.insert(1, 7 + dropped);
+        world.pass();
+        let found = world.found();
+        [Class::SynBlackhole, Class::HalfOpen].map(|class| found.iter().any(|(found, _)| *found == class))
+    };
+    assert_eq!(play(2), [false, false]);
+    assert_eq!(play(0), [true, true], "somebody else drops them");
+    // The first look at it.
+    let mut world = World::new();
+    world.listener(1, "0.0.0.0:8000", 77, "java").wqueue = 1;
+    world.drops.insert(1, 7);
+    connecting(&mut world, 10, "10.0.0.1:8000", 5);
+    world.pass();
+    assert!(world.found().iter().all(|(class, _)| *class != Class::SynBlackhole), "{:?}", world.found());
+}
+
 /// payments[4121] fails to connect, for want of a neighbour that answers.
 fn no_neighbour(world: &mut World, step: u16) {
     world.failures.push(ConnectFailure {

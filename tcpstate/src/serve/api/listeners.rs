@@ -1,13 +1,18 @@
 //! `/api/v1/listeners`: how full the accept queues are, and what they refused.
 
-use std::cmp::Reverse;
-
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::page::{Page, PageParams};
 use crate::{
-    serve::{ask::Diagnosed, params::NoParams, problem::Problem, shared::Shared, stamp::Stamps},
+    serve::{
+        ask::Diagnosed,
+        params::cursor::{List, Place},
+        problem::Problem,
+        shared::Shared,
+        stamp::Stamps,
+    },
     track::Socket,
 };
 
@@ -17,10 +22,16 @@ pub struct Listeners {
     /// When it was last looked at (RFC 3339); null before the first time.
     #[schema(required)]
     pub as_of: Option<String>,
+    /// Listeners on all pages together.
+    pub total: u64,
     /// Those with the longest queue come first.
     pub listeners: Vec<Listener>,
-    /// The kernel counts these for a whole network namespace only.
+    /// The kernel counts these for a whole network namespace only. All of them are on the first page, and none on the
+    /// others.
     pub namespaces: Vec<Overflows>,
+    /// The `cursor` of the next page; null on the last one.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
 }
 
 /// One listening socket.
@@ -93,39 +104,57 @@ impl Listener {
     }
 }
 
+/// What was refused, in the order of the namespaces.
+fn overflows(diagnosed: &Diagnosed) -> Vec<Overflows> {
+    let mut namespaces: Vec<_> = diagnosed
+        .namespaces
+        .iter()
+        .map(|(netns, namespace)| Overflows {
+            netns: *netns,
+            overflows: namespace.counters.listen_overflows,
+            drops: namespace.counters.listen_drops,
+        })
+        .collect();
+    namespaces.sort_by_key(|namespace| namespace.netns);
+    namespaces
+}
+
 impl Listeners {
-    fn of(diagnosed: &Diagnosed, stamps: &Stamps) -> Self {
+    fn of(diagnosed: &Diagnosed, params: &PageParams, stamps: &Stamps) -> Result<Self, Problem> {
+        // Several may listen at the same address.
+        let name =
+            |socket: &Socket| format!("{} {:010} {:020}", socket.tuple.local, socket.netns, socket.cookie);
         let all = diagnosed.listeners.iter();
-        let mut listeners: Vec<_> = all
+        let all = all.map(|(socket, more)| (Place::new(socket.rqueue.into(), name(socket)), (socket, more)));
+        let Page { total, entries, next_cursor } = params.page(List::Listeners, all.collect())?;
+        let listeners = entries
+            .into_iter()
             .map(|(socket, more)| Listener::of(socket, more.and_then(|more| more.drops), diagnosed))
             .collect();
-        listeners.sort_by(|a, b| {
-            (Reverse(a.queue), &a.address, a.netns).cmp(&(Reverse(b.queue), &b.address, b.netns))
-        });
-        let mut namespaces: Vec<_> = diagnosed
-            .namespaces
-            .iter()
-            .map(|(netns, namespace)| Overflows {
-                netns: *netns,
-                overflows: namespace.counters.listen_overflows,
-                drops: namespace.counters.listen_drops,
-            })
-            .collect();
-        namespaces.sort_by_key(|namespace| namespace.netns);
-        Self { as_of: diagnosed.at_ns.map(|at_ns| stamps.millis(at_ns)), listeners, namespaces }
+        let namespaces = if params.is_first() { overflows(diagnosed) } else { Vec::new() };
+        let as_of = diagnosed.at_ns.map(|at_ns| stamps.millis(at_ns));
+        Ok(Self { as_of, total, listeners, namespaces, next_cursor })
     }
 }
 
 /// How full the accept queues are, and what they refused.
+///
+/// A cursor names the length of the queue and the listener with which its page ended, and the next page goes on behind
+/// them in what was found last: a listener whose queue stays as long is on exactly one page, and one whose queue has
+/// changed meanwhile may be on two or on none.
 #[utoipa::path(
     get,
     path = "/api/v1/listeners",
     tag = "api",
+    params(PageParams),
     responses(
-        (status = 200, description = "The listeners", body = Listeners),
-        (status = 400, description = "This route takes no parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "A page of listeners", body = Listeners),
+        (status = 400, description = "A parameter is wrong; `field` names it", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(in crate::serve) async fn listeners(State(shared): State<Shared>, _: NoParams) -> Json<Listeners> {
-    Json(Listeners::of(&shared.engine.diagnosed(), &Stamps::now()))
+pub(in crate::serve) async fn listeners(
+    State(shared): State<Shared>,
+    params: PageParams,
+) -> Result<Json<Listeners>, Problem> {
+    Ok(Json(Listeners::of(&shared.engine.diagnosed(), &params, &Stamps::now())?))
 }

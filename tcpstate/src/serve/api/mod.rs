@@ -8,6 +8,7 @@ pub mod findings;
 mod lines;
 pub mod listeners;
 pub mod openapi;
+mod page;
 pub mod ports;
 pub mod processes;
 pub mod records;

@@ -6,10 +6,20 @@ use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::processes::by_state;
+use super::{
+    page::{Page, PageParams},
+    processes::by_state,
+};
 use crate::{
     diagnose::evidence::Destination,
-    serve::{ask::Diagnosed, figures, params::NoParams, problem::Problem, shared::Shared, stamp::Stamps},
+    serve::{
+        ask::Diagnosed,
+        figures,
+        params::cursor::{List, Place},
+        problem::Problem,
+        shared::Shared,
+        stamp::Stamps,
+    },
 };
 
 /// How many local ports are in use towards each destination.
@@ -18,8 +28,13 @@ pub struct Ports {
     /// When it was last looked at (RFC 3339); null before the first time.
     #[schema(required)]
     pub as_of: Option<String>,
-    /// The largest come first; at most 64, and none with fewer than 8 sockets.
+    /// Destinations on all pages together: at most 64.
+    pub total: u64,
+    /// The largest come first; none has fewer than 8 sockets.
     pub destinations: Vec<Towards>,
+    /// The `cursor` of the next page; null on the last one.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
 }
 
 /// Connections from one address of this host to one place. Each needs a local port of its own.
@@ -93,19 +108,33 @@ impl Towards {
 ///
 /// Two connections may share a local port if they go to different places, so that only what goes to the same address
 /// and port counts together.
+///
+/// A cursor names the count and the destination with which its page ended, and the next page goes on behind them in what
+/// was found last: a destination whose count stays is on exactly one page, and one whose count has changed meanwhile may
+/// be on two or on none.
 #[utoipa::path(
     get,
     path = "/api/v1/ports",
     tag = "api",
+    params(PageParams),
     responses(
-        (status = 200, description = "The destinations", body = Ports),
-        (status = 400, description = "This route takes no parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "A page of destinations", body = Ports),
+        (status = 400, description = "A parameter is wrong; `field` names it", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(in crate::serve) async fn ports(State(shared): State<Shared>, _: NoParams) -> Json<Ports> {
+pub(in crate::serve) async fn ports(
+    State(shared): State<Shared>,
+    params: PageParams,
+) -> Result<Json<Ports>, Problem> {
     let diagnosed = shared.engine.diagnosed();
-    Json(Ports {
+    let place =
+        |to: &Destination| Place::new(to.used(), format!("{:010} {} {}", to.netns, to.local, to.remote));
+    let all = diagnosed.destinations.iter().map(|to| (place(to), to)).collect();
+    let Page { total, entries, next_cursor } = params.page(List::Ports, all)?;
+    Ok(Json(Ports {
         as_of: diagnosed.at_ns.map(|at_ns| Stamps::now().millis(at_ns)),
-        destinations: diagnosed.destinations.iter().map(|to| Towards::of(to, &diagnosed)).collect(),
-    })
+        total,
+        destinations: entries.into_iter().map(|to| Towards::of(to, &diagnosed)).collect(),
+        next_cursor,
+    }))
 }

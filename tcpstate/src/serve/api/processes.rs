@@ -7,9 +7,16 @@ use serde::{Deserialize, Serialize};
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 use utoipa::ToSchema;
 
+use super::page::{Page, PageParams};
 use crate::{
     diagnose::{self, Status, finding::Subject},
-    serve::{ask::Diagnosed, params::NoParams, problem::Problem, shared::Shared, stamp::Stamps},
+    serve::{
+        ask::{Diagnosed, Parking},
+        params::cursor::{List, Place},
+        problem::Problem,
+        shared::Shared,
+        stamp::Stamps,
+    },
     track::{self, Comm},
 };
 
@@ -20,8 +27,13 @@ pub struct Processes {
     #[schema(required)]
     pub as_of: Option<String>,
     pub looked_at: LookedAt,
+    /// Processes on all pages together.
+    pub total: u64,
     /// Those with the most sockets come first.
     pub processes: Vec<Process>,
+    /// The `cursor` of the next page; null on the last one.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
 }
 
 /// How much was looked at.
@@ -112,43 +124,82 @@ pub(super) fn by_state(counts: &[u64; STATE_SLOTS]) -> BTreeMap<String, u64> {
     states.filter(|(_, count)| *count > 0).collect()
 }
 
-impl Processes {
-    fn of(diagnosed: &Diagnosed, stamps: &Stamps) -> Self {
-        let mut processes: Vec<_> = diagnosed
-            .parking
-            .iter()
-            .map(|parking| {
-                let track::Process { pid, comm } = parking.process;
-                let (held, left) = (by_state(&parking.held), by_state(&parking.left));
-                Process { held, left, ..Process::of(pid, Some(comm), diagnosed) }
-            })
-            .collect();
-        let name = |process: &Process| (process.pid, process.comm.clone());
-        let mut known: HashSet<_> = processes.iter().map(name).collect();
-        for finding in diagnosed.findings.iter().filter(|finding| finding.status == Status::Open) {
-            let Subject { pid: Some(pid), comm, .. } = &finding.subject else { continue };
-            if known.insert((*pid, comm.clone())) {
-                processes.push(Process::of(*pid, comm.as_deref().map(Comm::new), diagnosed));
-            }
+/// A process that is told, and where in the list.
+struct Told<'a> {
+    pid: u32,
+    comm: Option<Comm>,
+    /// What it holds or has left, if anything.
+    parking: Option<&'a Parking>,
+}
+
+impl Told<'_> {
+    fn sockets(&self) -> u64 {
+        let states = self.parking.map(|parking| parking.held.iter().chain(&parking.left));
+        states.into_iter().flatten().sum()
+    }
+
+    fn process(&self, diagnosed: &Diagnosed) -> Process {
+        let mut process = Process::of(self.pid, self.comm, diagnosed);
+        if let Some(parking) = self.parking {
+            (process.held, process.left) = (by_state(&parking.held), by_state(&parking.left));
         }
-        Self {
+        process
+    }
+}
+
+/// Every process that is told, once.
+fn all(diagnosed: &Diagnosed) -> Vec<(Place, Told<'_>)> {
+    let mut all: BTreeMap<_, _> = diagnosed
+        .parking
+        .iter()
+        .map(|parking| {
+            let track::Process { pid, comm } = parking.process;
+            let told = Told { pid, comm: Some(comm), parking: Some(parking) };
+            ((pid, Some(comm.to_string())), told)
+        })
+        .collect();
+    for finding in diagnosed.findings.iter().filter(|finding| finding.status == Status::Open) {
+        let Subject { pid: Some(pid), comm, .. } = &finding.subject else { continue };
+        let told = || Told { pid: *pid, comm: comm.as_deref().map(Comm::new), parking: None };
+        all.entry((*pid, comm.clone())).or_insert_with(told);
+    }
+    let place = |pid, comm: Option<String>, told: &Told<'_>| {
+        Place::new(told.sockets(), format!("{pid:010} {}", comm.unwrap_or_default()))
+    };
+    all.into_iter().map(|((pid, comm), told)| (place(pid, comm, &told), told)).collect()
+}
+
+impl Processes {
+    fn of(diagnosed: &Diagnosed, params: &PageParams, stamps: &Stamps) -> Result<Self, Problem> {
+        let Page { total, entries, next_cursor } = params.page(List::Processes, all(diagnosed))?;
+        Ok(Self {
             as_of: diagnosed.at_ns.map(|at_ns| stamps.millis(at_ns)),
             looked_at: LookedAt::of(diagnosed),
-            processes,
-        }
+            total,
+            processes: entries.into_iter().map(|told| told.process(diagnosed)).collect(),
+            next_cursor,
+        })
     }
 }
 
 /// The processes that hold or caused something that parks, or that an open finding is about.
+///
+/// A cursor names the number of sockets and the process with which its page ended, and the next page goes on behind them
+/// in what was found last: a process that keeps its number of sockets is on exactly one page, and one that has more or
+/// fewer meanwhile may be on two or on none.
 #[utoipa::path(
     get,
     path = "/api/v1/processes",
     tag = "api",
+    params(PageParams),
     responses(
-        (status = 200, description = "The processes", body = Processes),
-        (status = 400, description = "This route takes no parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "A page of processes", body = Processes),
+        (status = 400, description = "A parameter is wrong; `field` names it", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(in crate::serve) async fn processes(State(shared): State<Shared>, _: NoParams) -> Json<Processes> {
-    Json(Processes::of(&shared.engine.diagnosed(), &Stamps::now()))
+pub(in crate::serve) async fn processes(
+    State(shared): State<Shared>,
+    params: PageParams,
+) -> Result<Json<Processes>, Problem> {
+    Ok(Json(Processes::of(&shared.engine.diagnosed(), &params, &Stamps::now())?))
 }

@@ -1,12 +1,14 @@
 //! Every wrong parameter is a 400 that names it.
 
 use super::{daemon::Daemon, scene};
-use crate::serve::params::cursor::List;
+use crate::serve::params::cursor::{List, Place};
 
 #[test]
 fn each_wrong_parameter_is_named() {
     let daemon = Daemon::start();
     let other_list = format!("cursor={}", List::Resets.cursor(7));
+    let place = Place::new(7, "nginx".into());
+    let of = |list: List| format!("cursor={}", list.cursor_behind(&place));
     let wrong = [
         ("sockets?state=NOPE", "state"),
         ("sockets?state=", "state"),
@@ -56,8 +58,20 @@ fn each_wrong_parameter_is_named() {
         ("findings/close-wait-leak-1f3a9c02b4d5e6f7?x=1", "x"),
         ("explain/close-wait-leak?x=1", "x"),
         ("processes?x=1", "x"),
+        ("processes?limit=0", "limit"),
+        ("processes?limit=1001", "limit"),
+        ("processes?limit=5&limit=5", "limit"),
+        ("processes?cursor=", "cursor"),
+        (&format!("processes?{other_list}"), "cursor"),
+        (&format!("processes?{}", of(List::Ports)), "cursor"),
         ("ports?x=1", "x"),
+        ("ports?limit=-1", "limit"),
+        ("ports?cursor=junk", "cursor"),
+        (&format!("ports?{}", of(List::Listeners)), "cursor"),
         ("listeners?x=1", "x"),
+        ("listeners?limit=all", "limit"),
+        ("listeners?cursor=4711", "cursor"),
+        (&format!("listeners?{}0", of(List::Listeners)), "cursor"),
     ];
     for (query, field) in wrong {
         let answer = daemon.get(&format!("/api/v1/{query}"));

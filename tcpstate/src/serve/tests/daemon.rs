@@ -92,7 +92,7 @@ impl Fake {
                 drop(answer.send(scene::page_of_resets(self.tracker.resets(), before, limit)));
             }
             // This daemon diagnoses nothing.
-            Question::Material(..) | Question::Holders(..) => {}
+            Question::Material(..) | Question::Holders(..) | Question::Count(..) => {}
             Question::Watch(answer) => {
                 drop(answer.send(Watching { next: self.next, batches: watchers.events.subscribe() }));
             }

@@ -101,7 +101,7 @@ fn leak() -> Finding {
     }
 }
 
-fn listener(cookie: u64, local: &str, queue: u32, limit: u32) -> Socket {
+pub(super) fn listener(cookie: u64, local: &str, queue: u32, limit: u32) -> Socket {
     Socket {
         cookie,
         netns: NETNS,
@@ -122,7 +122,7 @@ fn listener(cookie: u64, local: &str, queue: u32, limit: u32) -> Socket {
     }
 }
 
-fn count<const N: usize>(states: [(TcpState, u64); N]) -> [u64; STATE_SLOTS] {
+pub(super) fn count<const N: usize>(states: [(TcpState, u64); N]) -> [u64; STATE_SLOTS] {
     let mut counts = [0; STATE_SLOTS];
     for (state, count) in states {
         counts[state.index()] = count;

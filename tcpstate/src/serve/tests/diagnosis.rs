@@ -68,10 +68,14 @@ fn before_the_first_pass_nothing_is_known() {
     daemon.diagnose(Diagnosed::default());
     let nothing = json!({"as_of": null, "findings": [], "cannot_see": []});
     assert_eq!(get(&daemon, "/api/v1/findings"), nothing);
-    let nothing = json!({"as_of": null, "looked_at": {"sockets": 0, "processes": 0}, "processes": []});
+    let nothing = json!({
+        "as_of": null, "looked_at": {"sockets": 0, "processes": 0}, "total": 0, "processes": [], "next_cursor": null
+    });
     assert_eq!(get(&daemon, "/api/v1/processes"), nothing);
-    assert_eq!(get(&daemon, "/api/v1/ports"), json!({"as_of": null, "destinations": []}));
-    assert_eq!(get(&daemon, "/api/v1/listeners"), json!({"as_of": null, "listeners": [], "namespaces": []}));
+    let nothing = json!({"as_of": null, "total": 0, "destinations": [], "next_cursor": null});
+    assert_eq!(get(&daemon, "/api/v1/ports"), nothing);
+    let nothing = json!({"as_of": null, "total": 0, "listeners": [], "namespaces": [], "next_cursor": null});
+    assert_eq!(get(&daemon, "/api/v1/listeners"), nothing);
 }
 
 #[test]
@@ -154,7 +158,8 @@ fn a_process_is_told_with_what_it_holds_and_what_is_wrong_with_it() {
         "left": {}, "fds": null, "fd_limit": null, "findings": ["close-wait-idle-pool-00000000000000aa"]
     });
     let expected = json!({
-        "looked_at": {"sockets": 900, "processes": 2}, "processes": [payments, predecessor, java]
+        "looked_at": {"sockets": 900, "processes": 2}, "total": 3, "processes": [payments, predecessor, java],
+        "next_cursor": null
     });
     assert_eq!(list, expected);
 }
@@ -170,10 +175,11 @@ fn ports_are_told_for_each_destination() {
             "by_state": {"ESTABLISHED": 10, "TIME_WAIT": 90}, "holders": holders
         })
     };
-    let expected = json!({"destinations": [
+    let destinations = [
         to("10.0.0.5:6379", json!([{"pid": 9, "comm": "worker", "sockets": 70}])),
         to("10.0.0.6:80", json!([{"pid": 9, "comm": "worker", "sockets": null}])),
-    ]});
+    ];
+    let expected = json!({"total": 2, "destinations": destinations, "next_cursor": null});
     assert_eq!(ports, expected);
     let mut unread = diagnosed::diagnosed();
     unread.namespaces.clear();
@@ -187,13 +193,15 @@ fn listeners_are_told_with_their_queues_and_holders() {
     let mut listeners = get(&daemon, "/api/v1/listeners");
     take_time(&mut listeners, "as_of");
     let expected = json!({
+        "total": 2,
         "listeners": [
             {"cookie": "2", "address": "0.0.0.0:8000", "netns": scene::NETNS, "queue": 129, "limit": 128, "drops": 5,
              "holders": [{"pid": 9, "comm": "worker", "fd": 3}]},
             {"cookie": "8", "address": "0.0.0.0:9000", "netns": scene::NETNS, "queue": 0, "limit": 0, "drops": null,
              "holders": null},
         ],
-        "namespaces": [{"netns": scene::NETNS, "overflows": 41, "drops": 42}]
+        "namespaces": [{"netns": scene::NETNS, "overflows": 41, "drops": 42}],
+        "next_cursor": null
     });
     assert_eq!(listeners, expected);
 }

@@ -24,5 +24,5 @@ fn every_described_parameter_is_understood() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 15);
+    assert_eq!(checked, 21);
 }
