@@ -14,6 +14,9 @@ const INTERVAL_NS: u64 = 5_000_000_000;
 const EARLY_NS: u64 = 1_000_000_000;
 /// After a pass the next one waits this many times as long as it took of the CPU: at most 3 % of one.
 pub(in crate::app) const REST: u32 = 30;
+/// The same for one without a census of its own: it would look at a quarter of a million sockets for the sake of a few
+/// events.
+const REST_WITHOUT: u32 = 150;
 /// From one pass to the next while there is no connection, ns.
 const CALM_NS: u64 = 60_000_000_000;
 
@@ -54,7 +57,7 @@ impl Schedule {
         let fresh_ns = before.map_or(ended_ns, |last| last.fresh_ns);
         self.last = Some(Last { ended_ns, cost, has_open, fresh_ns });
         self.census = None;
-        let at_ns = ended_ns.saturating_add((INTERVAL_NS - EARLY_NS).max(rest_ns(cost)));
+        let at_ns = ended_ns.saturating_add((INTERVAL_NS - EARLY_NS).max(rest_ns(cost, REST)));
         self.wish = scope(unsettled).map(|scope| Wish { scope, at_ns });
         self.fulfilled = false;
         self.wish
@@ -78,14 +81,14 @@ impl Schedule {
             Some(_) if self.wish.is_some() => fresh_ns.saturating_add(INTERVAL_NS),
             Some(_) => fresh_ns.saturating_add(INTERVAL_NS - EARLY_NS),
             // What there is to see is old, but events are not.
-            None => ended_ns.saturating_add(2 * INTERVAL_NS),
+            None => ended_ns.saturating_add((2 * INTERVAL_NS).max(rest_ns(cost, REST_WITHOUT))),
         };
-        due_ns.max(ended_ns.saturating_add(rest_ns(cost)))
+        due_ns.max(ended_ns.saturating_add(rest_ns(cost, REST)))
     }
 }
 
-fn rest_ns(cost: Duration) -> u64 {
-    u64::try_from((cost * REST).as_nanos()).unwrap_or(u64::MAX)
+fn rest_ns(cost: Duration, rest: u32) -> u64 {
+    u64::try_from((cost * rest).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Which sockets have to be counted again to settle it.
@@ -136,7 +139,7 @@ mod tests {
     fn pass_that_costs_much_is_made_less_often() {
         assert_eq!(after(250, false, Some(BUSY)), 7);
         assert_eq!(after(1000, false, Some(BUSY)), 30);
-        assert_eq!(after(1000, false, None), 30);
+        assert_eq!(after(1000, false, None), 150, "nothing but events is new");
     }
 
     #[test]
