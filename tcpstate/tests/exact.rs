@@ -7,7 +7,10 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{TcpListener, TcpStream},
+};
 
 use serde_json::Value;
 use support::{Actor, Daemon, Events, Reach, agree, alone, eventually};
@@ -170,5 +173,27 @@ fn watcher_sees_every_transition_once() {
             }
         });
         assert!(events.all().iter().all(|event| event["kind"] != "lost"));
+    });
+}
+
+/// Whoever has the head of the answer has begun to watch, however soon something happens then.
+#[test]
+fn stream_has_all_that_happens_once_it_has_begun() {
+    alone("stream_has_all_that_happens_once_it_has_begun", || {
+        for _ in 0..5 {
+            let daemon = Daemon::start(&[]);
+            let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+            let address = listener.local_addr().expect("an address");
+            let events = Events::watch(&daemon);
+            let client = TcpStream::connect(address).expect("a connection");
+            let local = client.local_addr().expect("an address").to_string();
+            // The port is chosen after SYN_SENT is entered.
+            events.wait_for("first event", |event| {
+                event["from"] == "CLOSE"
+                    && event["to"] == "SYN_SENT"
+                    && event["remote"] == *address.to_string()
+            });
+            events.transition(&local, "SYN_SENT", "ESTABLISHED");
+        }
     });
 }

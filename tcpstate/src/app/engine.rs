@@ -499,12 +499,15 @@ impl Engine {
             }
             Question::Count(scope, at_ns) => self.pace.wish(Wish { scope, at_ns }),
             Question::Watch(answer) => {
-                let _ = answer.send(self.watchers.watch());
+                let watching = self.watchers.watch();
+                // Whoever has the answer relies on it that everything is told from then on.
                 self.begin_to_watch();
+                let _ = answer.send(watching);
             }
             Question::Record(answer) => {
-                let _ = answer.send(self.watchers.record());
+                let watching = self.watchers.record();
                 self.begin_to_watch();
+                let _ = answer.send(watching);
             }
         }
     }

@@ -182,6 +182,21 @@ impl Daemon {
         self.log.lock().expect("log").join("\n")
     }
 
+    /// What its metrics say of events, for whoever looks into a failure.
+    fn events_counted(&self) -> String {
+        let request = self.agent.get(format!("{}/metrics", self.url)).config();
+        let answer = request.timeout_global(Some(Duration::from_secs(5))).build().call();
+        match answer.and_then(|mut answer| answer.body_mut().read_to_string()) {
+            Ok(metrics) => {
+                let about =
+                    |line: &&str| line.starts_with("tcpstate_events") || line.starts_with("tcpstate_trans");
+                let counted = metrics.lines().filter(about).filter(|line| !line.ends_with(" 0"));
+                counted.collect::<Vec<_>>().join("\n")
+            }
+            Err(error) => format!("it does not answer: {error}"),
+        }
+    }
+
     /// Status and body of a GET.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let mut response = self.agent.get(format!("{}{path}", self.url)).call().expect("an answer");
@@ -229,6 +244,9 @@ impl Drop for Daemon {
             && let (Some(before), Some(now)) = (self.untold, self.untold())
         {
             UNTOLD.fetch_add(now - before, Ordering::Relaxed);
+        }
+        if thread::panicking() {
+            eprintln!("the daemon's log:\n{}\nits events:\n{}", self.log(), self.events_counted());
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -14,9 +14,10 @@ const INTERVAL_NS: u64 = 5_000_000_000;
 const EARLY_NS: u64 = 1_000_000_000;
 /// After a pass the next one waits this many times as long as it took of the CPU: at most 3 % of one.
 pub(in crate::app) const REST: u32 = 30;
-/// The same for one without a census of its own: it would look at a quarter of a million sockets for the sake of a few
-/// events.
+/// The same for one without a census of its own if it costs more than [`DEAR`]: it would look at a quarter of a million
+/// sockets again for the sake of a few events.
 const REST_WITHOUT: u32 = 150;
+const DEAR: Duration = Duration::from_millis(250);
 /// From one pass to the next while there is no connection, ns.
 const CALM_NS: u64 = 60_000_000_000;
 
@@ -81,7 +82,8 @@ impl Schedule {
             Some(_) if self.wish.is_some() => fresh_ns.saturating_add(INTERVAL_NS),
             Some(_) => fresh_ns.saturating_add(INTERVAL_NS - EARLY_NS),
             // What there is to see is old, but events are not.
-            None => ended_ns.saturating_add((2 * INTERVAL_NS).max(rest_ns(cost, REST_WITHOUT))),
+            None if cost > DEAR => ended_ns.saturating_add(rest_ns(cost, REST_WITHOUT)),
+            None => ended_ns.saturating_add(2 * INTERVAL_NS),
         };
         due_ns.max(ended_ns.saturating_add(rest_ns(cost, REST)))
     }
@@ -139,6 +141,7 @@ mod tests {
     fn pass_that_costs_much_is_made_less_often() {
         assert_eq!(after(250, false, Some(BUSY)), 7);
         assert_eq!(after(1000, false, Some(BUSY)), 30);
+        assert_eq!(after(250, false, None), 10);
         assert_eq!(after(1000, false, None), 150, "nothing but events is new");
     }
 
