@@ -205,8 +205,8 @@ impl Diagnoser {
             left_out: material.gathered.left_out,
             destinations: material.gathered.destinations,
             resets,
-            failures: material.failures.into_iter().map(words::failure).collect(),
-            closes: material.closes.into_iter().map(words::close).collect(),
+            failures: material.failures,
+            closes: material.closes,
             events_left_out: material.left_out,
             cannot_see,
             ..Evidence::default()

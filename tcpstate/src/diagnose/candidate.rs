@@ -57,3 +57,13 @@ pub(super) struct Candidate {
     /// Whether the trend belongs into the sentence.
     pub(super) tells_trend: bool,
 }
+
+impl Candidate {
+    /// Takes in another one that is the same trouble, and is not told by itself then.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.severity = self.severity.max(other.severity);
+        self.since_ns = self.since_ns.min(other.since_ns);
+        self.evidence.extend(other.evidence);
+        self.cookies.extend(other.cookies);
+    }
+}

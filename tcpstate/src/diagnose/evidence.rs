@@ -9,7 +9,7 @@ use std::{
 use foldhash::HashMap;
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
-use crate::track::{self, Comm, Holders, Reset, Socket, Tuple};
+use crate::track::{self, Comm, Failure, Holders, IdleClose, Reset, Socket};
 
 /// A connection that is closed sooner after data came in is not in [`Evidence::closes`], ms.
 pub const IDLE_CLOSE_MS: u64 = tcpstate_common::wire::IDLE_CLOSE_NS / 1_000_000;
@@ -47,7 +47,7 @@ pub struct Evidence {
     /// RSTs since the last pass, the oldest first; at most [`super::Thresholds::max_events`].
     pub resets: Vec<ResetSeen>,
     /// Connects that failed since the last pass, the oldest first, likewise.
-    pub failures: Vec<ConnectFailure>,
+    pub failures: Vec<Failure>,
     /// Connections that a process of this host closed first after a pause, since the last pass, likewise: those of
     /// servers, and those of clients. Empty where that cannot be seen, and then `cannot_see` says so.
     pub closes: Vec<IdleClose>,
@@ -348,38 +348,4 @@ pub struct ResetSeen {
     /// Who had closed the socket by then, or had it open when it was last looked at. Not to be confused with
     /// `reset.process`, who acted at that moment.
     pub owner: Option<track::Process>,
-}
-
-/// A connect that failed: `SYN_SENT` to `CLOSE`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct ConnectFailure {
-    /// Monotonic ns.
-    pub at_ns: u64,
-    pub netns: u32,
-    /// The local port is 0 if there was none to be had.
-    pub tuple: Tuple,
-    /// A positive errno; 99 (`EADDRNOTAVAIL`) where the kernel found no local port; 0: the application gave up.
-    pub errno: u32,
-    /// Who connected.
-    pub process: Option<track::Process>,
-    /// How long it took, ns.
-    pub lasted_ns: Option<u64>,
-}
-
-/// A connection that a process of this host closed before its peer did.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct IdleClose {
-    /// Monotonic ns.
-    pub at_ns: u64,
-    pub netns: u32,
-    pub tuple: Tuple,
-    /// Who closed. Not somebody who was ending.
-    pub process: Option<track::Process>,
-    /// Bytes that had come in.
-    pub received_bytes: u64,
-    /// For how long no data had come in, ms: at least [`IDLE_CLOSE_MS`]. Counts from when the connection was made if
-    /// none ever came.
-    pub heard_ms: u64,
-    /// For how long no data had been sent, ms, likewise; not long for who says farewell before he closes.
-    pub spoke_ms: u64,
 }

@@ -52,11 +52,7 @@ fn merge_port_exhaustion(candidates: &mut Vec<Candidate>) {
                 && (used.key.netns, &used.subject.peer) == (failed.key.netns, &failed.subject.peer)
         });
         match used {
-            Some(used) => {
-                used.severity = used.severity.max(failed.severity);
-                used.evidence.extend(failed.evidence);
-                used.since_ns = used.since_ns.min(failed.since_ns);
-            }
+            Some(used) => used.absorb(failed),
             None => candidates.push(failed),
         }
     }
@@ -89,8 +85,12 @@ fn merge_destinations(candidates: &mut Vec<Candidate>) {
                 names.push(other.clone());
             }
         }
-        for failed in others.iter().filter(|other| other.is_of_events) {
-            worst.evidence.extend_from_slice(&failed.evidence);
+        for mut other in others {
+            if !other.is_of_events {
+                // It is as good as its name.
+                other.evidence.clear();
+            }
+            worst.absorb(other);
         }
         if !names.is_empty() {
             let also = say::count(names.len() as u64, "other destination");
@@ -99,9 +99,6 @@ fn merge_destinations(candidates: &mut Vec<Candidate>) {
             names.extend((more > 0).then(|| format!("{more} more")));
             worst.evidence.insert(0, format!("the same to {also}: {}", say::list(&names)));
         }
-        worst.severity = others.iter().map(|other| other.severity).fold(worst.severity, Option::max);
-        worst.since_ns = others.iter().map(|other| other.since_ns).fold(worst.since_ns, u64::min);
-        worst.cookies.extend(others.iter().flat_map(|other| &other.cookies));
         candidates.push(worst);
     }
 }
@@ -116,13 +113,7 @@ fn merge_same(candidates: &mut Vec<Candidate>) {
                 place.insert(merged.len());
                 merged.push(candidate);
             }
-            Entry::Occupied(place) => {
-                let first = &mut merged[*place.get()];
-                first.severity = first.severity.max(candidate.severity);
-                first.since_ns = first.since_ns.min(candidate.since_ns);
-                first.evidence.extend(candidate.evidence);
-                first.cookies.extend(candidate.cookies);
-            }
+            Entry::Occupied(place) => merged[*place.get()].absorb(candidate),
         }
     }
     *candidates = merged;

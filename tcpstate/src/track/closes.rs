@@ -10,12 +10,13 @@ pub struct IdleClose {
     pub at_ns: u64,
     pub netns: u32,
     pub tuple: Tuple,
-    /// Who closed.
+    /// Who closed. Not somebody who was ending.
     pub process: Option<Process>,
     /// Bytes that had come in.
     pub received_bytes: u64,
-    /// For how long no data had come in, ms; counts from when the connection was made if none ever came.
+    /// For how long no data had come in, ms: at least [`tcpstate_common::wire::IDLE_CLOSE_NS`]. Counts from when the
+    /// connection was made if none ever came.
     pub heard_ms: u64,
-    /// For how long no data had been sent, ms, likewise.
+    /// For how long no data had been sent, ms, likewise; not long for who says farewell before he closes.
     pub spoke_ms: u64,
 }

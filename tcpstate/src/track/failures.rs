@@ -16,7 +16,7 @@ pub struct Failure {
     pub netns: u32,
     /// The local port is 0 if there was none to be had.
     pub tuple: Tuple,
-    /// A positive errno; 0: the application gave up.
+    /// A positive errno; 99 (`EADDRNOTAVAIL`) where the kernel found no local port; 0: the application gave up.
     pub errno: u32,
     /// Who connected, or gave up.
     pub process: Option<Process>,

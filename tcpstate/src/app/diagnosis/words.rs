@@ -5,17 +5,14 @@ use std::{collections::BTreeMap, io};
 use tcpstate_common::TcpState;
 
 use crate::{
-    diagnose::evidence::{
-        ConnectFailure, Counters, IdleClose, Paused, Process, Reason, ResetSeen, Sysctls, TcpInfo, Unseen,
-        What,
-    },
+    diagnose::evidence::{Counters, Paused, Process, Reason, ResetSeen, Sysctls, TcpInfo, Unseen, What},
     observe::evidence::{
         counters::{self, Counter},
         process::{self, Activity},
         sockstat::Sockstat,
         sysctls, tcp_info,
     },
-    track::{self, Circumstances, Direction, Failure, Holders, Reset},
+    track::{self, Circumstances, Direction, Holders, Reset},
 };
 
 pub(super) fn unseen(what: What, of: Option<u32>, why: impl Into<String>) -> Unseen {
@@ -50,16 +47,6 @@ pub(super) fn reset(
         owner: if closed { about.actor.or(holder) } else { holder.or(about.actor) },
         reset,
     }
-}
-
-pub(super) fn failure(failure: Failure) -> ConnectFailure {
-    let Failure { at_ns, netns, tuple, errno, process, lasted_ns } = failure;
-    ConnectFailure { at_ns, netns, tuple, errno, process, lasted_ns }
-}
-
-pub(super) fn close(close: track::IdleClose) -> IdleClose {
-    let track::IdleClose { at_ns, netns, tuple, process, received_bytes, heard_ms, spoke_ms } = close;
-    IdleClose { at_ns, netns, tuple, process, received_bytes, heard_ms, spoke_ms }
 }
 
 pub(super) fn info(info: &tcp_info::TcpInfo, at_ns: u64) -> TcpInfo {

@@ -6,9 +6,9 @@ use std::{
     net::SocketAddr,
 };
 
-use crate::diagnose::{
-    evidence::{IDLE_CLOSE_MS, IdleClose},
-    view::View,
+use crate::{
+    diagnose::{evidence::IDLE_CLOSE_MS, view::View},
+    track::IdleClose,
 };
 
 const NS_PER_MS: u64 = 1_000_000;

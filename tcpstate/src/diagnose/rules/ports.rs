@@ -4,10 +4,11 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{base, blame_holder};
@@ -74,18 +75,18 @@ pub(super) fn judge(view: &View<'_>) -> Vec<Candidate> {
     if scarce.is_empty() && busy.is_empty() {
         return Vec::new();
     }
-    let held = held(view);
+    let towards = towards(view);
     let mut churns = BTreeMap::<(u32, u32), (Option<Process>, Vec<&Destination>)>::new();
     for destination in others.into_iter().filter(|destination| busy.contains(&destination.netns)) {
-        let owner = owner(view, destination, &held);
+        let owner = owner(view, destination, &towards);
         let key = (destination.netns, owner.map_or(0, |owner| owner.pid));
         churns.entry(key).or_insert_with(|| (owner, Vec::new())).1.push(destination);
     }
     let churns =
         churns.into_values().filter(|(_, to)| to.iter().copied().any(|destination| is_busy(&destination)));
     let mut candidates: Vec<_> =
-        scarce.iter().map(|destination| exhaustion(view, destination, &held)).collect();
-    candidates.extend(churns.map(|(owner, to)| churn(view, owner.as_ref(), to)));
+        scarce.iter().map(|destination| exhaustion(view, destination, &towards)).collect();
+    candidates.extend(churns.map(|(owner, to)| churn(view, owner.as_ref(), to, &towards)));
     candidates
 }
 
@@ -142,10 +143,11 @@ fn per_second(time_waits: u64) -> String {
     say::count((time_waits / TIME_WAIT_S).max(1), "connection")
 }
 
-fn exhaustion(view: &View<'_>, destination: &Destination, held: &Holders) -> Candidate {
-    let owner = owner(view, destination, held);
+fn exhaustion(view: &View<'_>, destination: &Destination, towards: &Towards<'_>) -> Candidate {
+    let owner = owner(view, destination, towards);
     let place = Some(destination.remote);
-    let (mut candidate, who) = begin(view, Class::PortExhaustion, owner.as_ref(), place, &[destination]);
+    let (mut candidate, who) =
+        begin(view, Class::PortExhaustion, owner.as_ref(), place, &[destination], towards);
     let peer = say::address(destination.remote);
     candidate.subject.peer = Some(peer.clone());
     let Use { blocked, reusable, all } = Use::of(view, destination);
@@ -176,9 +178,14 @@ fn exhaustion(view: &View<'_>, destination: &Destination, held: &Holders) -> Can
 }
 
 /// A process that makes many connections and closes them, to however many destinations.
-fn churn(view: &View<'_>, owner: Option<&Process>, mut to: Vec<&Destination>) -> Candidate {
+fn churn(
+    view: &View<'_>,
+    owner: Option<&Process>,
+    mut to: Vec<&Destination>,
+    towards: &Towards<'_>,
+) -> Candidate {
     to.sort_by_key(|destination| (Reverse(time_waits(destination)), destination.remote, destination.local));
-    let (mut candidate, who) = begin(view, Class::TimeWaitChurn, owner, None, &to);
+    let (mut candidate, who) = begin(view, Class::TimeWaitChurn, owner, None, &to, towards);
     let peers: BTreeSet<_> = to.iter().map(|destination| destination.remote).collect();
     let most = to.first().map_or_else(String::new, |destination| say::address(destination.remote));
     candidate.count = to.iter().map(|destination| time_waits(destination)).sum();
@@ -222,11 +229,13 @@ fn begin(
     owner: Option<&Process>,
     place: Option<SocketAddr>,
     to: &[&Destination],
+    towards: &Towards<'_>,
 ) -> (Candidate, String) {
     let netns = to.first().map_or(0, |destination| destination.netns);
     let key = Key { class, netns, pid: owner.map_or(0, |owner| owner.pid), start_boottime_ns: 0, place };
-    let towards: HashSet<_> = to.iter().map(|destination| way(destination)).collect();
-    let members: Vec<_> = view.seen.iter().filter(|seen| towards.contains(&way_of(seen.socket))).collect();
+    let members = to.iter().filter_map(|destination| towards.get(&way(destination)));
+    let mut members: Vec<_> = members.flatten().copied().collect();
+    members.sort_unstable_by_key(|seen| seen.socket.cookie);
     let mut candidate = base(key, &members);
     candidate.since_ns = view.evidence.at_ns;
     candidate.cookies.extend(to.iter().flat_map(|destination| &destination.cookies));
@@ -266,8 +275,8 @@ fn tell_range(view: &View<'_>, candidate: &mut Candidate, netns: u32) {
 /// What connections to one destination have in common: the namespace, the address here, and the other end.
 type Way = (u32, IpAddr, SocketAddr);
 
-/// Who holds the sockets to each destination that nobody has acted on, one entry a socket.
-type Holders = HashMap<Way, Vec<Process>>;
+/// The sockets to each destination, as far as they were gathered.
+type Towards<'a> = HashMap<Way, Vec<&'a Seen<'a>>>;
 
 fn way(destination: &Destination) -> Way {
     (destination.netns, destination.local, destination.remote)
@@ -277,21 +286,19 @@ fn way_of(socket: &Socket) -> Way {
     (socket.netns, socket.tuple.local.ip(), socket.tuple.remote)
 }
 
-fn held(view: &View<'_>) -> Holders {
-    let mut held: Holders =
+fn towards<'a>(view: &'a View<'_>) -> Towards<'a> {
+    let mut towards: Towards<'_> =
         view.evidence.destinations.iter().map(|destination| (way(destination), Vec::new())).collect();
-    for seen in view.seen.iter().filter(|seen| seen.socket.actor.is_none()) {
-        if let Held::By { holder, .. } = seen.held
-            && let Some(processes) = held.get_mut(&way_of(seen.socket))
-        {
-            processes.push(Process { pid: holder.pid, comm: holder.comm });
+    for seen in &view.seen {
+        if let Some(sockets) = towards.get_mut(&way_of(seen.socket)) {
+            sockets.push(seen);
         }
     }
-    held
+    towards
 }
 
 /// The process with most of them: by who holds them, or closed or connected them.
-fn owner(view: &View<'_>, destination: &Destination, held: &Holders) -> Option<Process> {
+fn owner(view: &View<'_>, destination: &Destination, towards: &Towards<'_>) -> Option<Process> {
     let mut votes = BTreeMap::<u32, (u64, Process)>::new();
     let mut vote = |process: Process, count| {
         let (sum, _) = votes.entry(process.pid).or_insert((0, process));
@@ -300,8 +307,11 @@ fn owner(view: &View<'_>, destination: &Destination, held: &Holders) -> Option<P
     for (process, count) in &destination.actors {
         vote(*process, *count);
     }
-    for process in held.get(&way(destination)).into_iter().flatten() {
-        vote(*process, 1);
+    let unacted = towards.get(&way(destination)).into_iter().flatten();
+    for seen in unacted.filter(|seen| seen.socket.actor.is_none()) {
+        if let Held::By { holder, .. } = seen.held {
+            vote(Process { pid: holder.pid, comm: holder.comm }, 1);
+        }
     }
     for failure in &view.evidence.failures {
         if failure.netns == destination.netns

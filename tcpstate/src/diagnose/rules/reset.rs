@@ -14,12 +14,12 @@ use crate::{
     diagnose::{
         candidate::{Candidate, Key},
         class::Class,
-        evidence::{ConnectFailure, IdleClose, Reason, ResetSeen, What},
+        evidence::{Reason, ResetSeen, What},
         finding::{AgeIs, MAX_SAMPLES, Sample, Severity, Subject},
         say,
         view::View,
     },
-    track::{Direction, Process, Tuple},
+    track::{Direction, Failure, IdleClose, Process, Tuple},
 };
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -145,7 +145,7 @@ impl Events {
         group.sample(reset.at_ns, reset.cookie, reset.tuple, reset.state);
     }
 
-    fn add_failure(&mut self, key: Key, failure: &ConnectFailure) {
+    fn add_failure(&mut self, key: Key, failure: &Failure) {
         let Some(group) = self.group(key, failure.at_ns) else { return };
         group.netns = failure.netns;
         group.process = failure.process.or(group.process);
@@ -279,7 +279,7 @@ fn sort(
     }
 }
 
-fn sort_failure(view: &View<'_>, failure: &ConnectFailure) -> Option<Key> {
+fn sort_failure(view: &View<'_>, failure: &Failure) -> Option<Key> {
     let class = match failure.errno {
         ECONNREFUSED if !is_fallback(view, failure) => Class::ConnectionRefused,
         EHOSTUNREACH | ETIMEDOUT => Class::SynBlackhole,
@@ -292,7 +292,7 @@ fn sort_failure(view: &View<'_>, failure: &ConnectFailure) -> Option<Key> {
 
 /// "localhost" is tried as `::1` first; where the server listens on 127.0.0.1 alone that is refused, and does no harm.
 /// The same the other way round.
-fn is_fallback(view: &View<'_>, failure: &ConnectFailure) -> bool {
+fn is_fallback(view: &View<'_>, failure: &Failure) -> bool {
     let remote = failure.tuple.remote;
     let other: IpAddr = match remote.ip() {
         IpAddr::V6(ip) if ip.is_loopback() => [127, 0, 0, 1].into(),

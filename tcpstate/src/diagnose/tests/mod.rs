@@ -43,10 +43,10 @@ pub(super) struct World {
     pub(super) drops: HashMap<u64, u32>,
     /// Events of the next pass.
     pub(super) resets: Vec<ResetSeen>,
-    pub(super) failures: Vec<super::evidence::ConnectFailure>,
+    pub(super) failures: Vec<track::Failure>,
     /// When those that are `ESTABLISHED` were counted last, if not just before the pass.
     pub(super) established_ns: Option<u64>,
-    pub(super) closes: Vec<super::evidence::IdleClose>,
+    pub(super) closes: Vec<track::IdleClose>,
     pub(super) holders_complete: bool,
     pub(super) cannot_see: Vec<Unseen>,
 }

@@ -4,8 +4,8 @@ use tcpstate_common::TcpState::{Established, SynSent};
 
 use super::{NETNS, World, process, tuple};
 use crate::{
-    diagnose::{Class, Severity, evidence::ConnectFailure},
-    track::Timer,
+    diagnose::{Class, Severity},
+    track::{Failure, Timer},
 };
 
 fn retransmitting(world: &mut World, cookie: u64, local: &str, remote: &str, retransmits: u8) {
@@ -137,7 +137,7 @@ fn a_server_on_this_host_that_has_just_accepted_one_of_too_many_is_no_black_hole
 
 /// payments[4121] fails to connect, for want of a neighbour that answers.
 fn no_neighbour(world: &mut World, step: u16) {
-    world.failures.push(ConnectFailure {
+    world.failures.push(Failure {
         at_ns: world.at_ns,
         netns: NETNS,
         tuple: tuple(&format!("10.0.0.1:{}", 4000 + step), "10.0.0.5:443"),

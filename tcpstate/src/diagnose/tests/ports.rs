@@ -4,8 +4,8 @@ use tcpstate_common::TcpState::{Established, TimeWait};
 
 use super::{NETNS, World, process, tuple};
 use crate::{
-    diagnose::{Class, Severity, evidence::ConnectFailure},
-    track::Timer,
+    diagnose::{Class, Severity},
+    track::{Failure, Timer},
 };
 
 fn time_waits(world: &mut World, count: u64, remote: &str) {
@@ -20,7 +20,7 @@ fn time_waits(world: &mut World, count: u64, remote: &str) {
 }
 
 fn no_port(world: &mut World, remote: &str) {
-    world.failures.push(ConnectFailure {
+    world.failures.push(Failure {
         at_ns: world.at_ns,
         netns: NETNS,
         tuple: tuple("0.0.0.0:0", remote),

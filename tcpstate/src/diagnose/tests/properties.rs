@@ -9,12 +9,12 @@ use super::{NETNS, SECOND, World, process};
 use crate::{
     diagnose::{
         Diagnosis, Evidence, Severity,
-        evidence::{
-            ConnectFailure, Counters, IdleClose, Namespace, Paused, Process, Reason, ResetSeen, TcpInfo,
-        },
+        evidence::{Counters, Namespace, Paused, Process, Reason, ResetSeen, TcpInfo},
         finding::MAX_SAMPLES,
     },
-    track::{Comm, Direction, Family, Holder, Holders, Key, Reset, Since, Socket, Timer, Tuple},
+    track::{
+        Comm, Direction, Failure, Family, Holder, Holders, IdleClose, Key, Reset, Since, Socket, Timer, Tuple,
+    },
 };
 
 fn address() -> impl Strategy<Value = std::net::SocketAddr> {
@@ -130,9 +130,9 @@ fn reset() -> impl Strategy<Value = ResetSeen> {
     )
 }
 
-fn failure() -> impl Strategy<Value = ConnectFailure> {
+fn failure() -> impl Strategy<Value = Failure> {
     (any::<u64>(), tuple(), prop::sample::select(vec![0, 99, 110, 111, 113]), actor()).prop_map(
-        |(at_ns, tuple, errno, process)| ConnectFailure {
+        |(at_ns, tuple, errno, process)| Failure {
             at_ns,
             netns: NETNS,
             tuple,
@@ -166,7 +166,7 @@ struct Scene {
     info: HashMap<u64, TcpInfo>,
     processes: HashMap<u32, Process>,
     resets: Vec<ResetSeen>,
-    failures: Vec<ConnectFailure>,
+    failures: Vec<Failure>,
     closes: Vec<IdleClose>,
     number: u64,
     complete: bool,

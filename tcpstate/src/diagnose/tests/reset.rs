@@ -3,9 +3,12 @@
 use tcpstate_common::TcpState::{Close, Established, FinWait2, TimeWait};
 
 use super::{NETNS, SECOND, World, at, process, tuple};
-use crate::diagnose::{
-    Class, Severity,
-    evidence::{ConnectFailure, IdleClose, Reason, Unseen, What},
+use crate::{
+    diagnose::{
+        Class, Severity,
+        evidence::{Reason, Unseen, What},
+    },
+    track::{Failure, IdleClose},
 };
 
 fn server() -> World {
@@ -114,7 +117,7 @@ fn a_listener_that_is_closed_resets_its_queue() {
 
 fn refused(world: &mut World, remote: &str) {
     world.process(9, "worker");
-    world.failures.push(ConnectFailure {
+    world.failures.push(Failure {
         at_ns: world.at_ns,
         netns: NETNS,
         tuple: tuple(if at(remote).is_ipv4() { "10.0.0.1:4000" } else { "[::1]:4000" }, remote),
