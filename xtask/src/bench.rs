@@ -6,6 +6,7 @@
 mod bpf;
 mod churn;
 mod idle;
+mod keeper;
 mod kernel;
 mod metrics;
 mod numbers;
@@ -86,6 +87,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     let tools = setup::ensure(Needs::Test)?;
     let bpftool = Bpftool::new(program("bpftool")?);
     bpftool.ensure_nothing_traces()?;
+    witness::ensure_nobody_writes_down()?;
     let subjects = prepare(&workspace, &tools, bpftool, args)?;
     let conditions = Conditions {
         rounds: args.rounds.unwrap_or(if args.quick { 2 } else { 5 }),

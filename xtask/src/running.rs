@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
-    process::{Child, ChildStderr, Command},
+    process::{Child, ChildStderr, ChildStdout, Command},
     thread,
     time::{Duration, Instant},
 };
@@ -32,20 +32,13 @@ impl Running {
     /// # Errors
     /// When it ends without a word.
     pub(crate) fn first_line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        let stdout = self.child.stdout.take().context("its output is not ours")?;
-        BufReader::new(stdout).read_line(&mut line).context("its output cannot be read")?;
-        ensure!(!line.is_empty(), "it ended at once");
-        Ok(line.trim().to_owned())
+        line(&mut self.take_stdout()?)
     }
 
-    /// Closes its input, which is how our own programs are told to end, and returns what it says then.
-    ///
     /// # Errors
-    /// When it ends without a word.
-    pub(crate) fn last_line(mut self) -> Result<String> {
-        drop(self.child.stdin.take());
-        self.first_line()
+    /// When it is not ours.
+    pub(crate) fn take_stdout(&mut self) -> Result<BufReader<ChildStdout>> {
+        Ok(BufReader::new(self.child.stdout.take().context("its output is not ours")?))
     }
 
     pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
@@ -56,12 +49,17 @@ impl Running {
         self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
-    /// Closes its input, which is how our own programs are told to end, and waits until it has.
+    /// Closes its input, which is how our own programs are told to end.
+    pub(crate) fn close_input(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Closes its input, and waits until it has ended.
     ///
     /// # Errors
-    /// When it takes longer than `patience`; it is killed then.
-    pub(crate) fn finish(mut self, patience: Duration) -> Result<()> {
-        drop(self.child.stdin.take());
+    /// When it takes longer than `patience`.
+    pub(crate) fn finish(&mut self, patience: Duration) -> Result<()> {
+        self.close_input();
         let deadline = Instant::now() + patience;
         while !self.has_ended() {
             ensure!(Instant::now() < deadline, "a program did not end within {} s", patience.as_secs());
@@ -69,6 +67,15 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// # Errors
+/// When there is no more.
+pub(crate) fn line(output: &mut BufReader<ChildStdout>) -> Result<String> {
+    let mut line = String::new();
+    output.read_line(&mut line).context("its output cannot be read")?;
+    ensure!(!line.is_empty(), "it ended without a word");
+    Ok(line.trim().to_owned())
 }
 
 impl Drop for Running {

@@ -14,6 +14,7 @@ use std::{
 /// since tracefs need not be mounted. The instance goes when the input ends, however the test program ended.
 const SCRIPT: &str = r"
 set -e
+trap '' INT TERM HUP
 tracefs=/sys/kernel/tracing
 [ -d $tracefs/instances ] || mount -t tracefs tracefs $tracefs
 instance=$tracefs/instances/tcpstate-test-$$

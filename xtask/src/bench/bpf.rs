@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::keeper::Keeper;
 use crate::{child, running::Running, say::say};
 
 /// The kinds of programs that run in the middle of what the kernel does.
@@ -17,9 +18,8 @@ const TRACING: [&str; 6] =
     ["kprobe", "perf_event", "raw_tracepoint", "raw_tracepoint_writable", "tracepoint", "tracing"];
 /// How long a program may take to go after its owner did, or after somebody else's measurement.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Keeps the kernel's statistics on as long as its input is open, also when we are interrupted.
-const KEEP_STATISTICS: &str = "trap '' INT TERM HUP
-    file=/proc/sys/kernel/bpf_stats_enabled
+/// Keeps the kernel's statistics on until its input ends, then puts back what was.
+const KEEP_STATISTICS: &str = "file=/proc/sys/kernel/bpf_stats_enabled
     old=$(cat $file) && echo 1 > $file && echo on && cat > /dev/null
     echo \"$old\" > $file";
 
@@ -144,26 +144,17 @@ pub(super) fn between(earlier: &[Program], later: Vec<Program>) -> Vec<Program> 
 }
 
 /// The kernel's statistics of BPF programs, on until this goes; then they are again as they were.
-pub(super) struct Statistics(Option<Running>);
+pub(super) struct Statistics {
+    _keeper: Keeper,
+}
 
 impl Statistics {
     /// # Errors
     /// When the kernel has none.
     pub(super) fn on() -> Result<Self> {
-        let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEP_STATISTICS]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut keeper = Running::start(&mut keeper, None)?;
-        keeper.first_line().context("the kernel's statistics of BPF programs cannot be switched on")?;
-        Ok(Self(Some(keeper)))
-    }
-}
-
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        // It ends when its input does, and puts the old value back before.
-        if let Some(keeper) = self.0.take() {
-            let _ = keeper.finish(Duration::from_secs(5));
-        }
+        let keeper = Keeper::start(KEEP_STATISTICS)
+            .context("the kernel's statistics of BPF programs cannot be switched on")?;
+        Ok(Self { _keeper: keeper })
     }
 }
 

@@ -92,7 +92,7 @@ impl Stage {
         load.args(["park", state, &connections.to_string()]);
         let mut load = Running::start(load.stdin(Stdio::piped()).stdout(Stdio::piped()), None)?;
         load.first_line().with_context(|| format!("{connections} connections cannot be held"))?;
-        Ok(Parked(Some(load)))
+        Ok(Parked(load))
     }
 
     /// Lists all sockets here with ss, and throws the list away.
@@ -126,14 +126,12 @@ pub(super) fn transitions(churned: Churned) -> u64 {
 }
 
 /// Connections that stay until this goes.
-pub(super) struct Parked(Option<Running>);
+pub(super) struct Parked(Running);
 
 impl Drop for Parked {
     fn drop(&mut self) {
         // Told to end, it waits until all sockets are gone; killed, it would leave them behind for a while.
-        if let Some(load) = self.0.take() {
-            let _ = load.finish(GOING);
-        }
+        let _ = self.0.finish(GOING);
     }
 }
 
