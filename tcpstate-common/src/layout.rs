@@ -38,6 +38,7 @@ fields! {
     SKC_V6_RCV_SADDR = "sock_common", "skc_v6_rcv_saddr";
     SKC_COOKIE = "sock_common", "skc_cookie";
     SKC_NET = "sock_common", "skc_net";
+    NET_COOKIE = "net", "net_cookie";
     NET_INUM = "net", "ns.inum";
     SK_PROTOCOL = "sock", "sk_protocol";
     SK_ERR = "sock", "sk_err";

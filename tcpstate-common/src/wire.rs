@@ -417,6 +417,10 @@ pub struct PerCpu {
     pub tick: u64,
     /// A time within that tick, `CLOCK_MONOTONIC` ns.
     pub tick_ns: u64,
+    /// The cookie of the network namespace (`net_cookie`) that the last event on the tape was from.
+    pub netns_cookie: u64,
+    /// That namespace's inode number.
+    pub netns: u64,
 }
 
 /// One open file that is a TCP socket, as the file iterator writes it.

@@ -24,7 +24,7 @@ pub(crate) fn describe_past(cookie: u64, about: &mut About) {
         about.entered_ns = entered_ns;
         if let Some(process) = actor {
             about.pid = process.pid;
-            about.comm = process.comm;
+            about.comm = process.comm();
         }
     }
 }

@@ -16,7 +16,7 @@ const LOOK_EVERY: u64 = 16;
 pub(crate) fn blame(event: &mut Event, process: Option<Process>) {
     if let Some(process) = process {
         event.pid = process.pid;
-        event.comm = process.comm;
+        event.comm = process.comm();
     }
 }
 

@@ -52,7 +52,8 @@ impl Place {
     pub(crate) fn actor(self) -> Option<Process> {
         // SAFETY: nobody else writes a place that belongs to a socket.
         unsafe {
-            if (*self.0).pid == 0 { None } else { Some(Process { pid: (*self.0).pid, comm: (*self.0).comm }) }
+            let comm = (&raw const (*self.0).comm).cast();
+            if (*self.0).pid == 0 { None } else { Some(Process { pid: (*self.0).pid, comm: *comm }) }
         }
     }
 
@@ -127,7 +128,7 @@ impl Place {
             (*self.0).stamp = slot::stamp(now_ns);
             if let Some(process) = actor {
                 (*self.0).pid = process.pid;
-                (*self.0).comm = process.comm;
+                *(&raw mut (*self.0).comm).cast() = process.comm;
             }
         }
         self.publish(tag(cookie, state));

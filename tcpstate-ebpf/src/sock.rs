@@ -82,6 +82,13 @@ impl<R: Read> Sock<R> {
         u16::from_be(R::field::<u16>(self.0, &globals::SKC_DPORT))
     }
 
+    /// The cookie of its network namespace: never zero, and never used again.
+    #[inline(always)]
+    pub(crate) fn netns_cookie(self) -> u64 {
+        let net = R::field::<usize>(self.0, &globals::SKC_NET) as *const u8;
+        R::field(net, &globals::NET_COOKIE)
+    }
+
     /// The inode number of its network namespace.
     #[inline(always)]
     pub(crate) fn netns(self) -> u32 {

@@ -3,11 +3,17 @@
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tcpstate_common::{
-    Addresses6, Brief, Counters, EventKind, TapeEnd,
+    Addresses6, Brief, EventKind, PerCpu, TapeEnd,
     wire::{brief, flags},
 };
 
-use crate::{globals, maps, publish::publish, read::Typed, sock::Sock, task::Process};
+use crate::{
+    globals, maps,
+    publish::publish,
+    read::Typed,
+    sock::Sock,
+    task::{self, Process},
+};
 
 /// A transition of which only watchers are told.
 pub(crate) struct Told {
@@ -26,26 +32,26 @@ pub(crate) struct Told {
 /// Writes a transition on this CPU's tape, or counts it as lost.
 ///
 /// # Safety
-/// `counters` is this CPU's copy, and of the programs that run on a CPU only one, which never interrupts itself,
-/// writes tapes.
+/// `cpu` is this CPU's, and of the programs that run on a CPU only one, which never interrupts itself, writes tapes.
 #[inline(always)]
-pub(crate) unsafe fn write(sk: Sock<Typed>, told: Told, counters: *mut Counters) {
+pub(crate) unsafe fn write(sk: Sock<Typed>, told: Told, cpu: *mut PerCpu) {
     // SAFETY: takes nothing, returns a number; a program stays on its CPU.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    let Some(end) = maps::TAPE_ENDS.get_ptr_mut(cpu) else { return };
+    let tape = unsafe { bpf_get_smp_processor_id() };
+    let Some(end) = maps::TAPE_ENDS.get_ptr_mut(tape) else { return };
     let ipv6 = sk.is_ipv6();
     // SAFETY: the caller's promise: nobody else writes this tape or these counters.
     unsafe {
+        let counters = &raw mut (*cpu).plain;
         let written = (*end).written;
         let parts = if ipv6 { 2 } else { 1 };
-        match free_place(cpu, end, written + parts - 1) {
+        match free_place(tape, end, written + parts - 1) {
             Some(second) => {
                 if ipv6 {
                     let (saddr, daddr) = sk.addresses6();
                     *second.cast::<Addresses6>() = Addresses6 { saddr, daddr, pad: [0; 32] };
                 }
-                if let Some(first) = free_place(cpu, end, written) {
-                    fill(&mut *first, sk, ipv6, told);
+                if let Some(first) = free_place(tape, end, written) {
+                    fill(&mut *first, sk, netns(sk, cpu), ipv6, told);
                 }
                 publish(&raw mut (*end).written, written + parts);
                 maps::bump((&raw mut (*counters).emitted).cast::<u64>().add(EventKind::Transition as usize));
@@ -60,41 +66,62 @@ pub(crate) unsafe fn write(sk: Sock<Typed>, told: Told, counters: *mut Counters)
 /// # Safety
 /// `end` is that CPU's.
 #[inline(always)]
-unsafe fn free_place(cpu: u32, end: *mut TapeEnd, number: u64) -> Option<*mut Brief> {
+unsafe fn free_place(tape: u32, end: *mut TapeEnd, number: u64) -> Option<*mut Brief> {
     let mask = globals::TAPE_MASK.load();
     // SAFETY: the caller's promise; only user space writes `read`.
     let read = unsafe { core::ptr::read_volatile(&raw const (*end).read) };
     if number.wrapping_sub(read) > u64::from(mask) {
         return None;
     }
-    maps::TAPE.get_ptr_mut(cpu * (mask + 1) + (number as u32 & mask))
+    maps::TAPE.get_ptr_mut(tape * (mask + 1) + (number as u32 & mask))
+}
+
+/// The inode number of the socket's network namespace. It lies beside a counter that every CPU writes all the time, so
+/// it is looked up only when it is another namespace than last time; the namespace's cookie is never used again.
+///
+/// # Safety
+/// `cpu` is this CPU's, and this is the program that writes tapes.
+#[inline(always)]
+unsafe fn netns(sk: Sock<Typed>, cpu: *mut PerCpu) -> u32 {
+    let cookie = sk.netns_cookie();
+    // SAFETY: the caller's promise.
+    unsafe {
+        if cookie != (*cpu).netns_cookie {
+            (*cpu).netns = u64::from(sk.netns());
+            (*cpu).netns_cookie = cookie;
+        }
+        (*cpu).netns as u32
+    }
 }
 
 #[inline(always)]
-fn fill(place: &mut Brief, sk: Sock<Typed>, ipv6: bool, told: Told) {
+fn fill(place: &mut Brief, sk: Sock<Typed>, netns: u32, ipv6: bool, told: Told) {
     let error = sk.error();
+    let mut flags = flags::FOR_WATCHERS;
+    if told.inferred {
+        flags |= flags::INFERRED;
+    }
+    if told.actor.is_none() && told.earlier.is_some() {
+        flags |= flags::PID_CARRIED;
+    }
+    // Of two numbers: the compiler would clear an array by calling a function.
+    let (mut pid, mut comm) = (0, (0, 0));
+    if let Some(Process { pid: named, comm: [first, second] }) = told.actor.or(told.earlier) {
+        (pid, comm) = (named, (first, second));
+    }
     *place = Brief {
         time_ns: told.time_ns,
         cookie: told.cookie,
         entered_ns: told.entered_ns,
-        netns: sk.netns(),
-        pid: 0,
-        comm: [0; 16],
+        netns,
+        pid,
+        comm: task::bytes([comm.0, comm.1]),
         addresses: if ipv6 { [[0; 4]; 2] } else { sk.addresses4() },
         sport: sk.local_port(),
         dport: sk.remote_port(),
         kind: EventKind::Transition as u8,
         states: told.states,
-        flags: (flags::FOR_WATCHERS | if told.inferred { flags::INFERRED } else { 0 }) as u8
-            | if ipv6 { brief::IPV6 } else { 0 },
+        flags: flags as u8 | if ipv6 { brief::IPV6 } else { 0 },
         code: if error < 255 { error as u8 } else { 255 },
     };
-    if let Some(process) = told.actor {
-        place.pid = process.pid;
-        place.comm = process.comm;
-    } else if let Some(process) = told.earlier {
-        place.pid = process.pid;
-        place.comm = process.comm;
-        place.flags |= flags::PID_CARRIED as u8;
-    }
 }

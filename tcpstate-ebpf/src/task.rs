@@ -18,7 +18,22 @@ const PF_EXITING: u32 = 0x4;
 #[derive(Clone, Copy)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
-    pub(crate) comm: [u8; COMM_LEN],
+    /// Two words, which are moved in two steps, where sixteen bytes would take sixteen.
+    pub(crate) comm: [u64; 2],
+}
+
+impl Process {
+    #[inline(always)]
+    pub(crate) fn comm(self) -> [u8; COMM_LEN] {
+        bytes(self.comm)
+    }
+}
+
+/// A name as its bytes.
+#[inline(always)]
+pub(crate) fn bytes(words: [u64; 2]) -> [u8; COMM_LEN] {
+    // SAFETY: plain numbers of the same size; any bytes are a value.
+    unsafe { core::mem::transmute(words) }
 }
 
 /// The running process; `None` for a kernel thread, which owns nobody's sockets.
@@ -32,7 +47,7 @@ pub(crate) fn current() -> Option<Process> {
     let leader = Typed::field::<usize>(task, &globals::TASK_GROUP_LEADER) as *const u8;
     Some(Process {
         pid: Typed::field(task, &globals::TASK_TGID),
-        comm: bytes(Typed::field::<[u64; 2]>(leader, &globals::TASK_COMM)),
+        comm: Typed::field(leader, &globals::TASK_COMM),
     })
 }
 
@@ -41,13 +56,6 @@ pub(crate) fn is_ending() -> bool {
     // SAFETY: takes nothing and returns the running task.
     let task = unsafe { bpf_get_current_task_btf() } as *const u8;
     Typed::field::<u32>(task, &globals::TASK_FLAGS) & PF_EXITING != 0
-}
-
-/// Two words are two loads, where sixteen bytes would be sixteen.
-#[inline(always)]
-fn bytes(words: [u64; 2]) -> [u8; COMM_LEN] {
-    // SAFETY: plain numbers of the same size; any bytes are a value.
-    unsafe { core::mem::transmute(words) }
 }
 
 /// The name of a task's process: that of the group leader, since a thread may have its own.

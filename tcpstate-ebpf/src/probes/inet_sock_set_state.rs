@@ -285,7 +285,7 @@ unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counter
             } else {
                 let states = brief::states(old as u8, new as u8);
                 let told = Told { time_ns: now_ns, cookie, entered_ns, states, inferred, actor, earlier };
-                tape::write(sk, told, counters);
+                tape::write(sk, told, cpu);
             }
         }
     }

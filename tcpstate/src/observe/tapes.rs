@@ -2,8 +2,6 @@
 //! this process: nobody waits for a lock there, and reading takes no system call.
 
 use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
     os::fd::BorrowedFd,
     sync::atomic::{Ordering, fence},
 };
@@ -11,6 +9,9 @@ use std::{
 use tcpstate_common::{Brief, TapeEnd, wire::brief::IPV6};
 
 use super::mapping::Mapping;
+
+/// Places that are given back together: each time the kernel side has to fetch anew how far it may write.
+const PORTION: u64 = 4096;
 
 /// The tapes.
 #[derive(Debug)]
@@ -22,12 +23,14 @@ pub struct Tapes {
 }
 
 /// What is still to be read of a tape.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug)]
 struct Rest {
     /// The time of its first event.
     time_ns: u64,
     cpu: usize,
     read: u64,
+    /// Up to where the kernel side may write again.
+    given_back: u64,
     written: u64,
 }
 
@@ -48,21 +51,25 @@ impl Tapes {
 
     /// Calls `each` with every event that happened until then, monotonic ns, in the order of time; the flag says that
     /// it is the second part of the one before.
+    #[inline(never)]
     pub fn read(&mut self, until_ns: u64, mut each: impl FnMut(&Brief, bool)) {
-        let mut rests: BinaryHeap<_> =
-            (0..self.ends.len()).filter_map(|cpu| self.rest(cpu, until_ns)).map(Reverse).collect();
-        while let Some(Reverse(rest)) = rests.pop() {
+        let rests = (0..self.ends.len()).filter_map(|cpu| self.rest(cpu));
+        let mut rests: Vec<_> = rests.filter(|rest| rest.time_ns <= until_ns).collect();
+        rests.sort_unstable_by_key(|rest| rest.time_ns);
+        let mut first = 0;
+        while let Some((rest, others)) = rests.get_mut(first..).and_then(<[_]>::split_first_mut) {
             // This tape goes on until another one has something older.
-            let turn_ns = rests.peek().map_or(until_ns, |Reverse(next)| next.time_ns.min(until_ns));
-            let read = self.read_one(rest, turn_ns, &mut each);
-            fence(Ordering::Release);
-            // SAFETY: within the mapping; what has been read may be written again.
-            unsafe { (&raw mut (*self.ends.at(rest.cpu)).read).write_volatile(read) };
-            if read < rest.written {
-                let time_ns = self.at(rest.cpu, read).time_ns;
-                if time_ns <= until_ns {
-                    rests.push(Reverse(Rest { time_ns, read, ..rest }));
-                }
+            let turn_ns = others.first().map_or(until_ns, |next| next.time_ns);
+            self.read_one(rest, turn_ns, &mut each);
+            let goes_on = rest.read < rest.written && rest.time_ns <= until_ns;
+            if !goes_on || rest.read - rest.given_back >= PORTION {
+                self.give_back(rest);
+            }
+            if goes_on {
+                let earlier = others.partition_point(|other| other.time_ns < rest.time_ns);
+                rests[first..=first + earlier].rotate_left(1);
+            } else {
+                first += 1;
             }
         }
     }
@@ -72,35 +79,44 @@ impl Tapes {
         self.read(u64::MAX, |_, _| ());
     }
 
-    /// What there is to read of a tape now, if it begins early enough.
-    fn rest(&self, cpu: usize, until_ns: u64) -> Option<Rest> {
+    /// What there is to read of a tape now.
+    fn rest(&self, cpu: usize) -> Option<Rest> {
         let end = self.ends.at(cpu);
         // SAFETY: within the mapping. The kernel side writes `written` after what it counts.
         let (written, read) = unsafe { ((&raw const (*end).written).read_volatile(), (*end).read) };
         fence(Ordering::Acquire);
-        if read == written {
-            return None;
-        }
-        let time_ns = self.at(cpu, read).time_ns;
-        (time_ns <= until_ns).then_some(Rest { time_ns, cpu, read, written })
+        (read != written).then(|| Rest {
+            time_ns: self.at(cpu, read).time_ns,
+            cpu,
+            read,
+            given_back: read,
+            written,
+        })
     }
 
-    /// Reads a tape until then. Returns how far it has been read.
-    fn read_one(&self, rest: Rest, until_ns: u64, each: &mut impl FnMut(&Brief, bool)) -> u64 {
-        let mut number = rest.read;
-        while number < rest.written {
-            let event = self.at(rest.cpu, number);
+    /// Reads a tape until then.
+    fn read_one(&self, rest: &mut Rest, until_ns: u64, each: &mut impl FnMut(&Brief, bool)) {
+        while rest.read < rest.written {
+            let event = self.at(rest.cpu, rest.read);
+            rest.time_ns = event.time_ns;
             if event.time_ns > until_ns {
                 break;
             }
             each(event, false);
-            number += 1;
+            rest.read += 1;
             if event.flags & IPV6 != 0 {
-                each(self.at(rest.cpu, number), true);
-                number += 1;
+                each(self.at(rest.cpu, rest.read), true);
+                rest.read += 1;
             }
         }
-        number
+    }
+
+    /// What has been read of a tape may be written again.
+    fn give_back(&self, rest: &mut Rest) {
+        rest.given_back = rest.read;
+        fence(Ordering::Release);
+        // SAFETY: within the mapping, and nobody else writes it.
+        unsafe { (&raw mut (*self.ends.at(rest.cpu)).read).write_volatile(rest.read) };
     }
 
     fn at(&self, cpu: usize, number: u64) -> &Brief {
