@@ -25,12 +25,12 @@ pub(super) struct Idle {
 /// When the daemon fails.
 pub(super) fn measure(subjects: &Subjects, quick: bool) -> Result<Idle> {
     subjects.bpftool.wait_until_nothing_traces()?;
-    let seconds = if quick { 10 } else { 20 };
+    let seconds = if quick { 10 } else { 60 };
     let daemon = subjects.start_daemon()?;
     settle(&mut daemon.connect()?)?;
     say(format!("idle: watching the daemon do nothing for {seconds} s"));
     // What asking it has stirred up comes to rest.
-    thread::sleep(Duration::from_secs(5));
+    thread::sleep(Duration::from_secs(10));
     let before = process::activity(daemon.pid())?;
     thread::sleep(Duration::from_secs(seconds));
     let done = process::activity(daemon.pid())?.since(&before);
