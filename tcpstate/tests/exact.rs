@@ -145,33 +145,40 @@ fn gauges(metrics: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     sums
 }
 
-/// While somebody watches, every transition is told, once: the stream and the counters are the same.
+/// While somebody watches, every transition is told, once, with the namespace that it happened in: the stream has what
+/// was done in each of two at the same time.
 #[test]
 fn watcher_sees_every_transition_once() {
     alone("watcher_sees_every_transition_once", || {
         let daemon = Daemon::start(&[]);
-        let mut server = Actor::in_new_namespace();
-        let mut client = Actor::beside(&server);
+        let mut servers = [Actor::in_new_namespace(), Actor::in_new_namespace()];
+        let mut clients = [Actor::beside(&servers[0]), Actor::beside(&servers[1])];
         let events = Events::watch(&daemon);
-        let address = server.told("serve 127.0.0.1:0");
-        client.told(&format!("drive {address} 1 1000"));
-        let netns = server.netns();
-        let of = |from: &str, to: &str| {
-            let all = events.all();
-            let here = all.iter().filter(|event| event["netns"] == netns);
-            here.filter(|event| event["from"] == from && event["to"] == to).count()
-        };
-        eventually(|| {
-            // Every connection that was begun has come to its answer, and every birth to its end.
-            let (begun, answered) =
-                (of("CLOSE", "SYN_SENT"), of("SYN_SENT", "ESTABLISHED") + of("SYN_SENT", "CLOSE"));
-            let (born, accepted) = (of("LISTEN", "SYN_RECV"), of("SYN_RECV", "ESTABLISHED"));
-            if begun == 1000 && answered == 1000 && born == accepted && born > 900 {
-                Ok(())
-            } else {
-                Err(format!("begun {begun}, answered {answered}, born {born}, accepted {accepted}"))
-            }
-        });
+        for (server, client) in servers.iter_mut().zip(&mut clients) {
+            let address = server.told("serve 127.0.0.1:0");
+            client.order(&format!("drive {address} 1 1000"));
+        }
+        for client in &mut clients {
+            client.answer().expect("driven");
+        }
+        for server in &servers {
+            let of = |from: &str, to: &str| {
+                let all = events.all();
+                let here = all.iter().filter(|event| event["netns"] == server.netns());
+                here.filter(|event| event["from"] == from && event["to"] == to).count()
+            };
+            eventually(|| {
+                // Every connection that was begun has come to its answer, and every birth to its end.
+                let (begun, answered) =
+                    (of("CLOSE", "SYN_SENT"), of("SYN_SENT", "ESTABLISHED") + of("SYN_SENT", "CLOSE"));
+                let (born, accepted) = (of("LISTEN", "SYN_RECV"), of("SYN_RECV", "ESTABLISHED"));
+                if begun == 1000 && answered == 1000 && born == accepted && born > 900 {
+                    Ok(())
+                } else {
+                    Err(format!("begun {begun}, answered {answered}, born {born}, accepted {accepted}"))
+                }
+            });
+        }
         assert!(events.all().iter().all(|event| event["kind"] != "lost"));
     });
 }
