@@ -74,6 +74,9 @@ impl Socket {
 pub struct Table {
     sockets: Vec<Packed>,
     places: Places,
+    /// The highest cookie that there ever was here. Cookies are given out in order, so that most sockets that come and go
+    /// between two censuses are known to be none of these without a search.
+    newest: u64,
     counts: [usize; STATE_SLOTS],
     /// The cookies of those that park, by state: so that they are found at once, among however many others.
     parked: [BTreeSet<u64>; STATE_SLOTS],
@@ -96,6 +99,7 @@ impl Table {
         Self {
             sockets: Vec::new(),
             places: Places::default(),
+            newest: 0,
             counts: [0; STATE_SLOTS],
             parked: Default::default(),
             hand: 0,
@@ -121,7 +125,7 @@ impl Table {
     }
 
     fn place(&self, cookie: u64) -> Option<usize> {
-        self.places.get(cookie, &self.sockets)
+        if cookie > self.newest { None } else { self.places.get(cookie, &self.sockets) }
     }
 
     /// The cookies of the sockets in a state that parks; `None` for another state.
@@ -333,6 +337,7 @@ impl Table {
             return None;
         }
         let packed = Packed::new(socket, self.census.wrapping_sub(1));
+        self.newest = self.newest.max(socket.cookie);
         self.sockets.push(packed);
         self.places.pushed(&self.sockets);
         self.count_in(&packed);
