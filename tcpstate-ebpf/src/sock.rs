@@ -82,17 +82,22 @@ impl<R: Read> Sock<R> {
         u16::from_be(R::field::<u16>(self.0, &globals::SKC_DPORT))
     }
 
+    /// Its `struct net`.
+    #[inline(always)]
+    fn net(self) -> *const u8 {
+        R::field::<usize>(self.0, &globals::SKC_NET) as *const u8
+    }
+
     /// The cookie of its network namespace: never zero, and never used again.
     #[inline(always)]
     pub(crate) fn netns_cookie(self) -> u64 {
-        let net = R::field::<usize>(self.0, &globals::SKC_NET) as *const u8;
-        R::field(net, &globals::NET_COOKIE)
+        R::field(self.net(), &globals::NET_COOKIE)
     }
 
     /// The inode number of its network namespace.
     #[inline(always)]
     pub(crate) fn netns(self) -> u32 {
-        let net = R::field::<usize>(self.0, &globals::SKC_NET) as *const u8;
+        let net = self.net();
         if net.is_null() { 0 } else { R::field(net, &globals::NET_INUM) }
     }
 

@@ -78,8 +78,8 @@ impl Watchers {
         heard.sort_by_key(|wire| wire.time_ns);
         let now = heard.partition_point(|wire| wire.time_ns <= until_ns);
         let mut heard = heard.drain(..now).peekable();
-        if heard.len() == 0 && !watched {
-            // The same as below, for most events under full load.
+        if recorded && !watched && heard.len() == 0 {
+            // The same as below without the questions, for most events under full load.
             tapes.read(until_ns, |record, second| records.put(*record, !second));
         } else {
             tapes.read(until_ns, |record, second| {

@@ -51,6 +51,7 @@ impl Tapes {
 
     /// Calls `each` with every event that happened until then, monotonic ns, in the order of time; the flag says that
     /// it is the second part of the one before.
+    // By itself its loop stays in registers.
     #[inline(never)]
     pub fn read(&mut self, until_ns: u64, mut each: impl FnMut(&Brief, bool)) {
         let rests = (0..self.ends.len()).filter_map(|cpu| self.rest(cpu));
