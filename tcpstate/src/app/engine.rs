@@ -239,17 +239,16 @@ impl Engine {
         self.drain_at = clock::instant();
     }
 
-    /// Looks at the kernel side's slots before others can have taken the places of sockets that have just ended: at as
-    /// many as there were transitions, of which a socket that ends in a mini-socket makes three at least. Returns
-    /// at how many it was.
+    /// Looks at the kernel side's slots before others can have taken the places of sockets that have just ended: at half
+    /// as many as there were transitions, of which a socket makes two at least. Returns at how many it was.
     fn look_in_time(&mut self) -> usize {
         let Some(transitions) = self.transitions() else { return 0 };
         let Some(kernel) = &mut self.source.kernel else { return 0 };
-        let due = usize::try_from(transitions.wrapping_sub(self.looked_on)).unwrap_or(usize::MAX);
+        let due = usize::try_from(transitions.wrapping_sub(self.looked_on) / 2).unwrap_or(usize::MAX);
         let slots = kernel.slots();
         let looked = slots.look_on(clock::monotonic_ns(), due, |note| self.tracker.note(note));
         let all = looked == slots.places();
-        self.looked_on = if all { transitions } else { self.looked_on + looked as u64 };
+        self.looked_on = if all { transitions } else { self.looked_on + 2 * looked as u64 };
         looked
     }
 

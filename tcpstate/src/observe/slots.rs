@@ -70,9 +70,7 @@ impl Slots {
         let since = stamp(self.looked_ns[segment].saturating_sub(OVERLAP_NS));
         self.looked_ns[segment] = now_ns;
         for place in segment * SEGMENT..((segment + 1) * SEGMENT).min(self.table.len()) {
-            if let Some(slot) = self.read(place)
-                // Stamps go round: what looks like the future is the past.
-                && slot.stamp.wrapping_sub(since) <= u32::MAX / 2
+            if let Some(slot) = self.read(place, since)
                 && let Some(note) = note(&slot, now_ns)
             {
                 each(note);
@@ -80,10 +78,10 @@ impl Slots {
         }
     }
 
-    /// Reads one place; `None` when nothing is there, or when it is being written.
-    fn read(&self, place: usize) -> Option<Slot> {
+    /// Reads one place; `None` when nothing is there that was written since then, or when it is being written.
+    fn read(&self, place: usize, since: u32) -> Option<Slot> {
         // SAFETY: within the mapping. The kernel side writes it meanwhile, so every word is read once, and the tag
-        // before and after all the others.
+        // before and after all the others. The words are those of a slot.
         unsafe {
             let slot = self.table.at(place);
             let tag = (&raw const (*slot).tag).read_volatile();
@@ -91,8 +89,14 @@ impl Slots {
                 return None;
             }
             fence(Ordering::Acquire);
-            let read = slot.read_volatile();
+            // Stamps go round: what looks like the future is the past.
+            if (&raw const (*slot).stamp).read_volatile().wrapping_sub(since) > u32::MAX / 2 {
+                return None;
+            }
+            // In words, since volatile bytes are read one by one.
+            let words = slot.cast::<[u64; size_of::<Slot>() / 8]>().read_volatile();
             fence(Ordering::Acquire);
+            let read: Slot = std::mem::transmute(words);
             ((&raw const (*slot).tag).read_volatile() == tag && read.tag == tag).then_some(read)
         }
     }
