@@ -558,25 +558,24 @@ fn every_holder_of_a_shared_socket_is_named() {
         let fd: u64 = actor.told("fd pa").parse().expect("a number");
         let child: u64 = actor.told("fork").parse().expect("a pid");
         let address = actor.told("local pa");
-        let both = socket_at(&daemon, &address);
-        let mut expected = [(u64::from(actor.pid()), fd), (child, fd)];
-        expected.sort_unstable();
-        let listener = socket_holders(&daemon, &address, "ESTABLISHED");
-        assert_eq!(listener, expected, "{both:#}");
+        let mut both = [(u64::from(actor.pid()), fd), (child, fd)];
+        both.sort_unstable();
+        holders_become(&daemon, &address, &both);
         actor.told("close pa");
         actor.told("close pc");
-        eventually(|| {
-            let holders = socket_holders(&daemon, &address, "ESTABLISHED");
-            if holders == [(child, fd)] { Ok(()) } else { Err(format!("{holders:?}")) }
-        });
+        holders_become(&daemon, &address, &[(child, fd)]);
     });
 }
 
-fn socket_holders(daemon: &Daemon, local: &str, state: &str) -> Vec<(u64, u64)> {
+/// Waits until these, in order, are the holders of the established socket at `local`.
+fn holders_become(daemon: &Daemon, local: &str, expected: &[(u64, u64)]) {
     let port = local.rsplit(':').next().expect("a port");
-    let all = daemon.sockets(&format!("port={port}&state={state}"));
-    let found = all.iter().find(|socket| socket["local"] == local).unwrap_or_else(|| panic!("{all:#?}"));
-    let mut list = holders(found);
-    list.sort_unstable();
-    list
+    eventually(|| {
+        // What was seen a moment ago is as good as new, and may be the listener at the same address.
+        let all = daemon.sockets(&format!("port={port}&state=ESTABLISHED"));
+        let found = all.iter().find(|socket| socket["local"] == local).ok_or_else(|| format!("{all:#?}"))?;
+        let mut list = holders(found);
+        list.sort_unstable();
+        if list == expected { Ok(()) } else { Err(format!("{list:?}")) }
+    });
 }
