@@ -44,8 +44,9 @@ impl Report {
             load.\nNumbers are medians, with the smallest and the largest in brackets. The load makes connections \
             over loopback,\nboth ends on this machine ({} changes of state each), in a network namespace of its \
             own. A throughput ratio is that\nof a run with the subject attached to the mean of the runs before and \
-            after it, with nothing attached. Only what ran\ninterleaved in one run compares: absolute figures \
-            differ between machines, and on one machine from hour to hour.\n",
+            after it, with nothing attached;\ntcpstate takes half a minute to settle, and is compared with the run right after it. \
+            Only what ran interleaved in\none run compares: absolute figures differ between machines, and on one \
+            machine from hour to hour.\n",
             super::stage::TRANSITIONS_OF_A_CONNECTION,
         );
         let mut values = Map::new();
