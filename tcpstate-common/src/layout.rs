@@ -1,33 +1,55 @@
-//! Where the running kernel keeps what the programs read. rustc emits no CO-RE relocations, so the user
-//! side looks the offsets up in the kernel's BTF and hands them over as read-only globals of these names.
+//! What the programs have to be told about the running kernel and by the user. rustc emits no CO-RE relocations, so the
+//! user side looks up where fields are, and writes every number into the instructions that load it, before the kernel
+//! sees them: the numbers are constants to the verifier and cost the programs nothing.
 
-/// One global of the eBPF object that holds the byte offset of a kernel struct's field.
+/// A field of a kernel struct of which the programs are told where it is.
 #[derive(Clone, Copy, Debug)]
-pub struct FieldGlobal {
-    /// The global's name in the eBPF object.
-    pub global: &'static str,
+pub struct Field {
+    /// Its byte offset is this number.
+    pub number: Number,
     /// The kernel struct.
     pub ty: &'static str,
     /// The field's path inside the struct, as C writes it.
     pub path: &'static str,
 }
 
-macro_rules! fields {
-    ($($global:ident = $ty:literal, $path:literal;)*) => {
-        /// Every offset the programs read, with where it comes from.
-        pub const FIELDS: &[FieldGlobal] = &[
-            $(FieldGlobal { global: stringify!($global), ty: $ty, path: $path },)*
+/// What an instruction that loads [`Number`] `n` itself loads in the object file: this plus `n`.
+pub const MARK: i32 = 0x7c5a_0000;
+
+/// The offset of an instruction that loads a field at [`Number`] `n` in the object file: this plus `n`. Nothing of ours
+/// is so large.
+pub const OFFSET_MARK: i16 = 0x7f00;
+
+macro_rules! numbers {
+    ($($field:ident = $ty:literal, $path:literal;)* => $($(#[$doc:meta])* $other:ident;)*) => {
+        /// A number that the programs are told.
+        #[expect(missing_docs, non_camel_case_types, reason = "most are fields of the kernel: see FIELDS")]
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        #[repr(i16)]
+        pub enum Number {
+            $($field,)*
+            $($(#[$doc])* $other,)*
+        }
+
+        impl Number {
+            /// All of them, in their order.
+            pub const ALL: &[Self] = &[$(Self::$field,)* $(Self::$other,)*];
+        }
+
+        /// Every field that the programs read, with where it is.
+        pub const FIELDS: &[Field] = &[
+            $(Field { number: Number::$field, ty: $ty, path: $path },)*
         ];
 
-        /// Calls `$m!` with the names of all the globals, so that the eBPF crate declares exactly these.
+        /// Calls `$m!` with the names of all numbers, so that the eBPF crate declares exactly these.
         #[macro_export]
-        macro_rules! with_field_globals {
-            ($m:ident) => { $m! { $($global)* } };
+        macro_rules! with_numbers {
+            ($m:ident) => { $m! { $($field)* $($other)* } };
         }
     };
 }
 
-fields! {
+numbers! {
     SKC_FAMILY = "sock_common", "skc_family";
     SKC_STATE = "sock_common", "skc_state";
     SKC_DADDR = "sock_common", "skc_daddr";
@@ -66,24 +88,21 @@ fields! {
     SOCKET_SK = "socket", "sk";
     FILE_INODE = "file", "f_inode";
     INODE_INO = "inode", "i_ino";
-}
-
-/// Globals that are not offsets.
-pub mod globals {
+    =>
     /// Bit number of `SOCK_DONE` in `sk_flags` (`enum sock_flags`).
-    pub const SOCK_DONE_BIT: &str = "SOCK_DONE_BIT";
+    SOCK_DONE_BIT;
     /// Bit number of `SOCK_DEAD` in `sk_flags` (`enum sock_flags`).
-    pub const SOCK_DEAD_BIT: &str = "SOCK_DEAD_BIT";
+    SOCK_DEAD_BIT;
     /// Whether `tcp_send_reset` carries a reason (kernels from 6.10): 1 or 0.
-    pub const HAS_RST_REASON: &str = "HAS_RST_REASON";
+    HAS_RST_REASON;
     /// The number of `SK_RST_REASON_TCP_ABORT_ON_DATA`; meaningless without reasons.
-    pub const RST_ABORT_ON_DATA: &str = "RST_ABORT_ON_DATA";
+    RST_ABORT_ON_DATA;
     /// Length of a kernel tick (jiffy), ns.
-    pub const TICK_NS: &str = "TICK_NS";
+    TICK_NS;
     /// Bytes in the ring at which the user side is woken before its timer.
-    pub const RING_WATERMARK: &str = "RING_WATERMARK";
+    RING_WATERMARK;
     /// Places in the table of slots less one: a power of two less one.
-    pub const SLOT_MASK: &str = "SLOT_MASK";
+    SLOT_MASK;
     /// Places on each CPU's tape less one: a power of two less one.
-    pub const TAPE_MASK: &str = "TAPE_MASK";
+    TAPE_MASK;
 }

@@ -49,5 +49,5 @@ pub mod maps {
     /// LRU hash from socket cookie to the state in which `tcp_reset` met the socket.
     pub const RESET_MET: &str = "RESET_MET";
     /// Array of one `u32`: how many watchers want every transition.
-    pub const WATCHERS: &str = "WATCHERS";
+    pub const WATCHERS: &str = ".bss";
 }

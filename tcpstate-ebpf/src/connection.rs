@@ -7,7 +7,7 @@ use tcpstate_common::{
 };
 
 use crate::{
-    globals,
+    numbers::{self, Told},
     read::{Read, Untyped},
     slots::Place,
     sock::Sock,
@@ -37,20 +37,20 @@ pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
         return;
     }
     let raw = sk.raw();
-    let sent = Untyped::field::<u64>(raw, &globals::TP_BYTES_SENT);
-    let again = Untyped::field::<u64>(raw, &globals::TP_BYTES_RETRANS);
-    let received = Untyped::field::<u64>(raw, &globals::TP_BYTES_RECEIVED);
+    let sent = Untyped::field::<u64, _>(raw, numbers::TP_BYTES_SENT);
+    let again = Untyped::field::<u64, _>(raw, numbers::TP_BYTES_RETRANS);
+    let received = Untyped::field::<u64, _>(raw, numbers::TP_BYTES_RECEIVED);
     // A FIN counts as a byte that came in.
-    let fin = sk.flags() >> (globals::SOCK_DONE_BIT.load() & 63) & 1;
+    let fin = sk.flags() >> (numbers::SOCK_DONE_BIT.load() & 63) & 1;
     about.moved_bytes = sent.wrapping_sub(again).wrapping_add(received.saturating_sub(fin));
-    let next = Untyped::field::<u32>(raw, &globals::TP_RCV_NXT);
-    let read = Untyped::field::<u32>(raw, &globals::TP_COPIED_SEQ);
+    let next = Untyped::field::<u32, _>(raw, numbers::TP_RCV_NXT);
+    let read = Untyped::field::<u32, _>(raw, numbers::TP_COPIED_SEQ);
     about.unread_bytes = next.wrapping_sub(read).saturating_sub(fin as u32);
     let now = jiffies();
-    let mut idle = now.wrapping_sub(Untyped::field::<u32>(raw, &globals::ICSK_LRCVTIME));
+    let mut idle = now.wrapping_sub(Untyped::field::<u32, _>(raw, numbers::ICSK_LRCVTIME));
     if state == TcpState::Established as u8 {
         // Where this side has closed, the acknowledgement of that says nothing about the peer's intentions.
-        let acknowledged = now.wrapping_sub(Untyped::field::<u32>(raw, &globals::TP_RCV_TSTAMP));
+        let acknowledged = now.wrapping_sub(Untyped::field::<u32, _>(raw, numbers::TP_RCV_TSTAMP));
         if acknowledged < idle {
             idle = acknowledged;
         }
@@ -59,19 +59,28 @@ pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
     about.known |= about::CONNECTION;
 }
 
-/// How a connection has been used that its process closes now, if that is long ago: `tcp_event_data_recv` and
+/// Whether nothing has come in for long on a connection that its process closes now: `tcp_event_data_recv` and
 /// `tcp_event_data_sent` (`net/ipv4/tcp_input.c`, `tcp_output.c`) keep the times, which begin with the connection. One
 /// read tells of nearly every connection that it was used a moment ago.
 #[inline(always)]
-pub(crate) fn idle<R: Read>(sk: Sock<R>) -> Option<Idle> {
-    let (raw, now) = (sk.raw(), jiffies());
-    let heard = now.wrapping_sub(Untyped::field::<u32>(raw, &globals::ICSK_LRCVTIME));
-    if u64::from(heard) * u64::from(globals::TICK_NS.load()) < IDLE_CLOSE_NS {
-        return None;
+pub(crate) fn is_idle<R: Read>(sk: Sock<R>) -> bool {
+    u64::from(silent(sk, numbers::ICSK_LRCVTIME)) * numbers::TICK_NS.load() >= IDLE_CLOSE_NS
+}
+
+/// How such a connection has been used.
+#[inline(always)]
+pub(crate) fn idle<R: Read>(sk: Sock<R>) -> Idle {
+    Idle {
+        received_bytes: Untyped::field(sk.raw(), numbers::TP_BYTES_RECEIVED),
+        heard_ms: millis(silent(sk, numbers::ICSK_LRCVTIME)),
+        spoke_ms: millis(silent(sk, numbers::TP_LSNDTIME)),
     }
-    let spoke = now.wrapping_sub(Untyped::field::<u32>(raw, &globals::TP_LSNDTIME));
-    let received_bytes = Untyped::field(raw, &globals::TP_BYTES_RECEIVED);
-    Some(Idle { received_bytes, heard_ms: millis(heard), spoke_ms: millis(spoke) })
+}
+
+/// Ticks since the time that a socket keeps there.
+#[inline(always)]
+fn silent<R: Read, const PLACE: i16>(sk: Sock<R>, time: Told<PLACE>) -> u32 {
+    jiffies().wrapping_sub(Untyped::field::<u32, _>(sk.raw(), time))
 }
 
 /// What the kernel calls `tcp_jiffies32`.
@@ -82,5 +91,5 @@ fn jiffies() -> u32 {
 }
 
 fn millis(ticks: u32) -> u32 {
-    (u64::from(ticks) * u64::from(globals::TICK_NS.load()) / NS_PER_MS) as u32
+    (u64::from(ticks) * numbers::TICK_NS.load() / NS_PER_MS) as u32
 }

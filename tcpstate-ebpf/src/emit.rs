@@ -7,7 +7,7 @@ use tcpstate_common::{
     wire::{About, COMM_LEN, Idle, IdleClose, Reset},
 };
 
-use crate::{globals, maps, task::Process};
+use crate::{maps, numbers, task::Process};
 
 /// One in so many records looks how full the ring is.
 const LOOK_EVERY: u64 = 16;
@@ -98,7 +98,7 @@ pub(crate) unsafe fn send<T: Record + 'static>(
         *counter
     };
     let wake = emitted % LOOK_EVERY == 0
-        && maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(globals::RING_WATERMARK.load());
+        && maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= numbers::RING_WATERMARK.load();
     entry.submit(u64::from(if wake { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
 }
 
@@ -114,7 +114,7 @@ pub(crate) unsafe fn send_if_room<T: Record + 'static>(
     counters: *mut Counters,
     fill: impl FnOnce(&mut T),
 ) {
-    let half = 2 * u64::from(globals::RING_WATERMARK.load());
+    let half = 2 * numbers::RING_WATERMARK.load();
     // SAFETY: the caller's promise.
     unsafe {
         if maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < half {

@@ -21,8 +21,10 @@ pub(crate) static TAPE_ENDS: Array<TapeEnd> = Array::with_max_entries(1, BPF_F_M
 // never asked for again (a RST that really came in), so the oldest make room.
 #[map]
 pub(crate) static RESET_MET: LruHashMap<u64, u32> = LruHashMap::with_max_entries(8192, 0);
-#[map]
-static WATCHERS: Array<u32> = Array::with_max_entries(1, 0);
+/// How many want every transition; user space writes it. It is the only variable there, so that the map which the loader
+/// makes of them is this number; a map of our own would take ten times the instructions to look at.
+#[unsafe(link_section = ".bss")]
+static mut WATCHERS: u32 = 0;
 
 /// What this CPU keeps for itself. A program never interrupts itself: the kernel would rather not run it
 /// (`__bpf_trace_run` in `kernel/trace/bpf_trace.c`). So each counter has one writer at a time.
@@ -62,5 +64,6 @@ pub(crate) fn slot<const SLOTS: usize>(number: u32) -> usize {
 /// Whether somebody wants every transition.
 #[inline(always)]
 pub(crate) fn watched() -> bool {
-    WATCHERS.get(0).is_some_and(|watchers| *watchers != 0)
+    // SAFETY: a number that user space writes in one step.
+    unsafe { (&raw const WATCHERS).read_volatile() != 0 }
 }

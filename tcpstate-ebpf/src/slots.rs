@@ -8,7 +8,11 @@ use tcpstate_common::{
     wire::slot::{self, BUSY, FREE, GRACE_NS, KEPT_NS, MINI_FIN_WAIT2, state, tag},
 };
 
-use crate::{globals, maps, publish::publish, task::Process};
+use crate::{
+    maps, numbers,
+    publish::publish,
+    task::{self, Process},
+};
 
 /// A place in the table.
 #[derive(Clone, Copy)]
@@ -18,7 +22,7 @@ impl Place {
     /// The place for a cookie.
     #[inline(always)]
     pub(crate) fn of(cookie: u64) -> Option<Self> {
-        maps::SLOTS.get_ptr_mut(cookie as u32 & globals::SLOT_MASK.load()).map(Self)
+        maps::SLOTS.get_ptr_mut((cookie & numbers::SLOT_MASK.load()) as u32).map(Self)
     }
 
     #[inline(always)]
@@ -65,9 +69,10 @@ impl Place {
         (slot::cookie(before) == cookie && self.tag() == before).then_some(known)
     }
 
-    /// Takes the place for a socket that enters a state. Returns false if it belongs to another one.
+    /// Takes the place for a socket that enters a state, brought there by the running process if that acts. Returns false
+    /// if it belongs to another one.
     #[inline(always)]
-    pub(crate) fn take(self, cookie: u64, state: u8, now_ns: u64, actor: Option<Process>) -> bool {
+    pub(crate) fn take(self, cookie: u64, state: u8, now_ns: u64, acts: bool) -> bool {
         let before = self.tag();
         if !is_free(before) && self.age_ns(now_ns) < KEPT_NS + GRACE_NS {
             return false;
@@ -80,24 +85,24 @@ impl Place {
             (*self.0).entered_ns = now_ns;
             (*self.0).pid = 0;
         }
-        self.write(cookie, state, now_ns, actor);
+        self.write(cookie, state, now_ns, acts);
         true
     }
 
     /// Moves the socket to its next state. For a place that remembers it.
     #[inline(always)]
-    pub(crate) fn go_on(self, cookie: u64, state: u8, now_ns: u64, actor: Option<Process>) {
+    pub(crate) fn go_on(self, cookie: u64, state: u8, now_ns: u64, acts: bool) {
         self.publish(BUSY);
         // SAFETY: while the tag says BUSY the place is ours alone.
         unsafe { (*self.0).entered_ns = now_ns };
-        self.write(cookie, state, now_ns, actor);
+        self.write(cookie, state, now_ns, acts);
     }
 
     /// The socket stays as it is, but for who acted last, or for what stands for it. For a place that remembers it.
     #[inline(always)]
-    pub(crate) fn stay(self, cookie: u64, state: u8, now_ns: u64, actor: Option<Process>) {
+    pub(crate) fn stay(self, cookie: u64, state: u8, now_ns: u64, acts: bool) {
         self.publish(BUSY);
-        self.write(cookie, state, now_ns, actor);
+        self.write(cookie, state, now_ns, acts);
     }
 
     /// The mini-socket that is said to stand for a socket, by its state's number, and forgets it.
@@ -122,11 +127,11 @@ impl Place {
 
     /// Writes the rest of a place that has been made ours, and hands it over.
     #[inline(always)]
-    fn write(self, cookie: u64, state: u8, now_ns: u64, actor: Option<Process>) {
+    fn write(self, cookie: u64, state: u8, now_ns: u64, acts: bool) {
         // SAFETY: while the tag says BUSY the place is ours alone.
         unsafe {
             (*self.0).stamp = slot::stamp(now_ns);
-            if let Some(process) = actor {
+            if acts && let Some(process) = task::current() {
                 (*self.0).pid = process.pid;
                 *(&raw mut (*self.0).comm).cast() = process.comm;
             }

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use tcpstate_common::{Event, TcpState, wire::AF_INET6};
 
 use crate::{
-    globals,
+    numbers,
     read::{Read, Typed, Untyped},
 };
 
@@ -30,75 +30,75 @@ impl<R: Read> Sock<R> {
 
     #[inline(always)]
     pub(crate) fn is_tcp(self) -> bool {
-        R::field::<u16>(self.0, &globals::SK_PROTOCOL) == IPPROTO_TCP
+        R::field::<u16, _>(self.0, numbers::SK_PROTOCOL) == IPPROTO_TCP
     }
 
     #[inline(always)]
     pub(crate) fn family(self) -> u8 {
-        R::field::<u16>(self.0, &globals::SKC_FAMILY) as u8
+        R::field::<u16, _>(self.0, numbers::SKC_FAMILY) as u8
     }
 
     /// `skc_state`: valid for every kind of socket.
     #[inline(always)]
     pub(crate) fn state(self) -> u8 {
-        R::field::<u8>(self.0, &globals::SKC_STATE)
+        R::field::<u8, _>(self.0, numbers::SKC_STATE)
     }
 
     #[inline(always)]
     pub(crate) fn error(self) -> u32 {
-        R::field::<u32>(self.0, &globals::SK_ERR)
+        R::field::<u32, _>(self.0, numbers::SK_ERR)
     }
 
     /// `sk_flags`, a bit for each of `enum sock_flags`.
     #[inline(always)]
     pub(crate) fn flags(self) -> u64 {
-        R::field::<u64>(self.0, &globals::SK_FLAGS)
+        R::field::<u64, _>(self.0, numbers::SK_FLAGS)
     }
 
     /// Whether a process holds the socket's lock, so that `current` is a process that works on it.
     #[inline(always)]
     pub(crate) fn owned(self) -> bool {
-        R::field::<u32>(self.0, &globals::SK_LOCK_OWNED) != 0
+        R::field::<u32, _>(self.0, numbers::SK_LOCK_OWNED) != 0
     }
 
     /// The cookie if one was ever made; 0 otherwise.
     #[inline(always)]
     pub(crate) fn known_cookie(self) -> u64 {
-        R::field::<u64>(self.0, &globals::SKC_COOKIE)
+        R::field::<u64, _>(self.0, numbers::SKC_COOKIE)
     }
 
     /// `inet_sport` in host order: unlike `skc_num` it outlives the port's release at CLOSE.
     #[inline(always)]
     pub(crate) fn local_port(self) -> u16 {
-        match R::field::<u16>(self.0, &globals::SKC_NUM) {
+        match R::field::<u16, _>(self.0, numbers::SKC_NUM) {
             // It lies beyond `struct sock`, which is all that the verifier knows of.
-            0 => u16::from_be(Untyped::field::<u16>(self.0, &globals::INET_SPORT)),
+            0 => u16::from_be(Untyped::field::<u16, _>(self.0, numbers::INET_SPORT)),
             port => port,
         }
     }
 
     #[inline(always)]
     pub(crate) fn remote_port(self) -> u16 {
-        u16::from_be(R::field::<u16>(self.0, &globals::SKC_DPORT))
+        u16::from_be(R::field::<u16, _>(self.0, numbers::SKC_DPORT))
     }
 
     /// Its `struct net`.
     #[inline(always)]
     fn net(self) -> *const u8 {
-        R::field::<usize>(self.0, &globals::SKC_NET) as *const u8
+        R::field::<usize, _>(self.0, numbers::SKC_NET) as *const u8
     }
 
     /// The cookie of its network namespace: never zero, and never used again.
     #[inline(always)]
     pub(crate) fn netns_cookie(self) -> u64 {
-        R::field(self.net(), &globals::NET_COOKIE)
+        R::field(self.net(), numbers::NET_COOKIE)
     }
 
     /// The inode number of its network namespace.
     #[inline(always)]
     pub(crate) fn netns(self) -> u32 {
         let net = self.net();
-        if net.is_null() { 0 } else { R::field(net, &globals::NET_INUM) }
+        if net.is_null() { 0 } else { R::field(net, numbers::NET_INUM) }
     }
 
     #[inline(always)]
@@ -109,21 +109,20 @@ impl<R: Read> Sock<R> {
     /// The local and the remote address of an IPv4 socket.
     #[inline(always)]
     pub(crate) fn addresses4(self) -> [[u8; 4]; 2] {
-        [&globals::SKC_RCV_SADDR, &globals::SKC_DADDR]
-            .map(|field| R::field::<u32>(self.0, field).to_ne_bytes())
+        [R::field(self.0, numbers::SKC_RCV_SADDR), R::field(self.0, numbers::SKC_DADDR)].map(u32::to_ne_bytes)
     }
 
     /// The local and the remote address of an IPv6 socket.
     #[inline(always)]
     pub(crate) fn addresses6(self) -> ([u8; 16], [u8; 16]) {
-        (ip6(R::field(self.0, &globals::SKC_V6_RCV_SADDR)), ip6(R::field(self.0, &globals::SKC_V6_DADDR)))
+        (ip6(R::field(self.0, numbers::SKC_V6_RCV_SADDR)), ip6(R::field(self.0, numbers::SKC_V6_DADDR)))
     }
 
     /// Fills in what every kind of socket has: family, namespace, addresses, remote port, `skc_num`.
     pub(crate) fn describe_common(self, event: &mut Event) {
         event.family = self.family();
         event.netns = self.netns();
-        event.sport = R::field::<u16>(self.0, &globals::SKC_NUM);
+        event.sport = R::field::<u16, _>(self.0, numbers::SKC_NUM);
         event.dport = self.remote_port();
         if self.is_ipv6() {
             (event.saddr, event.daddr) = self.addresses6();
@@ -172,5 +171,5 @@ fn ip6(words: [u32; 4]) -> [u8; 16] {
 
 /// The inode number of a `struct net`; 0 for a null address.
 pub(crate) fn netns(net: *const u8) -> u32 {
-    if net.is_null() { 0 } else { Untyped::field::<u32>(net, &globals::NET_INUM) }
+    if net.is_null() { 0 } else { Untyped::field::<u32, _>(net, numbers::NET_INUM) }
 }

@@ -8,7 +8,7 @@ use tcpstate_common::{
 };
 
 use crate::{
-    globals, maps,
+    maps, numbers,
     publish::publish,
     read::Typed,
     sock::Sock,
@@ -67,7 +67,7 @@ pub(crate) unsafe fn write(sk: Sock<Typed>, told: Told, cpu: *mut PerCpu) {
 /// `end` is that CPU's.
 #[inline(always)]
 unsafe fn free_place(tape: u32, end: *mut TapeEnd, number: u64) -> Option<*mut Brief> {
-    let mask = globals::TAPE_MASK.load();
+    let mask = numbers::TAPE_MASK.load() as u32;
     // SAFETY: the caller's promise; only user space writes `read`.
     let read = unsafe { core::ptr::read_volatile(&raw const (*end).read) };
     if number.wrapping_sub(read) > u64::from(mask) {

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use tcpstate_common::wire::COMM_LEN;
 
 use crate::{
-    globals,
+    numbers,
     read::{Read, Typed, Untyped, address},
 };
 
@@ -41,13 +41,13 @@ pub(crate) fn bytes(words: [u64; 2]) -> [u8; COMM_LEN] {
 pub(crate) fn current() -> Option<Process> {
     // SAFETY: takes nothing and returns the running task.
     let task = unsafe { bpf_get_current_task_btf() } as *const u8;
-    if Typed::field::<u32>(task, &globals::TASK_FLAGS) & PF_KTHREAD != 0 {
+    if Typed::field::<u32, _>(task, numbers::TASK_FLAGS) & PF_KTHREAD != 0 {
         return None;
     }
-    let leader = Typed::field::<usize>(task, &globals::TASK_GROUP_LEADER) as *const u8;
+    let leader = Typed::field::<usize, _>(task, numbers::TASK_GROUP_LEADER) as *const u8;
     Some(Process {
-        pid: Typed::field(task, &globals::TASK_TGID),
-        comm: Typed::field(leader, &globals::TASK_COMM),
+        pid: Typed::field(task, numbers::TASK_TGID),
+        comm: Typed::field(leader, numbers::TASK_COMM),
     })
 }
 
@@ -55,10 +55,10 @@ pub(crate) fn current() -> Option<Process> {
 pub(crate) fn is_ending() -> bool {
     // SAFETY: takes nothing and returns the running task.
     let task = unsafe { bpf_get_current_task_btf() } as *const u8;
-    Typed::field::<u32>(task, &globals::TASK_FLAGS) & PF_EXITING != 0
+    Typed::field::<u32, _>(task, numbers::TASK_FLAGS) & PF_EXITING != 0
 }
 
 /// The name of a task's process: that of the group leader, since a thread may have its own.
 pub(crate) fn comm(task: *const u8) -> [u8; COMM_LEN] {
-    Untyped::field(address(task, &globals::TASK_GROUP_LEADER), &globals::TASK_COMM)
+    Untyped::field(address(task, numbers::TASK_GROUP_LEADER), numbers::TASK_COMM)
 }

@@ -17,7 +17,7 @@ use tcpstate_common::{
 };
 
 use crate::{
-    clock, connection, emit, globals, maps,
+    clock, connection, emit, maps, numbers,
     read::Typed,
     slots::Place,
     sock::Sock,
@@ -75,11 +75,7 @@ struct Report {
 impl Report {
     #[inline(always)]
     fn of(ctx: &BtfTracePointContext) -> Result<Self, ()> {
-        Ok(Self {
-            sk: Sock::new(ctx.arg(0)).ok_or(())?,
-            old: u64::from(ctx.arg::<u32>(1)),
-            new: u64::from(ctx.arg::<u32>(2)),
-        })
+        Ok(Self { sk: Sock::new(ctx.arg(0)).ok_or(())?, old: ctx.arg(1), new: ctx.arg(2) })
     }
 
     /// Together with the socket this tells the event from every other that this CPU may be handling.
@@ -169,14 +165,14 @@ unsafe fn handle<const NESTED: bool>(
         // Below 1 wraps around.
         if old.wrapping_sub(1) > 11 || said.wrapping_sub(1) > 11 {
             if (*counters).unknown_states == 0 {
-                warn!(ctx, "unknown TCP state: {} to {}", old, said);
+                warn_of(ctx, old, said);
             }
             maps::bump(&raw mut (*counters).unknown_states);
             return;
         }
         if old == said {
             maps::bump(&raw mut (*counters).ignored);
-            note_actor(sk, old, by_process, cpu, counters);
+            note_actor(sk, old, by_process, cpu);
             return;
         }
         let new = infer(sk, old, said);
@@ -193,6 +189,12 @@ unsafe fn handle<const NESTED: bool>(
     }
 }
 
+/// By itself, like [`tell`].
+#[inline(never)]
+fn warn_of(ctx: &BtfTracePointContext, old: u64, new: u64) {
+    warn!(ctx, "unknown TCP state: {} to {}", old, new);
+}
+
 /// The state that the socket really enters. The kernel says CLOSE when a mini-socket takes over, and never
 /// says `TIME_WAIT` (`tcp_time_wait` in `net/ipv4/tcp_minisocks.c`): a FIN that came in (`SOCK_DONE`) means
 /// `TIME_WAIT`; without one, a socket that its process has closed (`SOCK_DEAD`) goes on in `FIN_WAIT2`.
@@ -202,9 +204,9 @@ fn infer(sk: Sock<Typed>, old: u64, said: u64) -> u64 {
         return said;
     }
     let flags = sk.flags();
-    if flags >> (globals::SOCK_DONE_BIT.load() & 63) & 1 != 0 {
+    if flags >> (numbers::SOCK_DONE_BIT.load() & 63) & 1 != 0 {
         TIME_WAIT
-    } else if old == FIN_WAIT2 && flags >> (globals::SOCK_DEAD_BIT.load() & 63) & 1 != 0 {
+    } else if old == FIN_WAIT2 && flags >> (numbers::SOCK_DEAD_BIT.load() & 63) & 1 != 0 {
         FIN_WAIT2
     } else {
         said
@@ -224,8 +226,8 @@ struct Change {
     watched: bool,
 }
 
-/// Keeps, moves or drops what is remembered of a socket, counts the time that it spent in `old`, and tells user
-/// space if somebody watches, if it is a connect that failed, or if the table cannot say it later.
+/// Keeps, moves or drops what is remembered of a socket, counts the time that it spent in `old`, and has user space told
+/// if somebody watches, if it is a connect that failed, or if the table cannot say it later.
 ///
 /// # Safety
 /// `cpu` is this CPU's, and `counters` are in it.
@@ -237,97 +239,111 @@ unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counter
     // A child that is being born still carries its listener's cookie up to 6.12; it gets its own later.
     let cookie = if said == SYN_RECV { 0 } else { sk.cookie() };
     let Some(place) = Place::of(cookie) else { return };
-    let actor = if by_process { actor(sk) } else { None };
+    let acts = by_process && acts(sk);
     let inferred = new != said;
-    let failed = old == SYN_SENT && new == CLOSE;
-    let remembered = parks(old) && place.remembers(cookie, old as u8, now_ns);
-    let (mut entered_ns, mut earlier) = (0, None);
-    let mut told = failed;
-    if remembered {
-        entered_ns = place.entered_ns();
-        earlier = place.actor();
-        // A mini-socket goes on in FIN_WAIT2, so that time is not over.
-        let over = new != old;
-        if over {
-            // SAFETY: as above.
-            unsafe { count_dwell(old, now_ns.saturating_sub(entered_ns), counters) };
+    let told =
+        |kind| old | new << 8 | kind | if inferred { INFERRED } else { 0 } | if acts { ACTS } else { 0 };
+    if parks(old) && place.remembers(cookie, old as u8, now_ns) {
+        let entered_ns = place.entered_ns();
+        let failed = old == SYN_SENT && new == CLOSE;
+        if failed | watched {
+            tell::<NESTED>(sk, cookie, told(if failed { TOLD | REMEMBERED } else { REMEMBERED }), now_ns);
         }
-        if !over {
-            place.stay(cookie, MINI_FIN_WAIT2, now_ns, actor);
-        } else if inferred || parks(new) {
-            place.go_on(cookie, new as u8, now_ns, actor);
+        if new == old {
+            // A mini-socket goes on in FIN_WAIT2, so that time is not over.
+            place.stay(cookie, MINI_FIN_WAIT2, now_ns, acts);
+            return;
+        }
+        // SAFETY: as above.
+        unsafe { count_dwell(old, now_ns.saturating_sub(entered_ns), counters) };
+        if inferred || parks(new) {
+            place.go_on(cookie, new as u8, now_ns, acts);
         } else {
             place.free();
         }
-    } else if parks(old) {
-        // It is older than the table remembers, so user space knows it.
-        told = true;
-        if new == TIME_WAIT {
-            place.take(cookie, new as u8, now_ns, actor);
-        }
-    } else if parks(new) {
-        told = !place.take(cookie, new as u8, now_ns, actor);
+        return;
     }
-    // SAFETY: as above.
+    // If it parked, it is older than the table remembers, so that user space knows it.
+    let mut unknown = parks(old);
+    if parks(new) && !unknown || new == TIME_WAIT {
+        unknown |= !place.take(cookie, new as u8, now_ns, acts);
+    }
+    if unknown | watched {
+        tell::<NESTED>(sk, cookie, told(if unknown { TOLD } else { 0 }), now_ns);
+    }
+    if acts && old == ESTABLISHED && new == FIN_WAIT1 && connection::is_idle(sk) {
+        tell_idle_close(sk, cookie, now_ns);
+    }
+}
+
+/// What [`tell`] is told beside the two states: user space has to know it, not only who watches.
+const TOLD: u64 = 1 << 16;
+/// The socket's place remembers it in its old state.
+const REMEMBERED: u64 = 1 << 17;
+/// See [`infer`].
+const INFERRED: u64 = 1 << 18;
+/// The running process acts on the socket.
+const ACTS: u64 = 1 << 19;
+
+/// Tells user space of a transition. By itself, as everything that is not done for most events: what is done for them
+/// then lies close together, and needs so little of a stack that the kernel's is enough.
+#[inline(never)]
+fn tell<const NESTED: bool>(sk: Sock<Typed>, cookie: u64, what: u64, now_ns: u64) {
+    let (Some(place), Some(cpu)) = (Place::of(cookie), maps::cpu()) else { return };
+    let (old, new) = (what & 0xff, what >> 8 & 0xff);
+    let (told, inferred) = (what & TOLD != 0, what & INFERRED != 0);
+    let actor = if what & ACTS != 0 { task::current() } else { None };
+    let (entered_ns, earlier) =
+        if what & REMEMBERED != 0 { (place.entered_ns(), place.actor()) } else { (0, None) };
+    // SAFETY: this CPU's.
     unsafe {
-        if failed {
+        let counters = if NESTED { &raw mut (*cpu).nested } else { &raw mut (*cpu).plain };
+        if old == SYN_SENT && new == CLOSE {
             count_connect_failure(sk, counters);
         }
-        if by_process && old == ESTABLISHED && new == FIN_WAIT1 {
-            tell_idle_close(sk, cookie, now_ns, actor, counters);
-        }
-        if told | watched {
-            // A CPU's tape has one writer.
-            if told | NESTED {
-                emit::send(EventKind::Transition, now_ns, counters, |event: &mut Event| {
-                    event.cookie = cookie;
-                    event.old_state = old as u8;
-                    event.new_state = new as u8;
-                    event.entered_ns = entered_ns;
-                    sk.describe(event);
-                    if inferred {
-                        event.flags |= flags::INFERRED;
-                    }
-                    if !told {
-                        event.flags |= flags::FOR_WATCHERS;
-                    }
-                    blame(event, actor, earlier);
-                });
-            } else {
-                let states = brief::states(old as u8, new as u8);
-                let told = Told { time_ns: now_ns, cookie, entered_ns, states, inferred, actor, earlier };
-                tape::write(sk, told, cpu);
-            }
+        // A CPU's tape has one writer.
+        if told | NESTED {
+            emit::send(EventKind::Transition, now_ns, counters, |event: &mut Event| {
+                event.cookie = cookie;
+                event.old_state = old as u8;
+                event.new_state = new as u8;
+                event.entered_ns = entered_ns;
+                sk.describe(event);
+                if inferred {
+                    event.flags |= flags::INFERRED;
+                }
+                if !told {
+                    event.flags |= flags::FOR_WATCHERS;
+                }
+                blame(event, actor, earlier);
+            });
+        } else {
+            let states = brief::states(old as u8, new as u8);
+            let told = Told { time_ns: now_ns, cookie, entered_ns, states, inferred, actor, earlier };
+            tape::write(sk, told, cpu);
         }
     }
 }
 
-/// Tells of a process that closes a connection before its peer does, if the connection is idle.
-///
-/// # Safety
-/// `counters` is this CPU's copy.
-#[inline(always)]
-unsafe fn tell_idle_close(
-    sk: Sock<Typed>,
-    cookie: u64,
-    now_ns: u64,
-    actor: Option<Process>,
-    counters: *mut Counters,
-) {
-    let Some(idle) = connection::idle(sk) else { return };
+/// Tells of a process that closes a connection before its peer does, after it has been idle. Only processes close
+/// connections that way, and their events interrupt nobody.
+#[inline(never)]
+fn tell_idle_close(sk: Sock<Typed>, cookie: u64, now_ns: u64) {
+    let (Some(cpu), actor) = (maps::cpu(), task::current()) else { return };
     // Whatever a process still has open is closed when it ends; that says nothing about idle times.
     if actor.is_none() || task::is_ending() {
         return;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: this CPU's.
     unsafe {
+        let counters = &raw mut (*cpu).plain;
         emit::send_if_room(EventKind::IdleClose, now_ns, counters, |close: &mut IdleClose| {
             close.event.cookie = cookie;
             close.event.old_state = ESTABLISHED as u8;
             close.event.new_state = FIN_WAIT1 as u8;
             sk.describe(&mut close.event);
             emit::blame(&mut close.event, actor);
-            close.idle = idle;
+            close.idle = connection::idle(sk);
         });
     }
 }
@@ -347,39 +363,41 @@ fn blame(event: &mut Event, actor: Option<Process>, earlier: Option<Process>) {
 /// `net/ipv4/tcp.c`). That is no transition, but it tells who closed.
 ///
 /// # Safety
-/// `cpu` is this CPU's, and `counters` are in it.
+/// `cpu` is this CPU's.
 #[inline(always)]
-unsafe fn note_actor(
-    sk: Sock<Typed>,
-    state: u64,
-    by_process: bool,
-    cpu: *mut PerCpu,
-    counters: *mut Counters,
-) {
+unsafe fn note_actor(sk: Sock<Typed>, state: u64, by_process: bool, cpu: *mut PerCpu) {
     if !parks(state) || !by_process {
         return;
     }
     let cookie = sk.cookie();
-    // SAFETY: the caller's promise, also below.
+    // SAFETY: the caller's promise.
     let now_ns = unsafe { clock::this_tick_ns(cpu) };
-    let (Some(place), actor) = (Place::of(cookie), actor(sk)) else { return };
+    let Some(place) = Place::of(cookie) else { return };
+    let acts = acts(sk);
     if place.remembers(cookie, state as u8, now_ns) {
-        place.stay(cookie, state as u8, now_ns, actor);
-        return;
+        place.stay(cookie, state as u8, now_ns, acts);
+    } else {
+        tell_actor(cookie, acts, now_ns);
     }
-    // SAFETY: as above.
+}
+
+/// Tells who acts on a socket that the table does not remember. Only processes do, and their events interrupt nobody.
+#[inline(never)]
+fn tell_actor(cookie: u64, acts: bool, now_ns: u64) {
+    let Some(cpu) = maps::cpu() else { return };
+    // SAFETY: this CPU's.
     unsafe {
-        emit::send(EventKind::Acted, now_ns, counters, |event: &mut Event| {
+        emit::send(EventKind::Acted, now_ns, &raw mut (*cpu).plain, |event: &mut Event| {
             event.cookie = cookie;
-            emit::blame(event, actor);
+            emit::blame(event, if acts { task::current() } else { None });
         });
     }
 }
 
-/// The process that acts, for an event that a process brings about: unless it aborts somebody else's socket.
+/// Whether the running process, which brings an event about, acts on its own socket: it may also abort somebody else's.
 #[inline(always)]
-fn actor(sk: Sock<Typed>) -> Option<Process> {
-    if sk.error() == ECONNABORTED { None } else { task::current() }
+fn acts(sk: Sock<Typed>) -> bool {
+    sk.error() != ECONNABORTED
 }
 
 /// # Safety

@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{bpf_seq_write, bpf_sock_from_file};
 use tcpstate_common::Holder;
 
 use crate::{
-    globals,
+    numbers,
     read::{Read, Untyped, address},
     sock::Sock,
     task,
@@ -41,19 +41,19 @@ fn try_task_file(ctx: &Context) -> Result<(), ()> {
     if socket.is_null() {
         return Ok(());
     }
-    let sk = Sock::<Untyped>::new(address(socket as *const u8, &globals::SOCKET_SK)).ok_or(())?;
+    let sk = Sock::<Untyped>::new(address(socket as *const u8, numbers::SOCKET_SK)).ok_or(())?;
     // AF_INET and AF_INET6; other families use protocol 6 for their own purposes.
     if !matches!(sk.family(), 2 | 10) || !sk.is_tcp() {
         return Ok(());
     }
     let mut holder = Holder {
         cookie: sk.known_cookie(),
-        inode: Untyped::field(address(ctx.file, &globals::FILE_INODE), &globals::INODE_INO),
+        inode: Untyped::field(address(ctx.file, numbers::FILE_INODE), numbers::INODE_INO),
         start_boottime_ns: Untyped::field(
-            address(ctx.task, &globals::TASK_GROUP_LEADER),
-            &globals::TASK_START_BOOTTIME,
+            address(ctx.task, numbers::TASK_GROUP_LEADER),
+            numbers::TASK_START_BOOTTIME,
         ),
-        pid: Untyped::field(ctx.task, &globals::TASK_TGID),
+        pid: Untyped::field(ctx.task, numbers::TASK_TGID),
         fd: ctx.fd,
         comm: task::comm(ctx.task),
     };

@@ -9,7 +9,7 @@ use tcpstate_common::{
     wire::{AF_INET6, About, REASON_SLOTS, Reset, flags},
 };
 
-use crate::{clock, connection, emit, globals, maps, packet, read::Untyped, slots::Place, sock::Sock, task};
+use crate::{clock, connection, emit, maps, numbers, packet, read::Untyped, slots::Place, sock::Sock, task};
 
 const CLOSE: u8 = TcpState::Close as u8;
 const LISTEN: u8 = TcpState::Listen as u8;
@@ -24,7 +24,7 @@ fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
 fn try_tcp_send_reset(ctx: &RawTracePointContext) -> Result<(), ()> {
     let sk = Sock::<Untyped>::new(ctx.arg(0));
     let skb: *const u8 = ctx.arg(1);
-    let has_reason = globals::HAS_RST_REASON.load() != 0;
+    let has_reason = numbers::HAS_RST_REASON.load() != 0;
     let reason = if has_reason { ctx.arg::<u64>(2) as u32 } else { 0 };
     let cpu = maps::cpu().ok_or(())?;
     // SAFETY: this CPU's counters; every index is masked.
@@ -103,7 +103,8 @@ fn describe(sk: Sock<Untyped>, skb: *const u8, past: About, reset: &mut Reset) {
 /// A RST that follows `tcp_reset` on the same, now closed, socket: the kernel answers data that nobody
 /// will read. It says so since 6.10.
 fn may_be_self_made(sk: Sock<Untyped>, reason: u32) -> bool {
-    is_closed(sk) && (globals::HAS_RST_REASON.load() == 0 || reason == globals::RST_ABORT_ON_DATA.load())
+    is_closed(sk)
+        && (numbers::HAS_RST_REASON.load() == 0 || u64::from(reason) == numbers::RST_ABORT_ON_DATA.load())
 }
 
 /// In `CLOSE`, with a cookie.

@@ -14,7 +14,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use tcpstate_common::{
     Brief, Counters, Event, PerCpu,
-    layout::{FIELDS, globals},
+    layout::Number,
     names::{
         maps,
         programs::{self, Hook},
@@ -25,6 +25,7 @@ use tracing::{debug, warn};
 use super::{
     decode::{self, Record},
     layout::{Layout, LayoutError},
+    object,
     privilege::{Capability, Privileges},
     slots::Slots,
     standby::Standby,
@@ -33,8 +34,6 @@ use super::{
 use crate::{clock, track::Circumstances};
 
 const UNEXPECTED: &str = "it is of a kind that was not expected";
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPSTATE_EBPF_OBJECT"));
 
 /// Why the programs do not run.
 #[derive(Debug, thiserror::Error)]
@@ -368,32 +367,23 @@ fn take_tapes(ebpf: &mut Ebpf, cpus: u32, sizes: Sizes) -> Result<TapeMaps, Kern
 }
 
 fn load(layout: &Layout, btf: &Btf, cpus: u32, sizes: Sizes) -> Result<Ebpf, KernelError> {
-    let has_rst_reason = u32::from(layout.has_rst_reason);
-    let abort_on_data = layout.reset_reason("TCP_ABORT_ON_DATA").unwrap_or(0);
-    let tick_ns = clock::tick_ns();
-    let watermark = sizes.ring_bytes / 4;
-    let slot_mask = sizes.slots - 1;
     let places = sizes.places(cpus);
-    let tape_mask = places - 1;
-    let mut loader = EbpfLoader::new();
-    loader
+    let object = object::with_numbers(|number| match number {
+        Number::TICK_NS => clock::tick_ns(),
+        Number::RING_WATERMARK => sizes.ring_bytes / 4,
+        Number::SLOT_MASK => sizes.slots - 1,
+        Number::TAPE_MASK => places - 1,
+        known => layout.number(known),
+    })
+    .map_err(|error| KernelError::Load(explain(&error)))?;
+    EbpfLoader::new()
         .btf(Some(btf))
         .map_max_entries(maps::EVENTS, sizes.ring_bytes)
         .map_max_entries(maps::SLOTS, sizes.slots)
         .map_max_entries(maps::TAPE, cpus.saturating_mul(places))
         .map_max_entries(maps::TAPE_ENDS, cpus)
-        .override_global(globals::SOCK_DONE_BIT, &layout.sock_done_bit, true)
-        .override_global(globals::SOCK_DEAD_BIT, &layout.sock_dead_bit, true)
-        .override_global(globals::HAS_RST_REASON, &has_rst_reason, true)
-        .override_global(globals::RST_ABORT_ON_DATA, &abort_on_data, true)
-        .override_global(globals::TICK_NS, &tick_ns, true)
-        .override_global(globals::RING_WATERMARK, &watermark, true)
-        .override_global(globals::SLOT_MASK, &slot_mask, true)
-        .override_global(globals::TAPE_MASK, &tape_mask, true);
-    for (field, offset) in FIELDS.iter().zip(&layout.offsets) {
-        loader.override_global(field.global, offset, true);
-    }
-    loader.load(OBJECT).map_err(|error| KernelError::Load(explain(&error)))
+        .load(&object)
+        .map_err(|error| KernelError::Load(explain(&error)))
 }
 
 fn load_program(ebpf: &mut Ebpf, hook: Hook, btf: &Btf) -> Result<(), String> {

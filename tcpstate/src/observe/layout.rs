@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use btfparse::{Integer32Value, Offset, Readable, TypeInformation, TypeVariant};
-use tcpstate_common::layout::{FIELDS, FieldGlobal};
+use tcpstate_common::layout::{FIELDS, Field, Number};
 
 /// The kernel's own description of its types.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -82,6 +82,21 @@ impl Layout {
         })
     }
 
+    /// What the programs are told of the kernel: 0 for numbers that are not the kernel's.
+    #[must_use]
+    pub fn number(&self, number: Number) -> u32 {
+        match number {
+            Number::SOCK_DONE_BIT => self.sock_done_bit,
+            Number::SOCK_DEAD_BIT => self.sock_dead_bit,
+            Number::HAS_RST_REASON => u32::from(self.has_rst_reason),
+            Number::RST_ABORT_ON_DATA => self.reset_reason("TCP_ABORT_ON_DATA").unwrap_or(0),
+            field => {
+                let place = FIELDS.iter().position(|known| known.number == field);
+                place.map_or(0, |place| self.offsets[place])
+            }
+        }
+    }
+
     /// The number of a reset reason by its name without prefix.
     #[must_use]
     pub fn reset_reason(&self, name: &str) -> Option<u32> {
@@ -89,7 +104,7 @@ impl Layout {
     }
 }
 
-fn offset(types: &TypeInformation, field: &FieldGlobal) -> Result<u32, LayoutError> {
+fn offset(types: &TypeInformation, field: &Field) -> Result<u32, LayoutError> {
     let missing = || LayoutError::Field { ty: field.ty, path: field.path };
     let id = types.id_of(field.ty).ok_or_else(missing)?;
     match types.offset_of(id, field.path) {
@@ -140,7 +155,7 @@ impl Readable for Bytes {
 mod tests {
     use std::{fs, io::Write, path::Path};
 
-    use tcpstate_common::layout::FIELDS;
+    use tcpstate_common::layout::{FIELDS, Number};
 
     use super::{KERNEL_BTF, Layout, LayoutError};
 
@@ -160,6 +175,9 @@ mod tests {
         }
         let layout = Layout::of_running_kernel().expect("a layout");
         assert_eq!(layout.offsets.len(), FIELDS.len());
+        // `struct sock` begins with its `struct sock_common`, and that with the peer's address.
+        assert_eq!(layout.number(Number::SKC_DADDR), 0);
+        assert_eq!(layout.number(Number::SOCK_DONE_BIT), layout.sock_done_bit);
         // enum sock_flags has begun so since before 5.10.
         assert_eq!((layout.sock_dead_bit, layout.sock_done_bit), (0, 1));
         if layout.has_rst_reason {

@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod layout;
 mod mapping;
 pub mod netns;
+mod object;
 pub mod privilege;
 pub mod procfs;
 pub mod slots;
