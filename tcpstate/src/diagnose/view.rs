@@ -118,8 +118,8 @@ impl<'a> View<'a> {
             .copied()
     }
 
-    /// A listener anywhere on this host that serves this address now. An address of the loopback net or "any" is
-    /// looked for in one namespace only.
+    /// The listener on this host that serves this address now, in this namespace or else in the only other one that has
+    /// that address. An address of the loopback net or "any" is looked for in one namespace only.
     pub(super) fn local_server(&self, netns: u32, remote: SocketAddr) -> Option<&'a Listening> {
         let is_there = |listening: &&Listening| listening.seen_ns == self.evidence.at_ns;
         if let Some(found) = self.listener_at(netns, remote).filter(is_there) {
@@ -133,12 +133,12 @@ impl<'a> View<'a> {
             let local = |seen: &Seen<'_>| (seen.socket.netns, seen.socket.tuple.local.ip().to_canonical());
             self.seen.iter().map(local).collect()
         });
-        let owns = |netns: u32| owned.contains(&(netns, remote.ip().to_canonical()));
-        let mut others =
-            self.listeners.iter().filter(|((other, port), _)| *other != netns && *port == remote.port());
-        others
-            .find(|((other, _), _)| owns(*other))
-            .and_then(|((other, _), _)| self.listener_at(*other, remote).filter(is_there))
+        let mut others = self.listeners.keys().filter(|(other, port)| {
+            *other != netns && *port == remote.port() && owned.contains(&(*other, remote.ip().to_canonical()))
+        });
+        // Of two that might be it neither is known to be.
+        let (other, None) = (others.next()?.0, others.next()) else { return None };
+        self.listener_at(other, remote).filter(is_there)
     }
 
     pub(super) fn is_full(&self, listening: &Listening) -> bool {
@@ -201,7 +201,8 @@ impl<'a> View<'a> {
         self.evidence.info.get(&socket.cookie)
     }
 
-    /// The socket at the other end, if it was gathered too: by its addresses, in whatever namespace.
+    /// The socket at the other end, if it was gathered too: in the same namespace, or else in the only other one that
+    /// has a socket with these addresses. What is of the loopback net stays in its namespace.
     pub(super) fn other_end(&self, socket: &Socket) -> Option<&Seen<'a>> {
         let ends = self.ends.get_or_init(|| {
             let mut ends = HashTable::with_capacity(self.seen.len());
@@ -214,11 +215,21 @@ impl<'a> View<'a> {
             }
             ends
         });
-        let (local, remote) = between(socket);
-        let is_it = |index: &u32| {
-            self.seen.get(*index as usize).is_some_and(|seen| between(seen.socket) == (remote, local))
-        };
-        self.seen.get(*ends.find(hash((remote, local)), is_it)? as usize)
+        let (place, (local, remote)) = between(socket);
+        let wanted = (place, (remote, local));
+        let mut elsewhere = None;
+        let mut others = 0;
+        for index in ends.iter_hash(hash(wanted)) {
+            let Some(seen) = self.seen.get(*index as usize) else { continue };
+            if between(seen.socket) == wanted {
+                if seen.socket.netns == socket.netns {
+                    return Some(seen);
+                }
+                elsewhere = Some(seen);
+                others += 1;
+            }
+        }
+        elsewhere.filter(|_| others == 1)
     }
 
     /// What is known of a process, if it is still the one that started then; start 0 is any.
@@ -316,12 +327,16 @@ impl<'a> View<'a> {
     }
 }
 
-fn between(socket: &Socket) -> (SocketAddr, SocketAddr) {
+/// The two ends of a socket's connection, its own first, and the namespace if that is the only one in which these
+/// addresses mean these ends.
+fn between(socket: &Socket) -> (Option<u32>, (SocketAddr, SocketAddr)) {
     let plain = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
-    (plain(socket.tuple.local), plain(socket.tuple.remote))
+    let (local, remote) = (plain(socket.tuple.local), plain(socket.tuple.remote));
+    let stays = local.ip().is_loopback() || remote.ip().is_loopback();
+    (stays.then_some(socket.netns), (local, remote))
 }
 
-fn hash(ends: (SocketAddr, SocketAddr)) -> u64 {
+fn hash(ends: (Option<u32>, (SocketAddr, SocketAddr))) -> u64 {
     FixedState::default().hash_one(ends)
 }
 

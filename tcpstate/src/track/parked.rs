@@ -187,7 +187,7 @@ pub struct ParkedGroup {
 #[derive(Debug, Default)]
 pub struct Grouping {
     /// Names are for the groups: the sockets are many.
-    culprits: HashMap<(TcpState, Culprit), (u64, u64)>,
+    culprits: foldhash::HashMap<(TcpState, Culprit), (u64, u64)>,
     unattributed: u64,
 }
 
@@ -220,7 +220,7 @@ impl Grouping {
 }
 
 fn named(
-    culprits: HashMap<(TcpState, Culprit), (u64, u64)>,
+    culprits: foldhash::HashMap<(TcpState, Culprit), (u64, u64)>,
     owners: &HashMap<u32, Owner>,
     top: usize,
     now_ns: u64,

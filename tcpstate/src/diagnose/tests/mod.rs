@@ -11,6 +11,7 @@ mod ports;
 mod properties;
 mod reset;
 mod unsettled;
+mod view;
 
 use std::{net::SocketAddr, sync::Arc};
 
