@@ -4,7 +4,8 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{
-    numbers::difference,
+    numbers::{as_f64, difference},
+    process::{self, Cpu},
     stage::{Closer, transitions},
     subjects::{Subjects, counted_at_rest},
     table::table,
@@ -18,6 +19,8 @@ pub(super) struct Saturation {
     off_by: i64,
     /// Of the changes that are missing, those for which the kernel ran no program; `None` where it does not say.
     kept_back: Option<u64>,
+    /// What the daemon took, censuses and passes of the diagnosis included.
+    cpu: Cpu,
     lost: Vec<(String, u64)>,
 }
 
@@ -31,9 +34,11 @@ pub(super) fn measure(subjects: &Subjects, quick: bool) -> Result<Saturation> {
     let mut connection = daemon.connect()?;
     let witness = Witness::call().inspect_err(|error| warn(format!("{error:#}"))).ok();
     let before = counted_at_rest(&mut connection)?;
+    let idle = process::cpu(daemon.pid())?;
     say(format!("saturation: connections for {seconds} s"));
     let churned = stage.churn(Closer::Client, seconds)?;
     let after = counted_at_rest(&mut connection)?;
+    let cpu = process::cpu(daemon.pid())? - idle;
     let made = transitions(churned);
     let lost =
         after.lost.iter().map(|(kind, events)| (kind.clone(), events - before.lost.get(kind).unwrap_or(&0)));
@@ -42,6 +47,7 @@ pub(super) fn measure(subjects: &Subjects, quick: bool) -> Result<Saturation> {
         transitions: made,
         off_by: difference(after.transitions - before.transitions, made),
         kept_back: witness.map(Witness::count).transpose()?,
+        cpu,
         lost: lost.collect(),
     })
 }
@@ -58,14 +64,22 @@ impl Saturation {
         };
         let lost: Vec<_> =
             self.lost.iter().map(|(kind, count)| vec![kind.clone(), count.to_string()]).collect();
+        let (user_s, system_s) = self.cpu_s_per_million();
         format!(
             "## At saturation\n\n{transitions} changes of state in {seconds} s, of which the counters are off by \
-            {off_by}; {kept_back}.\n\n{}",
+            {off_by}; {kept_back}.\nWith all that is done only now and then, the daemon took {user_s:.3} s of user and \
+            {system_s:.3} s of system time for each million of them.\n\n{}",
             table(&HEADS, &lost)
         )
     }
 
+    fn cpu_s_per_million(&self) -> (f64, f64) {
+        let millions = as_f64(self.transitions) / 1e6;
+        (self.cpu.user_s / millions, self.cpu.system_s / millions)
+    }
+
     pub(super) fn json(&self) -> Value {
+        let (user_s, system_s) = self.cpu_s_per_million();
         let lost: serde_json::Map<_, _> =
             self.lost.iter().map(|(kind, count)| (kind.clone(), (*count).into())).collect();
         json!({
@@ -73,6 +87,8 @@ impl Saturation {
             "transitions": self.transitions,
             "off_by": self.off_by,
             "kept_back": self.kept_back,
+            "user_s_per_million": user_s,
+            "system_s_per_million": system_s,
             "lost": lost,
         })
     }
@@ -86,16 +102,20 @@ mod tests {
     fn what_is_missing_is_told_beside_what_the_kernel_kept_back() {
         let mut saturation = Saturation {
             seconds: 60,
-            transitions: 1000,
+            transitions: 2_000_000,
             off_by: -2,
             kept_back: Some(2),
+            cpu: Cpu { user_s: 0.1, system_s: 0.03 },
             lost: vec![("note".to_owned(), 7)],
         };
         let text = saturation.markdown();
         assert!(
-            text.contains("1000 changes of state in 60 s, of which the counters are off by -2; 2 happened"),
+            text.contains(
+                "2000000 changes of state in 60 s, of which the counters are off by -2; 2 happened"
+            ),
             "{text}"
         );
+        assert!(text.contains("the daemon took 0.050 s of user and 0.015 s of system time"), "{text}");
         assert!(text.contains("| note | 7 |"), "{text}");
         saturation.kept_back = None;
         assert!(saturation.markdown().contains("nobody can say"));
