@@ -20,6 +20,8 @@ pub const MARK: i32 = 0x7c5a_0000;
 /// is so large.
 pub const OFFSET_MARK: i16 = 0x7f00;
 
+const _: () = assert!(size_of::<crate::PerCpu>() <= OFFSET_MARK as usize);
+
 macro_rules! numbers {
     ($($field:ident = $ty:literal, $path:literal;)* => $($(#[$doc:meta])* $other:ident;)*) => {
         /// A number that the programs are told.

@@ -286,7 +286,7 @@ const INFERRED: u64 = 1 << 18;
 const ACTS: u64 = 1 << 19;
 
 /// Tells user space of a transition. By itself, as everything that is not done for most events: what is done for them
-/// then lies close together, and needs so little of a stack that the kernel's is enough.
+/// then lies close together, for the processor's cache.
 #[inline(never)]
 fn tell<const NESTED: bool>(sk: Sock<Typed>, cookie: u64, what: u64, now_ns: u64) {
     let (Some(place), Some(cpu)) = (Place::of(cookie), maps::cpu()) else { return };

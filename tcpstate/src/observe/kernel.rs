@@ -46,6 +46,8 @@ pub enum KernelError {
     Load(String),
     #[error("the kernel refused the eBPF program {program}: {reason}")]
     Program { program: &'static str, reason: String },
+    #[error("the eBPF programs cannot be told about this kernel: {0}")]
+    Numbers(String),
     #[error("the eBPF object lacks {0}")]
     Missing(&'static str),
 }
@@ -375,7 +377,7 @@ fn load(layout: &Layout, btf: &Btf, cpus: u32, sizes: Sizes) -> Result<Ebpf, Ker
         Number::TAPE_MASK => places - 1,
         known => layout.number(known),
     })
-    .map_err(|error| KernelError::Load(explain(&error)))?;
+    .map_err(|error| KernelError::Numbers(explain(&error)))?;
     EbpfLoader::new()
         .btf(Some(btf))
         .map_max_entries(maps::EVENTS, sizes.ring_bytes)

@@ -34,7 +34,24 @@ pub(super) fn with_numbers(number: impl Fn(Number) -> u32) -> Result<Vec<u8>, Er
     for range in code(OBJECT)? {
         tell(&mut object[range], &number)?;
     }
+    forget(OBJECT);
     Ok(object)
+}
+
+/// Takes what has been read of the program's own file out of memory, where it would count as the daemon's: whoever
+/// reads it again gets it from the file again. Most of it is the compiler's debug information.
+fn forget(bytes: &'static [u8]) {
+    let page = rustix::param::page_size();
+    let before = bytes.as_ptr().align_offset(page);
+    let whole = bytes.len().saturating_sub(before) / page * page;
+    // SAFETY: whole pages of a constant, which is mapped from a file and not written.
+    let forgotten = unsafe {
+        let first = bytes.as_ptr().add(before.min(bytes.len())).cast_mut().cast();
+        rustix::mm::madvise(first, whole, rustix::mm::Advice::LinuxDontNeed)
+    };
+    if let Err(error) = forgotten {
+        tracing::debug!("the eBPF object stays in memory: {error}");
+    }
 }
 
 /// Where in an object file its instructions are.
@@ -135,6 +152,12 @@ mod tests {
         for number in Number::ALL {
             assert!(told.borrow().contains(number), "{number:?} is declared, and no program loads it");
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_still_there() {
+        let first = with_numbers(|_| 7).expect("an object file");
+        assert_eq!(first, with_numbers(|_| 7).expect("an object file"));
     }
 
     #[test]
