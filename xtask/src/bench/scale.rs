@@ -44,7 +44,8 @@ struct Row {
     census_cpu_ms: Vec<f64>,
     ss_ms: Vec<f64>,
     ss_cpu_ms: Vec<f64>,
-    resident_mb: f64,
+    /// Every second of those in which nothing changes.
+    resident_mb: Vec<f64>,
     /// Share of one core while nothing changes, in percent.
     percent: f64,
     answers: Vec<Latencies>,
@@ -77,7 +78,7 @@ fn row(subjects: &Subjects, sockets: u64, quick: bool) -> Result<Row> {
         census_cpu_ms: Vec::new(),
         ss_ms: Vec::new(),
         ss_cpu_ms: Vec::new(),
-        resident_mb: 0.0,
+        resident_mb: Vec::new(),
         percent: 0.0,
         answers: Vec::new(),
     };
@@ -95,8 +96,7 @@ fn row(subjects: &Subjects, sockets: u64, quick: bool) -> Result<Row> {
         before = now;
     }
     say(format!("scale: {sockets} sockets, {steady_s} s in which nothing changes"));
-    row.percent = steady_percent(&daemon, steady_s)?;
-    row.resident_mb = as_f64(process::resident_kb(daemon.pid())?) / 1024.0;
+    (row.percent, row.resident_mb) = at_rest(&daemon, steady_s)?;
     for (question, _) in QUESTIONS {
         say(format!("scale: {sockets} sockets, asking for {question} during churn"));
         let mut churn = stage.start_churn(Closer::Client, asking_s + 1)?;
@@ -133,11 +133,18 @@ fn next_census(connection: &mut Connection, last: Option<&Census>) -> Result<Cen
     }
 }
 
-fn steady_percent(daemon: &Daemon, seconds: u64) -> Result<f64> {
+/// The daemon's share of one core while nothing changes, in percent, and its memory every second, MB.
+fn at_rest(daemon: &Daemon, seconds: u64) -> Result<(f64, Vec<f64>)> {
     let before = process::activity(daemon.pid())?;
-    thread::sleep(Duration::from_secs(seconds));
+    let begun = Instant::now();
+    let mut resident_mb = Vec::new();
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        resident_mb.push(as_f64(process::resident_kb(daemon.pid())?) / 1024.0);
+        thread::sleep(Duration::from_secs(1));
+    }
     let done = process::activity(daemon.pid())?.since(&before);
-    Ok(as_f64(done.running_ns) / 1e7 / as_f64(seconds))
+    let percent = as_f64(done.running_ns) / 1e7 / begun.elapsed().as_secs_f64();
+    Ok((percent, resident_mb))
 }
 
 impl Row {
@@ -159,7 +166,7 @@ impl Row {
             show(&self.ss_ms),
             show(&self.census_cpu_ms),
             show(&self.ss_cpu_ms),
-            format!("{:.0}", self.resident_mb),
+            show(&self.resident_mb),
             format!("{:.2}", self.percent),
         ];
         cells.extend(self.answers.iter().map(Latencies::to_string));
@@ -198,7 +205,7 @@ impl Scale {
                 "census_cpu_ms": spread(&row.census_cpu_ms),
                 "ss_ms": spread(&row.ss_ms),
                 "ss_cpu_ms": spread(&row.ss_cpu_ms),
-                "resident_mb": row.resident_mb,
+                "resident_mb": spread(&row.resident_mb),
                 "cpu_percent": row.percent,
                 "answers": row.answers.iter().map(Latencies::json).collect::<Vec<_>>(),
             })
@@ -224,12 +231,11 @@ mod tests {
             census_cpu_ms: vec![8.0],
             ss_ms: vec![30.0],
             ss_cpu_ms: vec![20.0],
-            resident_mb: 21.4,
+            resident_mb: vec![21.4, 21.4, 40.2],
             percent: 0.123,
             answers,
         };
-        let expected =
-            "| 10000 | 6 (5–7) | 30 (30–30) | 8 (8–8) | 20 (20–20) | 21 | 0.12 | 2.0 / 3.0 | 2.0 / 3.0 |\n";
+        let expected = "| 10000 | 6 (5–7) | 30 (30–30) | 8 (8–8) | 20 (20–20) | 21 (21–40) | 0.12 | 2.0 / 3.0 | 2.0 / 3.0 |\n";
         let text = Scale(vec![row]).markdown();
         assert!(text.ends_with(expected), "{text}");
         let head = text.lines().find(|line| line.starts_with("| sockets")).unwrap();
