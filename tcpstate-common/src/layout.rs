@@ -5,8 +5,6 @@
 /// A field of a kernel struct of which the programs are told where it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Its byte offset is this number.
-    pub number: Number,
     /// The kernel struct.
     pub ty: &'static str,
     /// The field's path inside the struct, as C writes it.
@@ -38,9 +36,9 @@ macro_rules! numbers {
             pub const ALL: &[Self] = &[$(Self::$field,)* $(Self::$other,)*];
         }
 
-        /// Every field that the programs read, with where it is.
+        /// Every field that the programs read: where each is, the first numbers say, in this order.
         pub const FIELDS: &[Field] = &[
-            $(Field { number: Number::$field, ty: $ty, path: $path },)*
+            $(Field { ty: $ty, path: $path },)*
         ];
 
         /// Calls `$m!` with the names of all numbers, so that the eBPF crate declares exactly these.

@@ -46,11 +46,10 @@ pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
     let next = Untyped::field::<u32, _>(raw, numbers::TP_RCV_NXT);
     let read = Untyped::field::<u32, _>(raw, numbers::TP_COPIED_SEQ);
     about.unread_bytes = next.wrapping_sub(read).saturating_sub(fin as u32);
-    let now = jiffies();
-    let mut idle = now.wrapping_sub(Untyped::field::<u32, _>(raw, numbers::ICSK_LRCVTIME));
+    let mut idle = silent(sk, numbers::ICSK_LRCVTIME);
     if state == TcpState::Established as u8 {
         // Where this side has closed, the acknowledgement of that says nothing about the peer's intentions.
-        let acknowledged = now.wrapping_sub(Untyped::field::<u32, _>(raw, numbers::TP_RCV_TSTAMP));
+        let acknowledged = silent(sk, numbers::TP_RCV_TSTAMP);
         if acknowledged < idle {
             idle = acknowledged;
         }

@@ -39,7 +39,7 @@ pub(crate) fn describe(skb: *const u8, event: &mut Event) -> u32 {
     if event.netns == 0 {
         let dev = address(skb, numbers::SKB_DEV);
         if !dev.is_null() {
-            event.netns = netns(address(dev, numbers::DEV_NET));
+            event.netns = netns::<Untyped>(address(dev, numbers::DEV_NET));
         }
     }
     if at::<u8>(tcp.wrapping_add(FLAGS)) & SYN == 0 { about::PACKET } else { about::PACKET | about::SYN }

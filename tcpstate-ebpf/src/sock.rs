@@ -97,8 +97,7 @@ impl<R: Read> Sock<R> {
     /// The inode number of its network namespace.
     #[inline(always)]
     pub(crate) fn netns(self) -> u32 {
-        let net = self.net();
-        if net.is_null() { 0 } else { R::field(net, numbers::NET_INUM) }
+        netns::<R>(self.net())
     }
 
     #[inline(always)]
@@ -170,6 +169,7 @@ fn ip6(words: [u32; 4]) -> [u8; 16] {
 }
 
 /// The inode number of a `struct net`; 0 for a null address.
-pub(crate) fn netns(net: *const u8) -> u32 {
-    if net.is_null() { 0 } else { Untyped::field::<u32, _>(net, numbers::NET_INUM) }
+#[inline(always)]
+pub(crate) fn netns<R: Read>(net: *const u8) -> u32 {
+    if net.is_null() { 0 } else { R::field(net, numbers::NET_INUM) }
 }

@@ -90,10 +90,7 @@ impl Layout {
             Number::SOCK_DEAD_BIT => self.sock_dead_bit,
             Number::HAS_RST_REASON => u32::from(self.has_rst_reason),
             Number::RST_ABORT_ON_DATA => self.reset_reason("TCP_ABORT_ON_DATA").unwrap_or(0),
-            field => {
-                let place = FIELDS.iter().position(|known| known.number == field);
-                place.map_or(0, |place| self.offsets[place])
-            }
+            field => self.offsets.get(field as usize).copied().unwrap_or(0),
         }
     }
 

@@ -175,10 +175,10 @@ impl Round<'_> {
 impl Row {
     fn add(&mut self, run: &Run, bare: f64) {
         let transitions = run.churned.connections * TRANSITIONS_OF_A_CONNECTION;
-        let millions = as_f64(transitions) / 1e6;
+        let cpu = run.cpu.per_million(transitions);
         self.ratios.push(run.churned.rate / bare);
-        self.user_s.push(run.cpu.user_s / millions);
-        self.system_s.push(run.cpu.system_s / millions);
+        self.user_s.push(cpu.user_s);
+        self.system_s.push(cpu.system_s);
         self.resident_mb.push(as_f64(run.resident_kb) / 1024.0);
         self.transitions += transitions;
     }

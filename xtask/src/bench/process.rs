@@ -22,6 +22,14 @@ pub(super) struct Cpu {
     pub(super) system_s: f64,
 }
 
+impl Cpu {
+    /// What a million events took, of all that so many took.
+    pub(super) fn per_million(self, events: u64) -> Self {
+        let millions = as_f64(events) / 1e6;
+        Self { user_s: self.user_s / millions, system_s: self.system_s / millions }
+    }
+}
+
 impl Sub for Cpu {
     type Output = Self;
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{
-    numbers::{as_f64, difference},
+    numbers::difference,
     process::{self, Cpu},
     stage::{Closer, transitions},
     subjects::{Subjects, counted_at_rest},
@@ -64,7 +64,7 @@ impl Saturation {
         };
         let lost: Vec<_> =
             self.lost.iter().map(|(kind, count)| vec![kind.clone(), count.to_string()]).collect();
-        let (user_s, system_s) = self.cpu_s_per_million();
+        let Cpu { user_s, system_s } = self.cpu.per_million(self.transitions);
         format!(
             "## At saturation\n\n{transitions} changes of state in {seconds} s, of which the counters are off by \
             {off_by}; {kept_back}.\nWith all that is done only now and then, the daemon took {user_s:.3} s of user and \
@@ -73,13 +73,8 @@ impl Saturation {
         )
     }
 
-    fn cpu_s_per_million(&self) -> (f64, f64) {
-        let millions = as_f64(self.transitions) / 1e6;
-        (self.cpu.user_s / millions, self.cpu.system_s / millions)
-    }
-
     pub(super) fn json(&self) -> Value {
-        let (user_s, system_s) = self.cpu_s_per_million();
+        let Cpu { user_s, system_s } = self.cpu.per_million(self.transitions);
         let lost: serde_json::Map<_, _> =
             self.lost.iter().map(|(kind, count)| (kind.clone(), (*count).into())).collect();
         json!({
