@@ -63,11 +63,11 @@ fn tracker(rows: &[Row]) -> Tracker {
 }
 
 fn census(tracker: &mut Tracker, rows: &[Row], at_ns: u64) {
-    tracker.census_begins(Scope::All, at_ns);
+    tracker.census_begins(Scope::ALL, at_ns);
     for rows in rows.chunks(1024) {
         tracker.census_shows(rows, at_ns);
     }
-    tracker.census_ends(at_ns, Some((&Counters::ZERO, &Counters::ZERO)));
+    tracker.census_ends(at_ns, Some((&Counters::ZERO, &Counters::ZERO)), None);
 }
 
 fn transition(number: u64, at_ns: u64, from: TcpState, to: TcpState) -> Event {

@@ -39,7 +39,7 @@ use crate::{
     serve::ask::{
         CensusReading, Held, Limits, Material, MaterialWish, Probe, Question, Readings, Seen, SocketAnswer,
     },
-    track::{self, Filter, Grouping, Scope, Tracker},
+    track::{self, Compared, Family, Filter, Grouping, Scope, Tracker},
 };
 
 /// Records taken out of the ring at a time.
@@ -180,7 +180,8 @@ impl Engine {
                     self.drain_at = clock::instant() + self.drain_every;
                 }
                 () = sleep_until(census_at), if self.census_running.is_none() => {
-                    self.take_census(self.pace.scope(clock::monotonic_ns()), &censuses);
+                    let scope = self.scope();
+                    self.take_census(scope, &censuses);
                 }
             }
         }
@@ -270,6 +271,14 @@ impl Engine {
         self.counters().map(|counters| counters.transitions_total() + counters.ignored)
     }
 
+    /// What a census that is taken now is to show.
+    fn scope(&self) -> Scope {
+        let now_ns = clock::monotonic_ns();
+        let sockets = self.tracker.sockets(self.counters().as_ref(), now_ns);
+        let time_waits = Family::ALL.iter().map(|family| sockets.get(*family, TcpState::TimeWait)).sum();
+        self.pace.scope(now_ns, time_waits)
+    }
+
     fn take_census(&mut self, scope: Scope, censuses: &Taker) {
         if self.census_running.is_none() {
             self.census_running = Some((scope, 0));
@@ -288,11 +297,12 @@ impl Engine {
             Part::Shows { rows, now_ns } => self.tracker.census_shows(&rows, now_ns),
             Part::Ends(taken) => {
                 let (scope, cost_ns) = (*scope, *cost_ns);
-                let drift = self.census_ends(&taken);
+                let compared = self.census_ends(&taken);
                 let cost_ns = cost_ns + taken.cpu_ns + clock::thread_cpu_ns().saturating_sub(begun_ns);
-                self.pace.ended(scope, taken.finished_ns, Duration::from_nanos(cost_ns));
+                let share = (compared.time_waits, compared.sockets);
+                self.pace.ended(scope, taken.finished_ns, Duration::from_nanos(cost_ns), share);
                 self.census_running = None;
-                self.census_taken(scope, &taken, drift);
+                self.census_taken(scope, &taken, compared);
                 return;
             }
             Part::Fails(error) => {
@@ -305,14 +315,13 @@ impl Engine {
         *cost_ns += clock::thread_cpu_ns().saturating_sub(begun_ns);
     }
 
-    /// Returns how many sockets the census has shown, and by how many the gauges were off.
-    fn census_ends(&mut self, taken: &Taken) -> (u64, u64) {
+    fn census_ends(&mut self, taken: &Taken) -> Compared {
         self.look();
         let counters = taken.counters.as_ref().map(|(before, after)| (before, after));
-        self.tracker.census_ends(taken.finished_ns, counters)
+        self.tracker.census_ends(taken.finished_ns, counters, taken.minis)
     }
 
-    fn census_taken(&mut self, scope: Scope, taken: &Taken, (sockets, drift): (u64, u64)) {
+    fn census_taken(&mut self, scope: Scope, taken: &Taken, compared: Compared) {
         if let Some(kernel) = &mut self.source.kernel
             && let Err(error) = kernel.stand_by()
         {
@@ -332,11 +341,11 @@ impl Engine {
             scope,
             finished_ns: taken.finished_ns,
             took_ns: taken.finished_ns - taken.started_ns,
-            sockets,
+            sockets: compared.sockets,
             namespaces_visited: taken.visited,
             namespaces_unreachable: taken.unreachable,
             processes_hidden: taken.hidden_processes,
-            drift,
+            drift: compared.drift,
         });
         self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
         if !self.tracker.has_owned_parked() {
@@ -463,12 +472,12 @@ impl Engine {
         }
         let scope = scope_of(filter);
         let Some((ended_ns, cost)) = self.pace.last(scope) else { return true };
-        let now_ns = clock::monotonic_ns();
-        if pace::is_fresh(Duration::from_nanos(now_ns.saturating_sub(ended_ns)), cost) {
+        let age_ns = clock::monotonic_ns().saturating_sub(ended_ns);
+        if pace::is_fresh(Duration::from_nanos(age_ns), cost) {
             return false;
         }
-        // Where all sockets are quickly counted, all of them are.
-        let scope = if scope == Scope::All { scope } else { self.pace.scope(now_ns) };
+        // Where the others are quickly counted, they are, too.
+        let scope = scope.with(self.scope());
         self.take_census(scope, censuses);
         cost <= CHEAP
     }
@@ -525,8 +534,8 @@ impl Engine {
         Material {
             now_ns: clock::monotonic_ns(),
             tier: self.source.tier,
-            census_ns: census_ns(Scope::NotEstablished),
-            established_ns: census_ns(Scope::All),
+            census_ns: census_ns(Scope::FEWEST),
+            established_ns: census_ns(Scope { established: true, ..Scope::FEWEST }),
             resets: resets.cloned().collect(),
             failures: failures.copied().collect(),
             closes: closes.copied().collect(),
@@ -619,8 +628,8 @@ impl Engine {
 
 /// The census that shows the sockets that are asked for.
 fn scope_of(filter: &Filter) -> Scope {
-    let established = filter.state.is_none_or(|state| state == TcpState::Established);
-    if established { Scope::All } else { Scope::NotEstablished }
+    let has = |wanted| filter.state.is_none_or(|state| state == wanted);
+    Scope { established: has(TcpState::Established), time_wait: has(TcpState::TimeWait) }
 }
 
 /// Returns when the ring has filled up to its watermark; never without a ring.

@@ -1,7 +1,9 @@
 //! When which census is taken, so that censuses cost next to nothing however many sockets there are. Where all
 //! sockets are quickly counted, all of them are, every time; where there are very many, those that are not
 //! `ESTABLISHED` are looked at more often than the rest. Where counting is not expensive, it is done often enough for
-//! a verdict, which takes two looks, to come within 15 s, and earlier while something waits for the second look.
+//! a verdict, which takes two looks, to come within 15 s, and earlier while something waits for the second look. No
+//! verdict waits for `TIME_WAIT`, which a busy server has a hundred thousand of: they are counted along with the others
+//! as often as they can, by what that will cost.
 
 use std::time::Duration;
 
@@ -34,13 +36,23 @@ pub(super) fn has_rested(age: Duration, cost: Duration) -> bool {
     age >= cost * REST
 }
 
+/// What counting a `TIME_WAIT` takes, as long as it has not been measured.
+const TIME_WAIT_COST: Duration = Duration::from_nanos(1500);
+/// Fewer do not make a measurement.
+const ENOUGH: u32 = 1000;
+
 /// The censuses that there were.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// The shortest time from one to the next.
     interval: Duration,
+    /// With `ESTABLISHED`; what counting `TIME_WAIT` took is not in its cost.
     all: Option<Last>,
+    /// Of the others, likewise.
     some: Option<Last>,
+    time_wait: Option<Last>,
+    /// What counting one of them takes.
+    time_wait_cost: Duration,
     wish: Option<Wish>,
     /// When the last one failed, monotonic ns, if it did.
     failed_ns: Option<u64>,
@@ -57,7 +69,7 @@ pub(super) struct Wish {
 impl Wish {
     /// Whether a census that ended then is as good as the one that is waited for.
     pub(super) fn is_fulfilled_by(self, scope: Scope, ended_ns: u64) -> bool {
-        ended_ns >= self.at_ns && (scope == Scope::All || scope == self.scope)
+        ended_ns >= self.at_ns && scope.covers(self.scope)
     }
 }
 
@@ -93,7 +105,15 @@ impl Last {
 
 impl Pace {
     pub(super) fn new(interval: Duration) -> Self {
-        Self { interval, all: None, some: None, wish: None, failed_ns: None }
+        Self {
+            interval,
+            all: None,
+            some: None,
+            time_wait: None,
+            time_wait_cost: TIME_WAIT_COST,
+            wish: None,
+            failed_ns: None,
+        }
     }
 
     /// Somebody waits for a census. The interval that was asked for is halved at most.
@@ -102,18 +122,35 @@ impl Pace {
         self.wish = Some(Wish { at_ns: wish.at_ns.max(earliest_ns), ..wish });
     }
 
-    /// A census has ended. One of all sockets is one of some of them, too.
-    pub(super) fn ended(&mut self, scope: Scope, ended_ns: u64, cost: Duration) {
-        let last = Last { ended_ns, cost };
+    /// A census has ended, which has shown so many sockets, and so many `TIME_WAIT` among them. One of all sockets is
+    /// one of some of them, too.
+    pub(super) fn ended(
+        &mut self,
+        scope: Scope,
+        ended_ns: u64,
+        cost: Duration,
+        (time_waits, sockets): (u64, u64),
+    ) {
         self.failed_ns = None;
         self.wish = self.wish.filter(|wish| !wish.is_fulfilled_by(scope, ended_ns));
-        match scope {
-            Scope::All => {
-                self.all = Some(last);
-                let cost = self.some.map_or(Duration::ZERO, |some| some.cost.min(cost));
-                self.some = Some(Last { ended_ns, cost });
-            }
-            Scope::NotEstablished => self.some = Some(last),
+        let share = |cost: Duration, of: u64| {
+            cost.saturating_mul(u32::try_from(of).unwrap_or(u32::MAX))
+                / u32::try_from(sockets).unwrap_or(u32::MAX).max(1)
+        };
+        let time_wait_cost = share(cost, time_waits);
+        if scope.time_wait {
+            self.time_wait = Some(Last { ended_ns, cost: time_wait_cost });
+        }
+        if time_waits >= u64::from(ENOUGH) {
+            self.time_wait_cost = share(cost, 1);
+        }
+        let cost = cost.saturating_sub(time_wait_cost);
+        if scope.established {
+            self.all = Some(Last { ended_ns, cost });
+            let cost = self.some.map_or(Duration::ZERO, |some| some.cost.min(cost));
+            self.some = Some(Last { ended_ns, cost });
+        } else {
+            self.some = Some(Last { ended_ns, cost });
         }
     }
 
@@ -141,35 +178,60 @@ impl Pace {
     }
 
     fn all_due_ns(&self) -> u64 {
-        self.all.map_or(0, |all| self.kind_due_ns(all, Scope::All))
+        self.all.map_or(0, |all| self.kind_due_ns(all, true))
     }
 
     fn some_due_ns(&self) -> u64 {
-        self.some.map_or(0, |some| self.kind_due_ns(some, Scope::NotEstablished))
+        self.some.map_or(0, |some| self.kind_due_ns(some, false))
     }
 
-    fn kind_due_ns(&self, last: Last, scope: Scope) -> u64 {
+    fn kind_due_ns(&self, last: Last, established: bool) -> u64 {
         // Where all sockets cannot be had in time, the others are better than nothing.
-        let wish = self.wish.filter(|wish| wish.scope == scope || wish.scope == Scope::All);
+        let wish = self.wish.filter(|wish| wish.scope.established || !established);
         wish.map_or_else(|| last.due_ns(self.interval), |wish| last.due_for_ns(self.interval, wish.at_ns))
     }
 
-    /// What a census that is taken now is to show: all, if that costs so little that it might as well, or if it would be
-    /// due before the next one of the others and has rested enough to be taken earlier.
-    pub(super) fn scope(&self, now_ns: u64) -> Scope {
-        let Some(all) = self.all.filter(|all| all.cost > CHEAP) else { return Scope::All };
-        let due_ns = self.all_due_ns();
-        // Otherwise it would never be known what a census of the others costs.
-        let is_known = self.some.is_some_and(|some| !some.cost.is_zero());
-        let next_ns = now_ns.saturating_add(u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX));
-        let is_near = is_known && next_ns >= due_ns && now_ns >= all.after(all.cost * HASTE);
-        if now_ns >= due_ns || is_near { Scope::All } else { Scope::NotEstablished }
+    /// What a census that is taken now is to show, while there are so many `TIME_WAIT`.
+    pub(super) fn scope(&self, now_ns: u64, time_waits: u64) -> Scope {
+        Scope {
+            established: self.is_for_established(now_ns),
+            time_wait: self.is_for_time_wait(now_ns, time_waits),
+        }
     }
 
-    /// When the last census that shows such sockets ended, monotonic ns, and what it cost.
+    /// Whether it costs so little that `ESTABLISHED` might as well be shown, or whether that would be due before the
+    /// next census of the others and has rested enough to be done earlier.
+    fn is_for_established(&self, now_ns: u64) -> bool {
+        let Some(all) = self.all.filter(|all| all.cost > CHEAP) else { return true };
+        // Otherwise it would never be known what a census of the others costs.
+        let is_known = self.some.is_some_and(|some| !some.cost.is_zero());
+        self.is_due(all, self.all_due_ns(), now_ns, is_known)
+    }
+
+    fn is_for_time_wait(&self, now_ns: u64, time_waits: u64) -> bool {
+        let Some(last) = self.time_wait else { return true };
+        let cost = self.time_wait_cost.saturating_mul(u32::try_from(time_waits).unwrap_or(u32::MAX));
+        let last = Last { cost, ..last };
+        let due_ns = last.after(self.interval.max(cost.saturating_mul(REST)));
+        self.is_due(last, due_ns, now_ns, true)
+    }
+
+    /// Whether it is due, or will be before the next census and has rested enough to be taken now.
+    fn is_due(&self, last: Last, due_ns: u64, now_ns: u64, may_be_early: bool) -> bool {
+        let next_ns = now_ns.saturating_add(u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX));
+        let is_near = next_ns >= due_ns && now_ns >= last.after(last.cost.saturating_mul(HASTE));
+        now_ns >= due_ns || (may_be_early && is_near)
+    }
+
+    /// As of when all such sockets are known, monotonic ns, and what it cost to count them.
     pub(super) fn last(&self, scope: Scope) -> Option<(u64, Duration)> {
-        let last = if scope == Scope::All { self.all } else { self.some };
-        last.map(|last| (last.ended_ns, last.cost))
+        let last = if scope.established { self.all } else { self.some };
+        let Last { ended_ns, cost } = last?;
+        if !scope.time_wait {
+            return Some((ended_ns, cost));
+        }
+        let time_wait = self.time_wait?;
+        Some((ended_ns.min(time_wait.ended_ns), cost + time_wait.cost))
     }
 }
 
@@ -178,6 +240,9 @@ mod tests {
     use super::*;
 
     const S: u64 = 1_000_000_000;
+    /// What is shown where `ESTABLISHED` is left out and there is no `TIME_WAIT`.
+    const OTHERS: Scope = Scope { established: false, time_wait: true };
+    const NONE: (u64, u64) = (0, 100);
 
     fn millis(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -186,23 +251,23 @@ mod tests {
     #[test]
     fn few_sockets_are_all_looked_at_every_time() {
         let mut pace = Pace::new(millis(5000));
-        assert_eq!((pace.due_ns(), pace.scope(0)), (0, Scope::All));
-        pace.ended(Scope::All, 10 * S, millis(2));
-        assert_eq!((pace.due_ns(), pace.scope(11 * S)), (15 * S, Scope::All));
+        assert_eq!((pace.due_ns(), pace.scope(0, 0)), (0, Scope::ALL));
+        pace.ended(Scope::ALL, 10 * S, millis(2), NONE);
+        assert_eq!((pace.due_ns(), pace.scope(11 * S, 0)), (15 * S, Scope::ALL));
     }
 
     #[test]
     fn many_established_sockets_are_looked_at_rarely_and_the_others_as_often_as_they_can() {
         let mut pace = Pace::new(millis(5000));
-        pace.ended(Scope::All, 10 * S, millis(600));
-        assert_eq!((pace.due_ns(), pace.scope(15 * S)), (15 * S, Scope::NotEstablished));
-        pace.ended(Scope::NotEstablished, 15 * S, millis(40));
+        pace.ended(Scope::ALL, 10 * S, millis(600), NONE);
+        assert_eq!((pace.due_ns(), pace.scope(15 * S, 0)), (15 * S, OTHERS));
+        pace.ended(OTHERS, 15 * S, millis(40), NONE);
         assert_eq!(pace.due_ns(), 21 * S, "150 times as long as it took");
-        pace.ended(Scope::NotEstablished, 99 * S, millis(40));
-        assert_eq!((pace.due_ns(), pace.scope(100 * S)), (100 * S, Scope::All));
+        pace.ended(OTHERS, 99 * S, millis(40), NONE);
+        assert_eq!((pace.due_ns(), pace.scope(100 * S, 0)), (100 * S, Scope::ALL));
         // What is seen of all is seen of some.
-        pace.ended(Scope::All, 101 * S, millis(600));
-        assert_eq!(pace.last(Scope::NotEstablished), Some((101 * S, millis(40))));
+        pace.ended(Scope::ALL, 101 * S, millis(600), NONE);
+        assert_eq!(pace.last(OTHERS), Some((101 * S, millis(40))));
         assert_eq!(pace.due_ns(), 107 * S);
     }
 
@@ -210,11 +275,11 @@ mod tests {
     fn census_that_failed_is_tried_again_and_nothing_is_newer_for_it() {
         let mut pace = Pace::new(millis(5000));
         pace.failed(10 * S);
-        assert_eq!((pace.due_ns(), pace.has_failed(), pace.last(Scope::All)), (15 * S, true, None));
-        pace.ended(Scope::All, 16 * S, millis(1));
+        assert_eq!((pace.due_ns(), pace.has_failed(), pace.last(Scope::ALL)), (15 * S, true, None));
+        pace.ended(Scope::ALL, 16 * S, millis(1), NONE);
         pace.failed(30 * S);
-        assert_eq!((pace.due_ns(), pace.last(Scope::All)), (35 * S, Some((16 * S, millis(1)))));
-        pace.ended(Scope::All, 36 * S, millis(1));
+        assert_eq!((pace.due_ns(), pace.last(Scope::ALL)), (35 * S, Some((16 * S, millis(1)))));
+        pace.ended(Scope::ALL, 36 * S, millis(1), NONE);
         assert!(!pace.has_failed());
     }
 
@@ -222,8 +287,8 @@ mod tests {
     fn affordable_census_is_taken_often_enough_for_two_before_a_verdict_is_due() {
         let mut pace = Pace::new(millis(5000));
         for (cost_ms, due_ms) in [(50, 7500), (60, 8000), (100, 8000), (101, 15_150)] {
-            pace.ended(Scope::All, 10 * S, millis(cost_ms));
-            pace.ended(Scope::NotEstablished, 10 * S, millis(cost_ms));
+            pace.ended(Scope::ALL, 10 * S, millis(cost_ms), NONE);
+            pace.ended(OTHERS, 10 * S, millis(cost_ms), NONE);
             assert_eq!(pace.due_ns(), 10 * S + due_ms * 1_000_000, "{cost_ms} ms");
         }
     }
@@ -232,53 +297,85 @@ mod tests {
     fn census_that_somebody_waits_for_comes_when_it_is_wanted_if_it_is_affordable() {
         let mut pace = Pace::new(millis(5000));
         let mut due_ns = |cost_ms, wish| {
-            pace.ended(Scope::All, 10 * S, millis(cost_ms));
-            pace.ended(Scope::NotEstablished, 10 * S, millis(cost_ms));
+            pace.ended(Scope::ALL, 10 * S, millis(cost_ms), NONE);
+            pace.ended(OTHERS, 10 * S, millis(cost_ms), NONE);
             pace.wish(wish);
-            (pace.due_ns(), pace.scope(pace.due_ns()))
+            (pace.due_ns(), pace.scope(pace.due_ns(), 0))
         };
-        let all = |at_ns| Wish { scope: Scope::All, at_ns };
-        assert_eq!(due_ns(60, all(14 * S)), (14 * S, Scope::All));
-        assert_eq!(due_ns(1, all(12 * S)), (12 * S + S / 2, Scope::All), "an interval is halved at most");
-        assert_eq!(due_ns(90, all(12 * S)), (14 * S + S / 2, Scope::All), "50 times as long as it took");
-        assert_eq!(due_ns(60, Wish { scope: Scope::NotEstablished, at_ns: 14 * S }).0, 14 * S);
+        let all = |at_ns| Wish { scope: Scope::ALL, at_ns };
+        assert_eq!(due_ns(60, all(14 * S)), (14 * S, Scope::ALL));
+        assert_eq!(due_ns(1, all(12 * S)), (12 * S + S / 2, Scope::ALL), "an interval is halved at most");
+        assert_eq!(due_ns(90, all(12 * S)), (14 * S + S / 2, Scope::ALL), "50 times as long as it took");
+        assert_eq!(due_ns(60, Wish { scope: OTHERS, at_ns: 14 * S }).0, 14 * S);
     }
 
     #[test]
     fn census_that_would_come_just_before_it_is_wanted_is_put_off_until_then() {
         let mut pace = Pace::new(millis(5000));
-        pace.ended(Scope::All, 10 * S, millis(1));
-        let wish = |at_ns| Wish { scope: Scope::NotEstablished, at_ns };
+        pace.ended(Scope::ALL, 10 * S, millis(1), NONE);
+        let wish = |at_ns| Wish { scope: OTHERS, at_ns };
         pace.wish(wish(16 * S));
         assert_eq!(pace.due_ns(), 16 * S);
         pace.wish(wish(16 * S + 1));
         assert_eq!(pace.due_ns(), 15 * S);
         // Whoever waited has what it wanted.
-        pace.ended(Scope::All, 17 * S, millis(1));
-        pace.ended(Scope::NotEstablished, 11 * S, millis(1));
+        pace.ended(Scope::ALL, 17 * S, millis(1), NONE);
+        pace.ended(OTHERS, 11 * S, millis(1), NONE);
         assert_eq!(pace.due_ns(), 16 * S);
     }
 
     #[test]
     fn census_that_is_too_expensive_is_taken_no_sooner_for_being_waited_for() {
         let mut pace = Pace::new(millis(5000));
-        pace.ended(Scope::All, 10 * S, millis(600));
-        pace.ended(Scope::NotEstablished, 10 * S, millis(200));
-        pace.wish(Wish { scope: Scope::All, at_ns: 14 * S });
-        assert_eq!((pace.due_ns(), pace.scope(14 * S)), (40 * S, Scope::NotEstablished));
+        pace.ended(Scope::ALL, 10 * S, millis(600), NONE);
+        pace.ended(OTHERS, 10 * S, millis(200), NONE);
+        pace.wish(Wish { scope: Scope::ALL, at_ns: 14 * S });
+        assert_eq!((pace.due_ns(), pace.scope(14 * S, 0)), (40 * S, OTHERS));
     }
 
     #[test]
     fn all_are_counted_where_they_would_be_due_before_the_others_are_again() {
         let mut pace = Pace::new(millis(5000));
-        pace.ended(Scope::All, 10 * S, millis(600));
-        assert_eq!(pace.scope(99 * S), Scope::NotEstablished, "it is not known what the others cost");
-        pace.ended(Scope::NotEstablished, 10 * S, millis(40));
-        assert_eq!(pace.scope(94 * S), Scope::NotEstablished);
-        assert_eq!(pace.scope(95 * S), Scope::All);
-        pace.ended(Scope::All, 110 * S, millis(100));
-        assert_eq!(pace.scope(114 * S), Scope::NotEstablished, "it has rested 40 times as long as it took");
-        assert_eq!(pace.scope(115 * S), Scope::All);
+        pace.ended(Scope::ALL, 10 * S, millis(600), NONE);
+        assert_eq!(pace.scope(99 * S, 0), OTHERS, "it is not known what the others cost");
+        pace.ended(OTHERS, 10 * S, millis(40), NONE);
+        assert_eq!(pace.scope(94 * S, 0), OTHERS);
+        assert_eq!(pace.scope(95 * S, 0), Scope::ALL);
+        pace.ended(Scope::ALL, 110 * S, millis(100), NONE);
+        assert_eq!(pace.scope(114 * S, 0), OTHERS, "it has rested 40 times as long as it took");
+        assert_eq!(pace.scope(115 * S, 0), Scope::ALL);
+    }
+
+    #[test]
+    fn many_time_wait_are_left_out_and_nothing_else_waits_for_them() {
+        let mut pace = Pace::new(millis(5000));
+        pace.ended(Scope::ALL, 10 * S, millis(202), (100_000, 101_000));
+        assert_eq!(
+            (pace.due_ns(), pace.scope(15 * S, 100_000)),
+            (15 * S, Scope { time_wait: false, ..Scope::ALL })
+        );
+        for at_s in [15, 20, 30] {
+            pace.ended(pace.scope(at_s * S, 100_000), at_s * S, millis(2), (0, 1000));
+        }
+        assert_eq!(pace.scope(34 * S, 100_000), Scope { time_wait: false, ..Scope::ALL });
+        assert_eq!(pace.scope(35 * S, 100_000), Scope::ALL, "150 times as long as it took, or nearly so");
+        assert_eq!(pace.last(Scope::ALL), Some((10 * S, millis(202))), "all are as old as the oldest");
+        assert_eq!(pace.last(Scope { time_wait: false, ..Scope::ALL }), Some((30 * S, millis(2))));
+    }
+
+    #[test]
+    fn time_wait_that_have_become_many_are_left_out_before_they_have_cost_anything() {
+        let mut pace = Pace::new(millis(5000));
+        pace.ended(Scope::ALL, 10 * S, millis(1), (10, 20));
+        assert!(pace.scope(15 * S, 20_000).time_wait);
+        assert!(!pace.scope(15 * S, 100_000).time_wait, "they would take 150 ms");
+        assert!(!pace.scope(27 * S, 100_000).time_wait);
+        assert!(pace.scope(28 * S, 100_000).time_wait);
+        // As they took more than was thought, the next time is later.
+        pace.ended(Scope::ALL, 28 * S, millis(300), (100_000, 100_000));
+        assert!(!pace.scope(67 * S, 100_000).time_wait);
+        assert!(pace.scope(68 * S, 100_000).time_wait);
+        assert!(pace.scope(33 * S, 1000).time_wait, "few again");
     }
 
     #[test]

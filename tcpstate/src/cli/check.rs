@@ -121,7 +121,7 @@ fn layout() -> Result<String, String> {
 fn sockets() -> Result<String, String> {
     let own = netns::own().map_err(|error| error.to_string())?;
     let mut count = 0_u64;
-    sock_diag::dump(own, Scope::All, |_| count += 1).map_err(|error| error.to_string())?;
+    sock_diag::dump(own, Scope::ALL, |_| count += 1).map_err(|error| error.to_string())?;
     Ok(format!("{count} TCP sockets in this network namespace"))
 }
 

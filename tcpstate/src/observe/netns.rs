@@ -68,6 +68,15 @@ pub fn own() -> io::Result<u32> {
     inode(Path::new(OWN))
 }
 
+/// What a file of the calling thread's network namespace says, such as `sockstat`.
+///
+/// # Errors
+/// If it cannot be read: one sentence why.
+pub fn file(name: &str) -> Result<String, String> {
+    let path = format!("/proc/thread-self/net/{name}");
+    fs::read_to_string(&path).map_err(|error| format!("{path} cannot be read: {error}"))
+}
+
 /// Runs `work` inside a namespace, on the calling thread, and comes back. A namespace that has another
 /// inode number by now is another namespace: that is an error too.
 ///

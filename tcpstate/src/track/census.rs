@@ -1,13 +1,10 @@
 //! A census: which sockets exist, asked of the kernel. It comes in portions, and nobody keeps it as a whole.
 
-use std::collections::BTreeMap;
-
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
-use super::event::Tuple;
+use super::{event::Tuple, minis::Ends};
 
 const NS_PER_MS: u64 = 1_000_000;
-const NS_PER_S: u64 = 1_000_000_000;
 
 /// The timer that runs on a socket, as `idiag_timer` numbers them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,29 +62,50 @@ impl Row {
     }
 }
 
-/// Which states a census asks about.
+/// Which states a census asks about: always those where something may go wrong, which are few as long as nothing does,
+/// and those of the many as it is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scope {
-    /// All of them.
-    All,
-    /// All but `ESTABLISHED`: what may go wrong, without the many where nothing does.
-    NotEstablished,
+pub struct Scope {
+    /// Whether it asks about `ESTABLISHED`.
+    pub established: bool,
+    /// Whether it asks about `TIME_WAIT`.
+    pub time_wait: bool,
 }
 
 impl Scope {
-    /// The name in the API.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::NotEstablished => "not_established",
-        }
-    }
+    /// Every state.
+    pub const ALL: Self = Self { established: true, time_wait: true };
+    /// Neither of the states of the many.
+    pub const FEWEST: Self = Self { established: false, time_wait: false };
 
     /// Whether sockets in this state are shown.
     #[must_use]
     pub fn has(self, state: TcpState) -> bool {
-        self == Self::All || state != TcpState::Established
+        match state {
+            TcpState::Established => self.established,
+            TcpState::TimeWait => self.time_wait,
+            _ => true,
+        }
+    }
+
+    /// Whether it shows all that another one does.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        self.with(other) == self
+    }
+
+    /// What either of them shows.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            established: self.established || other.established,
+            time_wait: self.time_wait || other.time_wait,
+        }
+    }
+
+    /// The states that it does not ask about.
+    pub fn left_out(self) -> impl Iterator<Item = TcpState> {
+        TcpState::VISIBLE.into_iter().filter(move |state| !self.has(*state))
     }
 }
 
@@ -96,8 +114,8 @@ impl Scope {
 pub struct Counted {
     pub full: [u64; STATE_SLOTS],
     pub mini: [u64; STATE_SLOTS],
-    /// When the mini-sockets end, by monotonic second, and by the state that they are in.
-    pub ends: BTreeMap<u64, [u64; STATE_SLOTS]>,
+    /// When the mini-sockets end.
+    pub ends: [Ends; STATE_SLOTS],
 }
 
 /// What a census has shown, counted.
@@ -117,6 +135,12 @@ impl Tally {
         Self { scope, families: Default::default(), sockets: 0 }
     }
 
+    /// Mini-sockets in one state.
+    #[must_use]
+    pub fn minis(&self, state: TcpState) -> u64 {
+        self.families.iter().map(|family| family.mini[state.index()]).sum()
+    }
+
     /// Counts a socket that was shown at this time, monotonic ns.
     pub fn add(&mut self, row: &Row, now_ns: u64) {
         self.sockets += 1;
@@ -124,8 +148,7 @@ impl Tally {
         let state = row.state.index();
         if row.is_mini() {
             family.mini[state] += 1;
-            let second = (now_ns + u64::from(row.expires_ms) * NS_PER_MS) / NS_PER_S;
-            family.ends.entry(second).or_default()[state] += 1;
+            family.ends[state].add(now_ns + u64::from(row.expires_ms) * NS_PER_MS);
         } else {
             family.full[state] += 1;
         }

@@ -2,20 +2,20 @@
 //! since the programs were attached; a census says how many there were before. What neither sees (a
 //! mini-socket's end, a request socket) is as of the last census, and the result says so.
 
-use std::collections::BTreeMap;
-
 use tcpstate_common::{Counters, TcpState, state::STATE_SLOTS};
 
 use super::{
-    census::{Scope, Tally},
+    census::{Counted, Scope, Tally},
     event::Family,
+    minis::{Minis, Share, divide},
 };
 
 const LISTEN: usize = TcpState::Listen.index();
 const SYN_RECV: usize = TcpState::SynRecv.index();
 const FIN_WAIT2: usize = TcpState::FinWait2.index();
 const TIME_WAIT: usize = TcpState::TimeWait.index();
-const NS_PER_S: u64 = 1_000_000_000;
+/// The states in which there are mini-sockets.
+const MINIS: [usize; 2] = [FIN_WAIT2, TIME_WAIT];
 
 /// Sockets by family and state.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -77,12 +77,8 @@ struct Base {
     full: [i64; STATE_SLOTS],
     /// By how much the last census was outside of what the counters allow, where that was not believed yet.
     doubt: [i64; STATE_SLOTS],
-    /// Mini-sockets counted by the last census.
-    minis: [u64; STATE_SLOTS],
-    /// `Moves::minis` when the last census ended.
-    minis_made: [u64; STATE_SLOTS],
-    /// When the mini-sockets of the last census end: monotonic second, and how many, by state.
-    ends: BTreeMap<u64, [u64; STATE_SLOTS]>,
+    /// Mini-sockets, by state.
+    minis: [Minis; STATE_SLOTS],
     /// Request sockets counted by the last census.
     requests: u64,
 }
@@ -94,30 +90,43 @@ pub struct Gauges {
     families: [Base; 2],
     /// Whether a census has been taken yet, and whether it left no doubt about what came before.
     known: [Option<bool>; 2],
+    /// What became of the mini-sockets that were made between the last two censuses.
+    staying: Share,
 }
 
 impl Gauges {
     /// `counted`: whether there are counters at all.
     #[must_use]
     pub fn new(counted: bool) -> Self {
-        Self { counted, families: [Base::default(), Base::default()], known: [None, None] }
+        Self {
+            counted,
+            families: [Base::default(), Base::default()],
+            known: [None, None],
+            staying: Share::ALL,
+        }
     }
 
     /// Compares the census with what the counters say, and corrects what was there before the counters
-    /// began by the least that makes both agree. Returns by how many sockets.
+    /// began by the least that makes both agree. `minis`: how many mini-sockets there are, if the kernel says it.
+    /// Returns by how many sockets.
     ///
     /// A dump goes through the kernel's hash table in steps, and in the middle of traffic it can pass a
     /// socket over or show it twice. So a census is believed at once only if nothing moved while it was
     /// taken, and otherwise if the next one says the same.
-    pub fn reconcile(&mut self, tally: Tally, counters: Option<(&Counters, &Counters)>) -> u64 {
+    pub fn reconcile(
+        &mut self,
+        tally: Tally,
+        counters: Option<(&Counters, &Counters)>,
+        minis: Option<u64>,
+        now_ns: u64,
+    ) -> u64 {
         let Tally { scope, families, .. } = tally;
+        let moves = [0, 1].map(|f| match counters {
+            Some((before, after)) => (Moves::of(before, f), Moves::of(after, f)),
+            None => Default::default(),
+        });
         let mut drift = 0;
-        for (f, counted) in families.into_iter().enumerate() {
-            let zero = Moves::default();
-            let (before, after) = match counters {
-                Some((before, after)) => (Moves::of(before, f), Moves::of(after, f)),
-                None => (zero, zero),
-            };
+        for (f, (counted, (before, after))) in families.iter().zip(moves).enumerate() {
             let base = &mut self.families[f];
             let first = self.known[f].is_none();
             let quiet = before == after;
@@ -156,15 +165,51 @@ impl Gauges {
                 drift += believed.unsigned_abs();
                 certain &= entered == 0 && left == 0;
             }
-            base.minis = counted.mini;
-            base.minis_made = after.minis;
             base.requests = counted.full[SYN_RECV];
-            base.ends = counted.ends;
             // Once a census has left no doubt, the counters keep it so.
             let was = self.known[f].unwrap_or(false);
-            self.known[f] = Some(was || (certain && scope == Scope::All));
+            self.known[f] = Some(was || (certain && scope.established));
         }
+        self.reconcile_minis(scope, families, moves.map(|(_, after)| after.minis), minis, now_ns);
         if self.counted { drift } else { 0 }
+    }
+
+    /// `made`: by family and state, up to the end of the census.
+    fn reconcile_minis(
+        &mut self,
+        scope: Scope,
+        families: [Counted; 2],
+        made: [[u64; STATE_SLOTS]; 2],
+        found: Option<u64>,
+        now_ns: u64,
+    ) {
+        let sum = |s: usize| families.iter().map(|family| family.mini[s]).sum::<u64>();
+        let fin_wait2s = sum(FIN_WAIT2);
+        let found = found.or_else(|| scope.time_wait.then(|| fin_wait2s + sum(TIME_WAIT)));
+        if let Some(found) = found {
+            let bases = || self.families.iter().zip(&made);
+            let minis = || bases().flat_map(|(base, made)| MINIS.map(|s| (&base.minis[s], made[s])));
+            let newly_made = minis().map(|(minis, made)| minis.made_since(made)).sum();
+            let left = minis().map(|(minis, _)| minis.left(now_ns)).sum();
+            self.staying = Share::new(newly_made, left, found);
+        }
+        let mut time_waits = [0; 2];
+        for (f, mut counted) in families.into_iter().enumerate() {
+            let (minis, made) = (&mut self.families[f].minis, made[f]);
+            let mut shown =
+                |s: usize| Minis::shown(counted.mini[s], made[s], std::mem::take(&mut counted.ends[s]));
+            minis[FIN_WAIT2] = shown(FIN_WAIT2);
+            if scope.time_wait {
+                minis[TIME_WAIT] = shown(TIME_WAIT);
+            }
+            time_waits[f] = minis[TIME_WAIT].now(made[TIME_WAIT], self.staying, now_ns);
+        }
+        if let Some(found) = found.filter(|_| !scope.time_wait) {
+            let time_waits = divide(found.saturating_sub(fin_wait2s), time_waits);
+            for (f, count) in time_waits.into_iter().enumerate() {
+                self.families[f].minis[TIME_WAIT].counted(count, made[f][TIME_WAIT], now_ns);
+            }
+        }
     }
 
     /// The gauges at this moment.
@@ -184,14 +229,7 @@ impl Gauges {
                 } else {
                     u64::try_from(base.full[s] + moves.net(s)).unwrap_or(0)
                 };
-                let made = moves.minis[s].saturating_sub(base.minis_made[s]);
-                let ended: u64 = base
-                    .ends
-                    .iter()
-                    .take_while(|(second, _)| (*second + 1) * NS_PER_S <= now_ns)
-                    .map(|(_, by_state)| by_state[s])
-                    .sum();
-                counts[f][s] = full + (base.minis[s] + made).saturating_sub(ended);
+                counts[f][s] = full + base.minis[s].now(moves.minis[s], self.staying, now_ns);
             }
         }
         SocketCounts { counts, exact: self.counted && self.known == [Some(true); 2] }

@@ -8,6 +8,7 @@ pub mod event;
 pub mod failures;
 pub mod gauge;
 pub mod latest;
+pub mod minis;
 pub mod notes;
 mod packed;
 pub mod parked;
@@ -78,6 +79,17 @@ pub struct Tracker {
     parked: Vec<ParkedGroup>,
     unattributed: u64,
     census: Option<Census>,
+}
+
+/// What a census has shown, and how that compares with what the events had said.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Compared {
+    /// Sockets that it has shown.
+    pub sockets: u64,
+    /// The `TIME_WAIT` among them.
+    pub time_waits: u64,
+    /// By how many sockets the gauges were off.
+    pub drift: u64,
 }
 
 /// A census that is being taken.
@@ -191,14 +203,22 @@ impl Tracker {
     }
 
     /// All that exists has been shown. The counters are those from before and after the census; without them (tier
-    /// D) the census alone counts. Returns how many sockets it has shown, and by how many they differed from what
-    /// the events had said.
-    pub fn census_ends(&mut self, finished_ns: u64, counters: Option<(&Counters, &Counters)>) -> (u64, u64) {
-        let Some(Census { started_ns, tally }) = self.census.take() else { return (0, 0) };
+    /// D) the census alone counts. `minis`: how many mini-sockets there are, if the kernel says it.
+    pub fn census_ends(
+        &mut self,
+        finished_ns: u64,
+        counters: Option<(&Counters, &Counters)>,
+        minis: Option<u64>,
+    ) -> Compared {
+        let Some(Census { started_ns, tally }) = self.census.take() else { return Compared::default() };
         self.table.census_ends(tally.scope, started_ns, finished_ns);
-        self.notes.forget_before(started_ns);
-        let shown = tally.sockets;
-        (shown, self.gauges.reconcile(tally, counters))
+        // Nearly all notes are about TIME_WAIT.
+        if tally.scope.time_wait {
+            self.notes.forget_before(started_ns);
+        }
+        let (sockets, time_waits) = (tally.sockets, tally.minis(TcpState::TimeWait));
+        let drift = self.gauges.reconcile(tally, counters, minis, finished_ns);
+        Compared { sockets, time_waits, drift }
     }
 
     /// Groups some of the sockets, by their places in the table, by those who hold them. Returns whether there are more

@@ -155,7 +155,8 @@ impl Notes {
         }
     }
 
-    /// Forgets what was written before a census began, which should have shown those sockets. A note that stays a
+    /// Forgets what was written before a census of all that there are notes of began, which should have shown those
+    /// sockets. A note that stays a
     /// little longer does no harm: no socket enters a state twice.
     pub(super) fn forget_before(&mut self, started_ns: u64) {
         let keep_ns = started_ns.saturating_sub(LATE_NS);

@@ -95,11 +95,8 @@ fn rest_ns(cost: Duration, rest: u32) -> u64 {
 
 /// Which sockets have to be counted again to settle it.
 fn scope(unsettled: Unsettled) -> Option<Scope> {
-    match unsettled {
-        Unsettled { established: true, .. } => Some(Scope::All),
-        Unsettled { others: true, .. } => Some(Scope::NotEstablished),
-        _ => None,
-    }
+    let Unsettled { established, others, .. } = unsettled;
+    (established || others).then_some(Scope { established, ..Scope::FEWEST })
 }
 
 #[cfg(test)]
@@ -110,7 +107,7 @@ mod tests {
     use super::*;
 
     const S: u64 = 1_000_000_000;
-    const BUSY: Notice = Notice { scope: Scope::All, ended_ns: 100 * S, calm: false };
+    const BUSY: Notice = Notice { scope: Scope::ALL, ended_ns: 100 * S, calm: false };
     const CALM: Notice = Notice { calm: true, ..BUSY };
     const SETTLED: Unsettled = Unsettled { established: false, others: false, holders: false };
 
@@ -157,7 +154,7 @@ mod tests {
         schedule.census(BUSY);
         let unsettled = Unsettled { others: true, ..SETTLED };
         let wish = schedule.passed(100 * S, Duration::from_millis(1), false, unsettled);
-        assert_eq!(wish, Some(Wish { scope: Scope::NotEstablished, at_ns: 104 * S }));
+        assert_eq!(wish, Some(Wish { scope: Scope::FEWEST, at_ns: 104 * S }));
         // One that came too early is waited with, but not for ever.
         schedule.census(Notice { ended_ns: 103 * S, ..BUSY });
         assert_eq!(schedule.due_ns(), 105 * S);
@@ -173,10 +170,10 @@ mod tests {
         let wish = schedule.passed(100 * S, Duration::from_secs(1), false, unsettled);
         assert_eq!(
             wish,
-            Some(Wish { scope: Scope::All, at_ns: 130 * S }),
+            Some(Wish { scope: Scope { established: true, ..Scope::FEWEST }, at_ns: 130 * S }),
             "no sooner than a pass may be made"
         );
-        schedule.census(Notice { scope: Scope::NotEstablished, ended_ns: 131 * S, calm: false });
+        schedule.census(Notice { scope: Scope::FEWEST, ended_ns: 131 * S, calm: false });
         assert!(!schedule.fulfilled);
         schedule.census(Notice { ended_ns: 132 * S, ..BUSY });
         assert!(schedule.fulfilled);

@@ -98,12 +98,12 @@ fn read(inum: u32, wanted: &Wanted) -> Seen {
     if wanted.counters {
         let mut counters = Counters::default();
         for file in ["snmp", "netstat"] {
-            match net_file(file) {
+            match netns::file(file) {
                 Ok(text) => counters.read(&text),
                 Err(error) => cannot_see.push(error),
             }
         }
-        match net_file("sockstat") {
+        match netns::file("sockstat") {
             Ok(text) => seen.sockstat = Some(Sockstat::parse(&text)),
             Err(error) => cannot_see.push(error),
         }
@@ -127,11 +127,6 @@ fn read(inum: u32, wanted: &Wanted) -> Seen {
     }
     seen.cannot_see = cannot_see;
     seen
-}
-
-fn net_file(name: &str) -> Result<String, String> {
-    let path = format!("/proc/thread-self/net/{name}");
-    std::fs::read_to_string(&path).map_err(|error| format!("{path} cannot be read: {error}"))
 }
 
 #[cfg(test)]

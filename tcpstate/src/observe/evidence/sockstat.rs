@@ -6,7 +6,7 @@
 pub struct Sockstat {
     /// Sockets of the whole host, of all namespaces, that no process can hold any more.
     pub orphans: Option<u64>,
-    /// Mini-sockets: `TIME_WAIT`, and orphaned `FIN_WAIT2`. Of the namespace since 6.1, before of the whole host.
+    /// Mini-sockets of the namespace: `TIME_WAIT`, and orphaned `FIN_WAIT2`.
     pub minis: Option<u64>,
 }
 

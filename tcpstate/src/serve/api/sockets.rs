@@ -102,7 +102,7 @@ fn peer(text: &str) -> Result<IpAddr, String> {
 /// A page of sockets, in the order of their cookies.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Sockets {
-    /// When the last census of all sockets ended (RFC 3339); null before the first. What events have told
+    /// When the last census that shows all such sockets ended (RFC 3339); null before the first. What events have told
     /// since is in the answer too; queues, timers and mini-sockets' ends are as of the census.
     #[schema(required)]
     pub as_of: Option<String>,

@@ -91,12 +91,12 @@ impl Probe {
     }
 }
 
-/// A census: every socket that existed at one time.
+/// A census: the sockets that existed at one time.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Census {
-    /// `all`, or `not_established` where all would take long: then `ESTABLISHED` is as of an earlier one.
-    #[schema(example = "all")]
-    pub scope: String,
+    /// States of which there are so many that it left them out, and which are as of an earlier one.
+    #[schema(example = json!(["TIME_WAIT"]))]
+    pub states_left_out: Vec<String>,
     /// When it ended (RFC 3339).
     pub finished_at: String,
     /// How long ago that is.
@@ -120,7 +120,7 @@ impl Census {
         let census = readings.census?;
         Some(Self {
             finished_at: stamps.millis(census.finished_ns),
-            scope: census.scope.name().to_owned(),
+            states_left_out: census.scope.left_out().map(|state| state.name().to_owned()).collect(),
             age_ms: readings.now_ns.saturating_sub(census.finished_ns) / NS_PER_MS,
             took_ms: census.took_ns / NS_PER_MS,
             sockets: census.sockets,

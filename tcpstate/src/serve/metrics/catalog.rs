@@ -46,7 +46,7 @@ metrics! {
         "Time that sockets spent in a state in which they park, in seconds, counted when they leave it; a \
          socket that is still there is not in it. Exact to one kernel tick (1 to 10 ms). Absent in tier D.";
     PARKED_SOCKETS = GAUGE "tcpstate_parked_sockets" ["comm", "container", "state", "unit"]
-        "Sockets in a state in which they park, or in TIME_WAIT, as of the last census, by who holds them or \
+        "Sockets in a state in which they park, or in TIME_WAIT, as of the last census that showed them, by who holds them or \
          closed them. The largest groups of each state are named; the rest is \"other\" in comm, unit and \
          container. An empty label: not known, or none.";
     PARKED_OLDEST_AGE = GAUGE "tcpstate_parked_oldest_age_seconds" ["comm", "container", "state", "unit"]

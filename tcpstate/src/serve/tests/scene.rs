@@ -215,7 +215,7 @@ fn counters() -> Counters {
 /// The readings of tier B on this host.
 pub(crate) fn readings() -> Readings {
     let mut gauges = Gauges::new(true);
-    gauges.reconcile(tally(&census(rows())), Some((&Counters::ZERO, &Counters::ZERO)));
+    gauges.reconcile(tally(&census(rows())), Some((&Counters::ZERO, &Counters::ZERO)), None, 0);
     let blamed = |comm: &str, unit: Option<&str>, container: Option<&str>| {
         Some(Blamed {
             comm: Some(comm.into()),
@@ -262,7 +262,7 @@ pub(crate) fn readings() -> Readings {
             },
         ],
         census: Some(CensusReading {
-            scope: Scope::All,
+            scope: Scope { time_wait: false, ..Scope::ALL },
             finished_ns: NOW_NS - 3 * S,
             took_ns: 5_000_000,
             sockets: 5,

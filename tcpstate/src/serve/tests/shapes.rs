@@ -110,7 +110,7 @@ fn the_status_says_what_is_seen_and_what_is_missed() {
              "run_time_ns": null}
         ],
         "census": {
-            "scope": "all", "finished_at": "TIME", "age_ms": 3000, "took_ms": 5, "sockets": 5, "namespaces_visited": 2,
+            "states_left_out": ["TIME_WAIT"], "finished_at": "TIME", "age_ms": 3000, "took_ms": 5, "sockets": 5, "namespaces_visited": 2,
             "namespaces_unreachable": 1, "processes_hidden": 4, "drift_sockets": 3
         },
         "losses": {"transition": 6, "reset_sent": 5, "reset_received": 4, "malformed": 1, "missed": 5, "acted": 0, "idle_close": 2, "note": 3, "socket": 2, "watch": 0},

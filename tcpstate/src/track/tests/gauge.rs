@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tcpstate_common::{Counters, TcpState};
 
 use super::{Census, SECOND, census, row};
-use crate::track::{Family, Gauges, Row};
+use crate::track::{Family, Gauges, Row, Scope, Tally, Timer};
 
 fn count(counters: &mut Counters, from: TcpState, to: TcpState) {
     counters.transitions[0][from.index()][to.index()] += 1;
@@ -53,6 +53,51 @@ fn time_wait_counts_from_the_inference_until_its_time_is_over() {
     assert_eq!(at(2 * SECOND), 2);
     assert_eq!(at(60 * SECOND), 2);
     assert_eq!(at(63 * SECOND), 1, "the one of the census has ended, the other not yet");
+}
+
+/// A namespace that has as many `TIME_WAIT` as it may have makes no more of them, and says nothing.
+#[test]
+fn time_wait_that_the_kernel_did_not_make_are_counted_out_at_every_census() {
+    let mut gauges = Gauges::new(true);
+    let mut counters = Counters::ZERO;
+    let made = |counters: &mut Counters, count: u64| {
+        counters.transitions[0][TcpState::FinWait2.index()][TcpState::TimeWait.index()] += count;
+    };
+    let at = |gauges: &Gauges, counters: &Counters, s: u64| {
+        gauges.read(Some(counters), s * SECOND).get(Family::V4, TcpState::TimeWait)
+    };
+    let tally = Tally::new;
+    gauges.reconcile(tally(Scope::ALL), Some((&counters, &counters)), Some(0), SECOND);
+    made(&mut counters, 50_000);
+    assert_eq!(at(&gauges, &counters, 2), 50_000, "nothing is known to the contrary");
+    gauges.reconcile(tally(Scope::FEWEST), Some((&counters, &counters)), Some(10_000), 3 * SECOND);
+    assert_eq!(at(&gauges, &counters, 3), 10_000);
+    // One in five has stayed.
+    made(&mut counters, 1000);
+    assert_eq!(at(&gauges, &counters, 4), 10_200);
+    gauges.reconcile(tally(Scope::FEWEST), Some((&counters, &counters)), Some(10_000), 5 * SECOND);
+    made(&mut counters, 30_000);
+    assert_eq!(at(&gauges, &counters, 6), 10_000);
+    // The load is over: what is few says nothing about the next ones.
+    gauges.reconcile(tally(Scope::FEWEST), Some((&counters, &counters)), Some(10_000), 10 * SECOND);
+    gauges.reconcile(tally(Scope::FEWEST), Some((&counters, &counters)), Some(4000), 60 * SECOND);
+    made(&mut counters, 1);
+    assert_eq!(at(&gauges, &counters, 61), 4001);
+}
+
+#[test]
+fn time_wait_that_were_not_shown_are_divided_as_they_were() {
+    let mut gauges = Gauges::new(true);
+    let mut counters = Counters::ZERO;
+    for (family, made) in [(0, 300), (1, 100)] {
+        counters.transitions[family][TcpState::FinWait2.index()][TcpState::TimeWait.index()] = made;
+    }
+    let mut tally = Tally::new(Scope::FEWEST);
+    tally.add(&Row { timer: Timer::TimeWait, expires_ms: 1000, ..row(1, TcpState::FinWait2) }, SECOND);
+    gauges.reconcile(tally, Some((&counters, &counters)), Some(201), SECOND);
+    let counts = gauges.read(Some(&counters), SECOND);
+    let time_waits = Family::ALL.map(|family| counts.get(family, TcpState::TimeWait));
+    assert_eq!((time_waits, counts.get(Family::V4, TcpState::FinWait2)), ([150, 50], 1));
 }
 
 #[test]

@@ -93,20 +93,20 @@ impl Tracker {
     }
 
     pub(crate) fn reconcile(&mut self, census: &Census, counters: Option<(&Counters, &Counters)>) -> u64 {
-        self.census_begins(Scope::All, census.started_ns);
+        self.census_begins(Scope::ALL, census.started_ns);
         self.census_shows(&census.rows, census.finished_ns);
-        self.census_ends(census.finished_ns, counters).1
+        self.census_ends(census.finished_ns, counters, None).drift
     }
 }
 
 impl Gauges {
     fn compare(&mut self, census: &Census, counters: Option<(&Counters, &Counters)>) -> u64 {
-        self.reconcile(tally(census), counters)
+        self.reconcile(tally(census), counters, None, census.finished_ns)
     }
 }
 
 pub(crate) fn tally(census: &Census) -> Tally {
-    let mut tally = Tally::new(Scope::All);
+    let mut tally = Tally::new(Scope::ALL);
     for row in &census.rows {
         tally.add(row, census.finished_ns);
     }

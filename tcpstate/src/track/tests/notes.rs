@@ -3,7 +3,7 @@
 use tcpstate_common::TcpState;
 
 use super::{SECOND, census, process, row, tracker};
-use crate::track::{Filter, Note, Since, Socket, Tracker};
+use crate::track::{Filter, Note, Scope, Since, Socket, Tracker};
 
 fn note(cookie: u64, state: TcpState, at_ns: u64) -> Note {
     let mini = state == TcpState::TimeWait;
@@ -64,6 +64,16 @@ fn note_waits_for_a_census_that_could_show_its_socket_and_no_longer() {
     let sockets = tracker.page(&Filter { limit: 2, ..Filter::default() }, 0).sockets;
     assert_eq!(sockets[0].since, Since::AtLatest(13 * SECOND), "the second census should have shown it");
     assert_eq!(sockets[1].since, Since::Exactly(12 * SECOND));
+}
+
+#[test]
+fn note_about_time_wait_waits_for_a_census_that_shows_them() {
+    let mut tracker = tracker(8);
+    tracker.note(note(7, TcpState::TimeWait, 9 * SECOND));
+    tracker.census_begins(Scope::FEWEST, 10 * SECOND);
+    tracker.census_ends(10 * SECOND, None, None);
+    tracker.reconcile(&census(20 * SECOND, vec![row(7, TcpState::TimeWait)]), None);
+    assert_eq!(first(&tracker).since, Since::Exactly(9 * SECOND));
 }
 
 /// The kernel side's clock is a tick behind: what seems to have been written just before a census began may have

@@ -245,8 +245,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (1..20_u64, prop_oneof![4 => state, 1 => Just(TcpState::Close)])
             .prop_map(|(cookie, to)| Step::Event { cookie, to }),
-        1 => (prop::collection::vec(socket, 0..20), any::<bool>()).prop_map(|(mut shown, all)| {
-            let scope = if all { Scope::All } else { Scope::NotEstablished };
+        1 => (prop::collection::vec(socket, 0..20), any::<(bool, bool)>()).prop_map(|(mut shown, (established, time_wait))| {
+            let scope = Scope { established, time_wait };
             shown.retain(|(_, state)| scope.has(*state));
             Step::Census { shown, scope }
         }),
@@ -268,7 +268,7 @@ proptest! {
                     tracker.census_begins(scope, at_ns);
                     let rows: Vec<_> = shown.iter().map(|(cookie, state)| row(*cookie, *state)).collect();
                     tracker.census_shows(&rows, at_ns);
-                    tracker.census_ends(at_ns + 1, None);
+                    tracker.census_ends(at_ns + 1, None, None);
                     let known: Vec<_> = rows.iter().map(|row| row.cookie).collect();
                     for socket in sockets(&tracker) {
                         prop_assert!(known.contains(&socket.cookie) || !scope.has(socket.state), "{socket:?}");

@@ -102,17 +102,17 @@ fn play(trouble: Trouble, begun_ns: u64, costs: Costs, background: Unsettled) ->
         assert!(now_ns < begun_ns + 100 * S, "{trouble:?} at {begun_ns} is never told: {costs:?}");
         if count_ns <= pass_ns {
             let Some((scope, ended_ns)) = counting.take() else {
-                let scope = pace.scope(now_ns);
+                let scope = pace.scope(now_ns, 0);
                 if now_ns >= asked_ns {
                     asked_ns = now_ns + costs.asked * MS;
                 }
-                let cost_ms = if scope == Scope::All { costs.all } else { costs.others };
+                let cost_ms = if scope.established { costs.all } else { costs.others };
                 counted_ns += if now_ns < begun_ns { cost_ms * MS } else { 0 };
                 counting = Some((scope, now_ns + cost_ms * MS));
                 continue;
             };
-            let cost = if scope == Scope::All { costs.all } else { costs.others };
-            pace.ended(scope, ended_ns, Duration::from_millis(cost));
+            let cost = if scope.established { costs.all } else { costs.others };
+            pace.ended(scope, ended_ns, Duration::from_millis(cost), (0, 0));
             waiting.push(Notice { scope, ended_ns, calm: false });
         } else if let Some((_, result)) = passing.take() {
             let told: Result<(), Unsettled> = result;
@@ -135,8 +135,8 @@ fn play(trouble: Trouble, begun_ns: u64, costs: Costs, background: Unsettled) ->
         } else {
             let last = |scope| pace.last(scope).map_or(0, |(ended_ns, _)| ended_ns);
             let look = Look {
-                all: last(Scope::All),
-                others: last(Scope::NotEstablished),
+                all: last(Scope::ALL),
+                others: last(Scope::FEWEST),
                 holders: now_ns + costs.pass * MS / 2,
             };
             passed_ns += if now_ns < begun_ns { costs.pass * MS } else { 0 };
@@ -208,7 +208,7 @@ fn what_is_unsettled_makes_looking_dearer_by_a_bound() {
 #[test]
 fn look_that_follows_another_is_always_a_second_one() {
     let mut schedule = Schedule::default();
-    schedule.census(Notice { scope: Scope::All, ended_ns: S, calm: false });
+    schedule.census(Notice { scope: Scope::ALL, ended_ns: S, calm: false });
     let unsettled = Unsettled { established: true, ..QUIET };
     let wish = schedule.passed(2 * S, Duration::ZERO, false, unsettled).unwrap();
     assert!(wish.at_ns >= 2 * S + Thresholds::default().frozen_ms * MS);
