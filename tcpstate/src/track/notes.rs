@@ -4,10 +4,7 @@
 use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
-use super::{
-    census::Row,
-    event::{Comm, Process},
-};
+use super::{census::Row, event::Process};
 
 /// How much later than it says a note may have been written, ns: see [`Note::written_ns`].
 const LATE_NS: u64 = 200_000_000;
@@ -33,30 +30,21 @@ pub struct Note {
     pub actor: Option<Process>,
 }
 
-/// A note, without what its place says.
+/// A note, without what its place says. There may be millions, in memory that is new to this process, so every byte
+/// counts.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(4))]
 struct Line {
     entered_ns: u64,
-    pid: u32,
+    /// Who acted: the index among the sheet's actors, plus one; 0 for nobody who is known.
+    actor: u16,
     /// `None` where nothing stands.
     state: Option<TcpState>,
     mini: bool,
-    comm: Comm,
 }
 
 impl Line {
-    const EMPTY: Self = Self {
-        entered_ns: 0,
-        pid: 0,
-        state: None,
-        mini: false,
-        comm: Comm([0; tcpstate_common::wire::COMM_LEN]),
-    };
-
-    fn new(note: &Note) -> Self {
-        let (pid, comm) = note.actor.map_or((0, Self::EMPTY.comm), |actor| (actor.pid, actor.comm));
-        Self { entered_ns: note.entered_ns, pid, state: Some(note.state), mini: note.mini, comm }
-    }
+    const EMPTY: Self = Self { entered_ns: 0, actor: 0, state: None, mini: false };
 }
 
 /// What a census learns from a note.
@@ -71,7 +59,37 @@ pub(super) struct Noted {
 struct Sheet {
     /// When the newest of its notes was written, monotonic ns.
     written_ns: u64,
-    lines: Box<[Line; SHEET]>,
+    lines: Box<[Line]>,
+    /// Those who acted; who did first, comes first.
+    actors: Vec<Process>,
+}
+
+impl Sheet {
+    fn blank() -> Self {
+        Self { written_ns: 0, lines: vec![Line::EMPTY; SHEET].into_boxed_slice(), actors: Vec::new() }
+    }
+
+    fn write(&mut self, line: usize, note: &Note) {
+        self.written_ns = self.written_ns.max(note.written_ns);
+        let actor = note.actor.map_or(0, |actor| self.number(actor));
+        self.lines[line] =
+            Line { entered_ns: note.entered_ns, actor, state: Some(note.state), mini: note.mini };
+    }
+
+    /// Connections that come one after the other are mostly one process's.
+    fn number(&mut self, actor: Process) -> u16 {
+        let known = self.actors.iter().rposition(|known| *known == actor);
+        let index = known.unwrap_or_else(|| {
+            self.actors.push(actor);
+            self.actors.len() - 1
+        });
+        // Where there are more, nobody is known to have acted.
+        u16::try_from(index + 1).unwrap_or(0)
+    }
+
+    fn actor(&self, number: u16) -> Option<Process> {
+        self.actors.get(usize::from(number).checked_sub(1)?).copied()
+    }
 }
 
 /// The notes, by cookie: cookies are given out in a row, so that notes taken together lie together.
@@ -113,10 +131,7 @@ impl Notes {
         if self.sheets.len() >= self.max_sheets && !self.sheets.contains_key(&number) {
             self.tear_oldest();
         }
-        let blank = || Sheet { written_ns: 0, lines: Box::new([Line::EMPTY; SHEET]) };
-        let sheet = self.sheets.entry(number).or_insert_with(blank);
-        sheet.written_ns = sheet.written_ns.max(note.written_ns);
-        sheet.lines[line] = Line::new(note);
+        self.sheets.entry(number).or_insert_with(Sheet::blank).write(line, note);
     }
 
     fn tear_oldest(&mut self) {
@@ -139,12 +154,12 @@ impl Notes {
             self.missed += u64::from(new && noted && self.torn.contains_key(&number));
             return None;
         };
-        let line = &mut sheet.lines[line];
-        if line.state != Some(row.state) || line.mini != row.is_mini() {
+        let Line { entered_ns, actor, state, mini } = sheet.lines[line];
+        if state != Some(row.state) || mini != row.is_mini() {
             return None;
         }
-        let Line { entered_ns, pid, comm, .. } = std::mem::replace(line, Line::EMPTY);
-        Some(Noted { entered_ns, actor: (pid != 0).then_some(Process { pid, comm }) })
+        sheet.lines[line] = Line::EMPTY;
+        Some(Noted { entered_ns, actor: sheet.actor(actor) })
     }
 
     /// Forgets a socket.

@@ -26,6 +26,23 @@ fn note_says_when_and_who() {
 }
 
 #[test]
+fn notes_that_lie_together_name_each_its_own_process() {
+    let mut tracker = tracker(600);
+    let actor = |cookie: u64| {
+        (!cookie.is_multiple_of(4)).then(|| process(u32::try_from(cookie % 300).unwrap(), "app"))
+    };
+    for cookie in 1..=600 {
+        tracker.note(Note { actor: actor(cookie), ..note(cookie, TcpState::CloseWait, 3 * SECOND) });
+    }
+    let rows = (1..=600).map(|cookie| row(cookie, TcpState::CloseWait)).collect();
+    tracker.reconcile(&census(10 * SECOND, rows), None);
+    for socket in tracker.page(&Filter { limit: 600, ..Filter::default() }, 0).sockets {
+        let said = (socket.since, socket.actor);
+        assert_eq!(said, (Since::Exactly(3 * SECOND), actor(socket.cookie)), "{}", socket.cookie);
+    }
+}
+
+#[test]
 fn note_about_another_state_says_nothing() {
     let mut tracker = tracker(8);
     tracker.note(note(7, TcpState::FinWait1, 3 * SECOND));
