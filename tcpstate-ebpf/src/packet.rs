@@ -21,7 +21,7 @@ pub(crate) fn describe(skb: *const u8, event: &mut Event) -> u32 {
     if skb.is_null() {
         return 0;
     }
-    let head = address(skb, numbers::SKB_HEAD);
+    let head = address::<Untyped, _>(skb, numbers::SKB_HEAD);
     let ip = head.wrapping_add(usize::from(Untyped::field::<u16, _>(skb, numbers::SKB_NETWORK_HEADER)));
     let tcp = head.wrapping_add(usize::from(Untyped::field::<u16, _>(skb, numbers::SKB_TRANSPORT_HEADER)));
     // RFC 791 and RFC 8200: the version is the first four bits.
@@ -37,9 +37,9 @@ pub(crate) fn describe(skb: *const u8, event: &mut Event) -> u32 {
     event.dport = u16::from_be(at(tcp));
     event.sport = u16::from_be(at(tcp.wrapping_add(2)));
     if event.netns == 0 {
-        let dev = address(skb, numbers::SKB_DEV);
+        let dev = address::<Untyped, _>(skb, numbers::SKB_DEV);
         if !dev.is_null() {
-            event.netns = netns::<Untyped>(address(dev, numbers::DEV_NET));
+            event.netns = netns::<Untyped>(address::<Untyped, _>(dev, numbers::DEV_NET));
         }
     }
     if at::<u8>(tcp.wrapping_add(FLAGS)) & SYN == 0 { about::PACKET } else { about::PACKET | about::SYN }

@@ -90,8 +90,8 @@ pub(crate) fn at<T: Copy + Default>(address: *const u8) -> T {
     unsafe { bpf_probe_read_kernel(address.cast::<T>()) }.unwrap_or_default()
 }
 
-/// Reads a field that is an address, of any struct.
+/// Reads a field that is an address.
 #[inline(always)]
-pub(crate) fn address<const PLACE: i16>(base: *const u8, offset: Told<PLACE>) -> *const u8 {
-    Untyped::field::<usize, _>(base, offset) as *const u8
+pub(crate) fn address<R: Read, const PLACE: i16>(base: *const u8, offset: Told<PLACE>) -> *const u8 {
+    R::field::<usize, _>(base, offset) as *const u8
 }

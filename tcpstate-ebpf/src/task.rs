@@ -5,7 +5,7 @@ use tcpstate_common::wire::COMM_LEN;
 
 use crate::{
     numbers,
-    read::{Read, Typed, Untyped, address},
+    read::{Read, Typed, address},
 };
 
 /// `PF_KTHREAD` (`include/linux/sched.h`).
@@ -44,11 +44,22 @@ pub(crate) fn current() -> Option<Process> {
     if Typed::field::<u32, _>(task, numbers::TASK_FLAGS) & PF_KTHREAD != 0 {
         return None;
     }
-    let leader = Typed::field::<usize, _>(task, numbers::TASK_GROUP_LEADER) as *const u8;
-    Some(Process {
+    Some(process(task))
+}
+
+/// A task's process. Its name is that of the group leader, since a thread may have its own.
+#[inline(always)]
+pub(crate) fn process(task: *const u8) -> Process {
+    Process {
         pid: Typed::field(task, numbers::TASK_TGID),
-        comm: Typed::field(leader, numbers::TASK_COMM),
-    })
+        comm: Typed::field(leader(task), numbers::TASK_COMM),
+    }
+}
+
+/// The task that a task's process began with.
+#[inline(always)]
+pub(crate) fn leader(task: *const u8) -> *const u8 {
+    address::<Typed, _>(task, numbers::TASK_GROUP_LEADER)
 }
 
 /// Whether the running task is about to end: what it closes now it did not choose to close.
@@ -56,9 +67,4 @@ pub(crate) fn is_ending() -> bool {
     // SAFETY: takes nothing and returns the running task.
     let task = unsafe { bpf_get_current_task_btf() } as *const u8;
     Typed::field::<u32, _>(task, numbers::TASK_FLAGS) & PF_EXITING != 0
-}
-
-/// The name of a task's process: that of the group leader, since a thread may have its own.
-pub(crate) fn comm(task: *const u8) -> [u8; COMM_LEN] {
-    Untyped::field(address(task, numbers::TASK_GROUP_LEADER), numbers::TASK_COMM)
 }

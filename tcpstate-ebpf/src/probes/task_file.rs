@@ -9,7 +9,7 @@ use tcpstate_common::Holder;
 
 use crate::{
     numbers,
-    read::{Read, Untyped, address},
+    read::{Read, Typed, address},
     sock::Sock,
     task,
 };
@@ -41,21 +41,19 @@ fn try_task_file(ctx: &Context) -> Result<(), ()> {
     if socket.is_null() {
         return Ok(());
     }
-    let sk = Sock::<Untyped>::new(address(socket as *const u8, numbers::SOCKET_SK)).ok_or(())?;
+    let sk = Sock::<Typed>::new(address::<Typed, _>(socket as *const u8, numbers::SOCKET_SK)).ok_or(())?;
     // AF_INET and AF_INET6; other families use protocol 6 for their own purposes.
     if !matches!(sk.family(), 2 | 10) || !sk.is_tcp() {
         return Ok(());
     }
+    let process = task::process(ctx.task);
     let mut holder = Holder {
         cookie: sk.known_cookie(),
-        inode: Untyped::field(address(ctx.file, numbers::FILE_INODE), numbers::INODE_INO),
-        start_boottime_ns: Untyped::field(
-            address(ctx.task, numbers::TASK_GROUP_LEADER),
-            numbers::TASK_START_BOOTTIME,
-        ),
-        pid: Untyped::field(ctx.task, numbers::TASK_TGID),
+        inode: Typed::field(address::<Typed, _>(ctx.file, numbers::FILE_INODE), numbers::INODE_INO),
+        start_boottime_ns: Typed::field(task::leader(ctx.task), numbers::TASK_START_BOOTTIME),
+        pid: process.pid,
         fd: ctx.fd,
-        comm: task::comm(ctx.task),
+        comm: process.comm(),
     };
     // SAFETY: meta is never null; its first field is the file that user space reads.
     unsafe {
