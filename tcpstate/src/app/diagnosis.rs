@@ -36,7 +36,7 @@ pub(super) use self::schedule::REST;
 const WAITING: usize = 16;
 /// A look-up of holders is good for this many times as long as it took of the CPU, if it tells about all that is
 /// urgent: where a hundred thousand descriptors are looked through, every other pass does without.
-const GOOD_FOR: u32 = 100;
+const GOOD_FOR: u32 = 150;
 /// The same where nothing is urgent: then it costs 0.03 % of a CPU at most.
 const GOOD_ENOUGH_FOR: u32 = 3000;
 

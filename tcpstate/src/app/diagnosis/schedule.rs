@@ -12,8 +12,10 @@ const INTERVAL_NS: u64 = 5_000_000_000;
 /// So much earlier than that may a census be done, ns: they come in about the same interval. It is no less than
 /// [`frozen_ms`](crate::diagnose::Thresholds::frozen_ms), so that the next look is always a second one.
 const EARLY_NS: u64 = 1_000_000_000;
-/// After a pass the next one waits this many times as long as it took of the CPU: at most 3 % of one.
+/// After a pass the next one waits this many times as long as it took of the CPU: at most 3 % of one. After one that
+/// costs more than [`DEAR`] it is more in proportion, up to 1 %: what is dear is dear for everybody else, too.
 pub(in crate::app) const REST: u32 = 30;
+const MOST_REST: u32 = 100;
 /// The same for one without a census of its own if it costs more than [`DEAR`]: it would look at a quarter of a million
 /// sockets again for the sake of a few events.
 const REST_WITHOUT: u32 = 150;
@@ -58,7 +60,7 @@ impl Schedule {
         let fresh_ns = before.map_or(ended_ns, |last| last.fresh_ns);
         self.last = Some(Last { ended_ns, cost, has_open, fresh_ns });
         self.census = None;
-        let at_ns = ended_ns.saturating_add((INTERVAL_NS - EARLY_NS).max(rest_ns(cost, REST)));
+        let at_ns = ended_ns.saturating_add((INTERVAL_NS - EARLY_NS).max(rest_ns(cost)));
         self.wish = scope(unsettled).map(|scope| Wish { scope, at_ns });
         self.fulfilled = false;
         self.wish
@@ -82,15 +84,21 @@ impl Schedule {
             Some(_) if self.wish.is_some() => fresh_ns.saturating_add(INTERVAL_NS),
             Some(_) => fresh_ns.saturating_add(INTERVAL_NS - EARLY_NS),
             // What there is to see is old, but events are not.
-            None if cost > DEAR => ended_ns.saturating_add(rest_ns(cost, REST_WITHOUT)),
+            None if cost > DEAR => ended_ns.saturating_add(nanos(cost * REST_WITHOUT)),
             None => ended_ns.saturating_add(2 * INTERVAL_NS),
         };
-        due_ns.max(ended_ns.saturating_add(rest_ns(cost, REST)))
+        due_ns.max(ended_ns.saturating_add(rest_ns(cost)))
     }
 }
 
-fn rest_ns(cost: Duration, rest: u32) -> u64 {
-    u64::try_from((cost * rest).as_nanos()).unwrap_or(u64::MAX)
+/// How long the next pass waits at least.
+fn rest_ns(cost: Duration) -> u64 {
+    let dear = cost.max(DEAR).div_duration_f64(DEAR);
+    nanos((cost * REST).mul_f64(dear).min(cost * MOST_REST))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Which sockets have to be counted again to settle it.
@@ -137,7 +145,8 @@ mod tests {
     #[test]
     fn pass_that_costs_much_is_made_less_often() {
         assert_eq!(after(250, false, Some(BUSY)), 7);
-        assert_eq!(after(1000, false, Some(BUSY)), 30);
+        assert_eq!(after(500, false, Some(BUSY)), 30, "60 times its cost");
+        assert_eq!(after(1000, false, Some(BUSY)), 100);
         assert_eq!(after(250, false, None), 10);
         assert_eq!(after(1000, false, None), 150, "nothing but events is new");
     }
@@ -170,14 +179,14 @@ mod tests {
         let wish = schedule.passed(100 * S, Duration::from_secs(1), false, unsettled);
         assert_eq!(
             wish,
-            Some(Wish { scope: Scope { established: true, ..Scope::FEWEST }, at_ns: 130 * S }),
+            Some(Wish { scope: Scope { established: true, ..Scope::FEWEST }, at_ns: 200 * S }),
             "no sooner than a pass may be made"
         );
-        schedule.census(Notice { scope: Scope::FEWEST, ended_ns: 131 * S, calm: false });
+        schedule.census(Notice { scope: Scope::FEWEST, ended_ns: 201 * S, calm: false });
         assert!(!schedule.fulfilled);
-        schedule.census(Notice { ended_ns: 132 * S, ..BUSY });
+        schedule.census(Notice { ended_ns: 202 * S, ..BUSY });
         assert!(schedule.fulfilled);
-        assert_eq!(schedule.due_ns(), 130 * S);
+        assert_eq!(schedule.due_ns(), 200 * S);
     }
 
     #[test]
