@@ -62,7 +62,7 @@ pub(super) fn measure(subjects: &Subjects, quick: bool) -> Result<Scale> {
 }
 
 fn row(subjects: &Subjects, sockets: u64, quick: bool) -> Result<Row> {
-    let (samples, steady_s, asking_s) = if quick { (3, 10, 4) } else { (5, 60, 10) };
+    let (samples, steady_s, asking_s) = if quick { (3, 10, 4) } else { (5, 150, 10) };
     subjects.bpftool.wait_until_nothing_traces()?;
     say(format!("scale: making {sockets} sockets"));
     let stage = subjects.stage()?;
@@ -121,7 +121,7 @@ fn next_census(connection: &mut Connection, last: Option<&Census>) -> Result<Cen
         connection.get(SOONER)?;
         let status = connection.json("/api/v1/status")?;
         let census = &status["census"];
-        if census["scope"] == "all"
+        if census["states_left_out"].as_array().is_some_and(Vec::is_empty)
             && let (Some(finished_at), Some(took_ms), Some(sockets)) =
                 (census["finished_at"].as_str(), census["took_ms"].as_f64(), census["sockets"].as_u64())
             && last.is_none_or(|last| last.finished_at != finished_at)
