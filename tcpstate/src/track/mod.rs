@@ -212,10 +212,7 @@ impl Tracker {
     ) -> Compared {
         let Some(Census { started_ns, tally }) = self.census.take() else { return Compared::default() };
         self.table.census_ends(tally.scope, started_ns, finished_ns);
-        // Nearly all notes are about TIME_WAIT.
-        if tally.scope.time_wait {
-            self.notes.forget_before(started_ns);
-        }
+        self.notes.forget_before(started_ns, tally.scope);
         let (sockets, time_waits) = (tally.sockets, tally.minis(TcpState::TimeWait));
         let drift = self.gauges.reconcile(tally, counters, minis, finished_ns);
         Compared { sockets, time_waits, drift }

@@ -4,13 +4,18 @@
 use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
-use super::{census::Row, event::Process};
+use super::{
+    census::{Row, Scope},
+    event::Process,
+};
 
 /// How much later than it says a note may have been written, ns: see [`Note::written_ns`].
 const LATE_NS: u64 = 200_000_000;
 /// Notes that are kept and given up together: those of sockets whose cookies come one after the other, which are
 /// about as old as each other.
 const SHEET: usize = 512;
+/// How long a `TIME_WAIT` lasts, ns (`TCP_TIMEWAIT_LEN`, `include/net/tcp.h`), and what a note may be late by.
+const TIME_WAIT_NS: u64 = 60_000_000_000 + LATE_NS;
 /// Sheets that are known to have been given up.
 const MAX_TORN: usize = 65_536;
 
@@ -76,6 +81,16 @@ impl Sheet {
             Line { entered_ns: note.entered_ns, actor, state: Some(note.state), mini: note.mini };
     }
 
+    /// Takes what stands there, if it is about the state in which the socket is.
+    fn take(&mut self, line: usize, row: &Row) -> Option<Noted> {
+        let Line { entered_ns, actor, state, mini } = self.lines[line];
+        if state != Some(row.state) || mini != row.is_mini() {
+            return None;
+        }
+        self.lines[line] = Line::EMPTY;
+        Some(Noted { entered_ns, actor: self.actor(actor) })
+    }
+
     /// Connections that come one after the other are mostly one process's.
     fn number(&mut self, actor: Process) -> u16 {
         let known = self.actors.iter().rposition(|known| *known == actor);
@@ -92,11 +107,66 @@ impl Sheet {
     }
 }
 
-/// The notes, by cookie: cookies are given out in a row, so that notes taken together lie together.
+/// The notes: those of `TIME_WAIT`, which are many and which not every census asks about, by themselves.
 #[derive(Debug)]
 pub(super) struct Notes {
-    sheets: HashMap<u64, Sheet>,
-    max_sheets: usize,
+    time_wait: Sheets,
+    others: Sheets,
+}
+
+impl Notes {
+    /// Room for the notes of so many sockets that came one after the other, and for those of a few hundred at least:
+    /// in `TIME_WAIT`, and in other states.
+    pub(super) fn new(max: usize) -> Self {
+        Self { time_wait: Sheets::new(max, Some(TIME_WAIT_NS)), others: Sheets::new(max, None) }
+    }
+
+    fn about(&mut self, state: TcpState) -> &mut Sheets {
+        if state == TcpState::TimeWait { &mut self.time_wait } else { &mut self.others }
+    }
+
+    /// Sockets that a census has shown after their notes had been given up for want of room, so far.
+    pub(super) fn missed(&self) -> u64 {
+        self.time_wait.missed + self.others.missed
+    }
+
+    /// Keeps a note; a newer one about the same socket takes the place of the older one.
+    pub(super) fn add(&mut self, note: &Note) {
+        self.about(note.state).add(note);
+    }
+
+    /// Takes the note about a socket that a census shows, if it is about the state in which that one is. `new`: no
+    /// census has shown it before.
+    pub(super) fn take(&mut self, row: &Row, new: bool) -> Option<Noted> {
+        self.about(row.state).take(row, new)
+    }
+
+    /// Forgets a socket.
+    pub(super) fn forget(&mut self, cookie: u64) {
+        self.time_wait.forget(cookie);
+        self.others.forget(cookie);
+    }
+
+    /// Forgets what was written before a census began, which should have shown those sockets. A note that stays a
+    /// little longer does no harm: no socket enters a state twice.
+    pub(super) fn forget_before(&mut self, started_ns: u64, scope: Scope) {
+        self.others.forget_before(started_ns);
+        if scope.time_wait {
+            self.time_wait.forget_before(started_ns);
+        }
+    }
+}
+
+/// Notes by cookie: cookies are given out in a row, so that notes taken together lie together.
+#[derive(Debug)]
+struct Sheets {
+    by_number: HashMap<u64, Sheet>,
+    /// Sheets at most.
+    max: usize,
+    /// How long what they are about lasts at most, ns, if that is known.
+    lasting_ns: Option<u64>,
+    /// No sheet is given up before, monotonic ns.
+    full_until_ns: u64,
     /// The sheets that were given up for want of room, and when the newest of their notes was written.
     torn: HashMap<u64, u64>,
     missed: u64,
@@ -108,76 +178,75 @@ fn place(cookie: u64) -> (u64, usize) {
     (cookie / SHEET as u64, usize::try_from(line).unwrap_or_default())
 }
 
-impl Notes {
-    /// Room for the notes of so many sockets that came one after the other, and for those of a few hundred at least.
-    pub(super) fn new(max: usize) -> Self {
+impl Sheets {
+    /// Where there is no more room, the oldest are given up; the newest, as long as what the oldest are about may still
+    /// last. A namespace that has as many `TIME_WAIT` as it may have makes no more: those there are, are the oldest.
+    fn new(max: usize, lasting_ns: Option<u64>) -> Self {
         Self {
-            sheets: HashMap::default(),
-            max_sheets: max.div_ceil(SHEET),
+            by_number: HashMap::default(),
+            max: max.div_ceil(SHEET),
+            lasting_ns,
+            full_until_ns: 0,
             torn: HashMap::default(),
             missed: 0,
         }
     }
 
-    /// Sockets that a census has shown after their notes had been given up for want of room, so far.
-    pub(super) fn missed(&self) -> u64 {
-        self.missed
-    }
-
-    /// Keeps a note; a newer one about the same socket takes the place of the older one. Where there is no room the
-    /// oldest sheet goes.
-    pub(super) fn add(&mut self, note: &Note) {
+    fn add(&mut self, note: &Note) {
         let (number, line) = place(note.cookie);
-        if self.sheets.len() >= self.max_sheets && !self.sheets.contains_key(&number) {
-            self.tear_oldest();
+        let full = self.by_number.len() >= self.max && !self.by_number.contains_key(&number);
+        if full && !self.make_room(note.written_ns) {
+            self.give_up(number, note.written_ns);
+            return;
         }
-        self.sheets.entry(number).or_insert_with(Sheet::blank).write(line, note);
+        self.by_number.entry(number).or_insert_with(Sheet::blank).write(line, note);
     }
 
-    fn tear_oldest(&mut self) {
-        let oldest = self.sheets.iter().min_by_key(|(_, sheet)| sheet.written_ns);
+    /// Gives up the oldest sheet, unless what it is about may still last.
+    fn make_room(&mut self, now_ns: u64) -> bool {
+        if now_ns < self.full_until_ns {
+            return false;
+        }
+        let oldest = self.by_number.iter().min_by_key(|(_, sheet)| sheet.written_ns);
         let Some((number, written_ns)) = oldest.map(|(number, sheet)| (*number, sheet.written_ns)) else {
-            return;
+            return true;
         };
-        self.sheets.remove(&number);
+        self.full_until_ns = self.lasting_ns.map_or(0, |lasting_ns| written_ns.saturating_add(lasting_ns));
+        if now_ns < self.full_until_ns {
+            return false;
+        }
+        self.by_number.remove(&number);
+        self.give_up(number, written_ns);
+        true
+    }
+
+    fn give_up(&mut self, number: u64, written_ns: u64) {
         if self.torn.len() < MAX_TORN {
             self.torn.insert(number, written_ns);
         }
     }
 
-    /// Takes the note about a socket that a census shows, if it is about the state in which that one is. `new`: no
-    /// census has shown it before.
-    pub(super) fn take(&mut self, row: &Row, new: bool) -> Option<Noted> {
+    fn take(&mut self, row: &Row, new: bool) -> Option<Noted> {
         let (number, line) = place(row.cookie);
-        let Some(sheet) = self.sheets.get_mut(&number) else {
-            let noted = row.is_mini() || row.state.parks();
-            self.missed += u64::from(new && noted && self.torn.contains_key(&number));
-            return None;
-        };
-        let Line { entered_ns, actor, state, mini } = sheet.lines[line];
-        if state != Some(row.state) || mini != row.is_mini() {
-            return None;
-        }
-        sheet.lines[line] = Line::EMPTY;
-        Some(Noted { entered_ns, actor: sheet.actor(actor) })
+        let noted = self.by_number.get_mut(&number).and_then(|sheet| sheet.take(line, row));
+        let notable = row.is_mini() || row.state.parks();
+        self.missed += u64::from(noted.is_none() && new && notable && self.torn.contains_key(&number));
+        noted
     }
 
-    /// Forgets a socket.
-    pub(super) fn forget(&mut self, cookie: u64) {
+    fn forget(&mut self, cookie: u64) {
         let (number, line) = place(cookie);
-        if let Some(sheet) = self.sheets.get_mut(&number) {
+        if let Some(sheet) = self.by_number.get_mut(&number) {
             sheet.lines[line] = Line::EMPTY;
         }
     }
 
-    /// Forgets what was written before a census of all that there are notes of began, which should have shown those
-    /// sockets. A note that stays a
-    /// little longer does no harm: no socket enters a state twice.
-    pub(super) fn forget_before(&mut self, started_ns: u64) {
+    fn forget_before(&mut self, started_ns: u64) {
         let keep_ns = started_ns.saturating_sub(LATE_NS);
-        self.sheets.retain(|_, sheet| sheet.written_ns >= keep_ns);
+        self.by_number.retain(|_, sheet| sheet.written_ns >= keep_ns);
         self.torn.retain(|_, written_ns| *written_ns >= keep_ns);
-        self.sheets.shrink_to(2 * self.sheets.len());
+        self.full_until_ns = 0;
+        self.by_number.shrink_to(2 * self.by_number.len());
         self.torn.shrink_to(2 * self.torn.len());
     }
 }

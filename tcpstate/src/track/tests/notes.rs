@@ -104,28 +104,42 @@ fn note_that_was_written_just_before_a_census_waits_for_the_next() {
     assert_eq!(first(&tracker).since, Since::Exactly(10 * SECOND - 9_000_000));
 }
 
+/// Two sockets far apart, noted one after the other in so many seconds, where there is room for one.
+fn where_room_is_for_one(state: TcpState, seconds: [u64; 2]) -> [Since; 2] {
+    let mut tracker = tracker(8);
+    let cookies = [7, APART];
+    for (cookie, second) in cookies.into_iter().zip(seconds) {
+        tracker.note(note(cookie, state, second * SECOND));
+    }
+    let rows = cookies.map(|cookie| row(cookie, state)).to_vec();
+    tracker.reconcile(&census(99 * SECOND, rows), None);
+    let page = tracker.page(&Filter { limit: 2, ..Filter::default() }, 0);
+    assert_eq!(tracker.given_up().notes, 1);
+    [page.sockets[0].since, page.sockets[1].since]
+}
+
 #[test]
 fn notes_are_bounded_and_the_oldest_go_first() {
-    let mut tracker = tracker(8);
-    for (cookie, second) in [(7, 1), (APART, 2)] {
-        tracker.note(note(cookie, TcpState::TimeWait, second * SECOND));
-    }
-    let rows = vec![row(7, TcpState::TimeWait), row(APART, TcpState::TimeWait)];
-    tracker.reconcile(&census(9 * SECOND, rows), None);
-    let sockets = tracker.page(&Filter { limit: 2, ..Filter::default() }, 0).sockets;
-    assert_eq!((sockets[0].since, sockets[0].actor), (Since::AtLatest(9 * SECOND), None));
-    assert_eq!(sockets[1].since, Since::Exactly(2 * SECOND));
+    let unknown = Since::AtLatest(99 * SECOND);
+    assert_eq!(where_room_is_for_one(TcpState::CloseWait, [1, 2]), [unknown, Since::Exactly(2 * SECOND)]);
+}
+
+#[test]
+fn notes_of_time_wait_give_way_when_their_time_is_over() {
+    let unknown = Since::AtLatest(99 * SECOND);
+    assert_eq!(where_room_is_for_one(TcpState::TimeWait, [1, 60]), [Since::Exactly(SECOND), unknown]);
+    assert_eq!(where_room_is_for_one(TcpState::TimeWait, [1, 62]), [unknown, Since::Exactly(62 * SECOND)]);
 }
 
 #[test]
 fn what_was_given_up_counts_where_somebody_misses_it() {
     let mut tracker = tracker(8);
     for cookie in [7, APART, 2 * APART] {
-        tracker.note(note(cookie, TcpState::TimeWait, SECOND));
+        tracker.note(note(cookie, TcpState::CloseWait, SECOND));
     }
     assert_eq!(tracker.given_up().notes, 0, "perhaps those sockets are gone");
     let rows =
-        vec![row(7, TcpState::TimeWait), row(2 * APART, TcpState::TimeWait), row(8, TcpState::Established)];
+        vec![row(7, TcpState::CloseWait), row(2 * APART, TcpState::CloseWait), row(8, TcpState::Established)];
     for second in [9, 10] {
         tracker.reconcile(&census(second * SECOND, rows.clone()), None);
         assert_eq!(tracker.given_up().notes, 1, "a socket counts once");
