@@ -37,6 +37,12 @@ pub fn thread_cpu_ns() -> u64 {
     read(ClockId::ThreadCPUTime)
 }
 
+/// A time as ns; the largest number, if it is longer than that (584 years).
+#[must_use]
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// The wall-clock time that belongs to a monotonic one, as the two clocks stand to each other now.
 #[must_use]
 pub fn wall(at_ns: u64) -> SystemTime {

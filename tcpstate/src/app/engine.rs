@@ -180,8 +180,7 @@ impl Engine {
                     self.drain_at = clock::instant() + self.drain_every;
                 }
                 () = sleep_until(census_at), if self.census_running.is_none() => {
-                    let scope = self.scope();
-                    self.take_census(scope, &censuses);
+                    self.take_census(Scope::FEWEST, &censuses);
                 }
             }
         }
@@ -271,7 +270,7 @@ impl Engine {
         self.counters().map(|counters| counters.transitions_total() + counters.ignored)
     }
 
-    /// What a census that is taken now is to show.
+    /// What a census that is taken now might as well show.
     fn scope(&self) -> Scope {
         let now_ns = clock::monotonic_ns();
         let sockets = self.tracker.sockets(self.counters().as_ref(), now_ns);
@@ -279,8 +278,10 @@ impl Engine {
         self.pace.scope(now_ns, time_waits)
     }
 
-    fn take_census(&mut self, scope: Scope, censuses: &Taker) {
+    /// Has a census taken, of these sockets at least, unless one is.
+    fn take_census(&mut self, wanted: Scope, censuses: &Taker) {
         if self.census_running.is_none() {
+            let scope = wanted.with(self.scope());
             self.census_running = Some((scope, 0));
             censuses.ask(scope);
         }
@@ -476,8 +477,6 @@ impl Engine {
         if pace::is_fresh(Duration::from_nanos(age_ns), cost) {
             return false;
         }
-        // Where the others are quickly counted, they are, too.
-        let scope = scope.with(self.scope());
         self.take_census(scope, censuses);
         cost <= CHEAP
     }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::track::Scope;
+use crate::{clock, track::Scope};
 
 /// After a census the next one of its kind waits this many times as long as it took of the CPU.
 const REST: u32 = 150;
@@ -25,6 +25,10 @@ pub(super) const CHEAP: Duration = Duration::from_millis(10);
 /// What was seen so recently, or so many times as long ago as looking took, is as good as new.
 const FRESH: Duration = Duration::from_secs(1);
 const FRESH_FACTOR: u32 = 20;
+/// What counting a `TIME_WAIT` takes, as long as it has not been measured.
+const TIME_WAIT_COST: Duration = Duration::from_nanos(1500);
+/// Fewer do not make a measurement.
+const ENOUGH: u64 = 1000;
 
 /// Whether something that was seen a while ago, and cost something to see, is as good as new.
 pub(super) fn is_fresh(age: Duration, cost: Duration) -> bool {
@@ -36,10 +40,9 @@ pub(super) fn has_rested(age: Duration, cost: Duration) -> bool {
     age >= cost * REST
 }
 
-/// What counting a `TIME_WAIT` takes, as long as it has not been measured.
-const TIME_WAIT_COST: Duration = Duration::from_nanos(1500);
-/// Fewer do not make a measurement.
-const ENOUGH: u32 = 1000;
+fn times(cost: Duration, count: u64) -> Duration {
+    cost.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
+}
 
 /// The censuses that there were.
 #[derive(Debug)]
@@ -51,8 +54,8 @@ pub(super) struct Pace {
     /// Of the others, likewise.
     some: Option<Last>,
     time_wait: Option<Last>,
-    /// What counting one of them takes.
-    time_wait_cost: Duration,
+    /// What counting one of those takes.
+    each_time_wait: Duration,
     wish: Option<Wish>,
     /// When the last one failed, monotonic ns, if it did.
     failed_ns: Option<u64>,
@@ -99,7 +102,7 @@ impl Last {
     }
 
     fn after(self, rest: Duration) -> u64 {
-        self.ended_ns.saturating_add(u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX))
+        self.ended_ns.saturating_add(clock::nanos(rest))
     }
 }
 
@@ -110,7 +113,7 @@ impl Pace {
             all: None,
             some: None,
             time_wait: None,
-            time_wait_cost: TIME_WAIT_COST,
+            each_time_wait: TIME_WAIT_COST,
             wish: None,
             failed_ns: None,
         }
@@ -133,25 +136,20 @@ impl Pace {
     ) {
         self.failed_ns = None;
         self.wish = self.wish.filter(|wish| !wish.is_fulfilled_by(scope, ended_ns));
-        let share = |cost: Duration, of: u64| {
-            cost.saturating_mul(u32::try_from(of).unwrap_or(u32::MAX))
-                / u32::try_from(sockets).unwrap_or(u32::MAX).max(1)
-        };
-        let time_wait_cost = share(cost, time_waits);
+        let share = |of: u64| times(cost, of) / u32::try_from(sockets).unwrap_or(u32::MAX).max(1);
+        let of_time_wait = share(time_waits);
         if scope.time_wait {
-            self.time_wait = Some(Last { ended_ns, cost: time_wait_cost });
+            self.time_wait = Some(Last { ended_ns, cost: of_time_wait });
         }
-        if time_waits >= u64::from(ENOUGH) {
-            self.time_wait_cost = share(cost, 1);
+        if time_waits >= ENOUGH {
+            self.each_time_wait = share(1);
         }
-        let cost = cost.saturating_sub(time_wait_cost);
+        let mut cost = cost.saturating_sub(of_time_wait);
         if scope.established {
             self.all = Some(Last { ended_ns, cost });
-            let cost = self.some.map_or(Duration::ZERO, |some| some.cost.min(cost));
-            self.some = Some(Last { ended_ns, cost });
-        } else {
-            self.some = Some(Last { ended_ns, cost });
+            cost = self.some.map_or(Duration::ZERO, |some| some.cost.min(cost));
         }
+        self.some = Some(Last { ended_ns, cost });
     }
 
     /// A census has failed. What was seen before stays as old as it is.
@@ -210,7 +208,7 @@ impl Pace {
 
     fn is_for_time_wait(&self, now_ns: u64, time_waits: u64) -> bool {
         let Some(last) = self.time_wait else { return true };
-        let cost = self.time_wait_cost.saturating_mul(u32::try_from(time_waits).unwrap_or(u32::MAX));
+        let cost = times(self.each_time_wait, time_waits);
         let last = Last { cost, ..last };
         let due_ns = last.after(self.interval.max(cost.saturating_mul(REST)));
         self.is_due(last, due_ns, now_ns, true)
@@ -218,7 +216,7 @@ impl Pace {
 
     /// Whether it is due, or will be before the next census and has rested enough to be taken now.
     fn is_due(&self, last: Last, due_ns: u64, now_ns: u64, may_be_early: bool) -> bool {
-        let next_ns = now_ns.saturating_add(u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX));
+        let next_ns = now_ns.saturating_add(clock::nanos(self.interval));
         let is_near = next_ns >= due_ns && now_ns >= last.after(last.cost.saturating_mul(HASTE));
         now_ns >= due_ns || (may_be_early && is_near)
     }

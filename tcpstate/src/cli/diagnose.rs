@@ -158,8 +158,7 @@ fn find_out(args: &Args) -> Result<Report> {
 
 /// What a daemon has found. One that has just been started gets some time.
 fn ask(client: &Client, patience: Duration) -> Result<Report, client::Error> {
-    let until_ns =
-        clock::monotonic_ns().saturating_add(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
+    let until_ns = clock::monotonic_ns().saturating_add(clock::nanos(patience));
     loop {
         let query = [("status", "open".to_owned())];
         let findings: Findings = client.get("/api/v1/findings", &query)?;

@@ -296,9 +296,7 @@ impl Kernel {
             .map(|hook| {
                 let program = self.ebpf.program(hook.program);
                 let info = program.filter(|_| kept).and_then(|program| program.info().ok());
-                let runs = info.map(|info| {
-                    (info.run_count(), u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX))
-                });
+                let runs = info.map(|info| (info.run_count(), clock::nanos(info.run_time())));
                 let rests = hook.program == programs::INET_SOCK_SET_STATE_NESTED && self.nested.is_none();
                 let attached = if rests {
                     Err(format!(

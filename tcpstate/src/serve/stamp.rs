@@ -55,7 +55,7 @@ impl Stamps {
     /// The wall clock, ns since 1970.
     pub(super) fn wall_ns(&self, at_ns: u64) -> u64 {
         let since_epoch = self.wall(at_ns).and_then(|wall| wall.duration_since(SystemTime::UNIX_EPOCH).ok());
-        since_epoch.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+        since_epoch.map_or(0, clock::nanos)
     }
 
     fn wall(&self, at_ns: u64) -> Option<SystemTime> {

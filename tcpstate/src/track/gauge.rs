@@ -5,7 +5,7 @@
 use tcpstate_common::{Counters, TcpState, state::STATE_SLOTS};
 
 use super::{
-    census::{Counted, Scope, Tally},
+    census::Tally,
     event::Family,
     minis::{Minis, Share, divide},
 };
@@ -120,13 +120,13 @@ impl Gauges {
         minis: Option<u64>,
         now_ns: u64,
     ) -> u64 {
-        let Tally { scope, families, .. } = tally;
+        let scope = tally.scope;
         let moves = [0, 1].map(|f| match counters {
             Some((before, after)) => (Moves::of(before, f), Moves::of(after, f)),
             None => Default::default(),
         });
         let mut drift = 0;
-        for (f, (counted, (before, after))) in families.iter().zip(moves).enumerate() {
+        for (f, (counted, (before, after))) in tally.families.iter().zip(moves).enumerate() {
             let base = &mut self.families[f];
             let first = self.known[f].is_none();
             let quiet = before == after;
@@ -170,22 +170,21 @@ impl Gauges {
             let was = self.known[f].unwrap_or(false);
             self.known[f] = Some(was || (certain && scope.established));
         }
-        self.reconcile_minis(scope, families, moves.map(|(_, after)| after.minis), minis, now_ns);
+        self.reconcile_minis(tally, moves.map(|(_, after)| after.minis), minis, now_ns);
         if self.counted { drift } else { 0 }
     }
 
     /// `made`: by family and state, up to the end of the census.
     fn reconcile_minis(
         &mut self,
-        scope: Scope,
-        families: [Counted; 2],
+        tally: Tally,
         made: [[u64; STATE_SLOTS]; 2],
         found: Option<u64>,
         now_ns: u64,
     ) {
-        let sum = |s: usize| families.iter().map(|family| family.mini[s]).sum::<u64>();
-        let fin_wait2s = sum(FIN_WAIT2);
-        let found = found.or_else(|| scope.time_wait.then(|| fin_wait2s + sum(TIME_WAIT)));
+        let shows_time_wait = tally.scope.time_wait;
+        let fin_wait2s = tally.minis(TcpState::FinWait2);
+        let found = found.or_else(|| shows_time_wait.then(|| fin_wait2s + tally.minis(TcpState::TimeWait)));
         if let Some(found) = found {
             let bases = || self.families.iter().zip(&made);
             let minis = || bases().flat_map(|(base, made)| MINIS.map(|s| (&base.minis[s], made[s])));
@@ -194,17 +193,17 @@ impl Gauges {
             self.staying = Share::new(newly_made, left, found);
         }
         let mut time_waits = [0; 2];
-        for (f, mut counted) in families.into_iter().enumerate() {
+        for (f, mut counted) in tally.families.into_iter().enumerate() {
             let (minis, made) = (&mut self.families[f].minis, made[f]);
             let mut shown =
                 |s: usize| Minis::shown(counted.mini[s], made[s], std::mem::take(&mut counted.ends[s]));
             minis[FIN_WAIT2] = shown(FIN_WAIT2);
-            if scope.time_wait {
+            if shows_time_wait {
                 minis[TIME_WAIT] = shown(TIME_WAIT);
             }
             time_waits[f] = minis[TIME_WAIT].now(made[TIME_WAIT], self.staying, now_ns);
         }
-        if let Some(found) = found.filter(|_| !scope.time_wait) {
+        if let Some(found) = found.filter(|_| !shows_time_wait) {
             let time_waits = divide(found.saturating_sub(fin_wait2s), time_waits);
             for (f, count) in time_waits.into_iter().enumerate() {
                 self.families[f].minis[TIME_WAIT].counted(count, made[f][TIME_WAIT], now_ns);

@@ -92,10 +92,10 @@ impl Share {
 
 /// Divides a number as these two are to each other.
 pub(super) fn divide(sum: u64, parts: [u64; 2]) -> [u64; 2] {
-    let all = u128::from(parts[0]) + u128::from(parts[1]);
-    let first = (u128::from(sum) * u128::from(parts[0])).checked_div(all);
-    first.map_or([0; 2], |first| {
-        let first = u64::try_from(first).unwrap_or(sum);
-        [first, sum - first]
-    })
+    let made = parts[0] + parts[1];
+    if made == 0 {
+        return [0; 2];
+    }
+    let first = Share { stayed: parts[0], made }.of(sum);
+    [first, sum - first]
 }

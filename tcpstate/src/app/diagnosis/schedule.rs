@@ -5,16 +5,16 @@
 use std::time::Duration;
 
 use super::Notice;
-use crate::{app::pace::Wish, diagnose::Unsettled, track::Scope};
+use crate::{app::pace::Wish, clock, diagnose::Unsettled, track::Scope};
 
 /// From one pass to the next, ns. Three fit into the 15 s within which a verdict is due.
 const INTERVAL_NS: u64 = 5_000_000_000;
 /// So much earlier than that may a census be done, ns: they come in about the same interval. It is no less than
 /// [`frozen_ms`](crate::diagnose::Thresholds::frozen_ms), so that the next look is always a second one.
 const EARLY_NS: u64 = 1_000_000_000;
-/// After a pass the next one waits this many times as long as it took of the CPU: at most 3 % of one. After one that
-/// costs more than [`DEAR`] it is more in proportion, up to 1 %: what is dear is dear for everybody else, too.
+/// After a pass the next one waits this many times as long as it took of the CPU: at most 3 % of one.
 pub(in crate::app) const REST: u32 = 30;
+/// After one that costs more than [`DEAR`] it waits more times as long, in proportion, and this many at most: 1 % of one.
 const MOST_REST: u32 = 100;
 /// The same for one without a census of its own if it costs more than [`DEAR`]: it would look at a quarter of a million
 /// sockets again for the sake of a few events.
@@ -84,7 +84,7 @@ impl Schedule {
             Some(_) if self.wish.is_some() => fresh_ns.saturating_add(INTERVAL_NS),
             Some(_) => fresh_ns.saturating_add(INTERVAL_NS - EARLY_NS),
             // What there is to see is old, but events are not.
-            None if cost > DEAR => ended_ns.saturating_add(nanos(cost * REST_WITHOUT)),
+            None if cost > DEAR => ended_ns.saturating_add(clock::nanos(cost * REST_WITHOUT)),
             None => ended_ns.saturating_add(2 * INTERVAL_NS),
         };
         due_ns.max(ended_ns.saturating_add(rest_ns(cost)))
@@ -94,11 +94,7 @@ impl Schedule {
 /// How long the next pass waits at least.
 fn rest_ns(cost: Duration) -> u64 {
     let dear = cost.max(DEAR).div_duration_f64(DEAR);
-    nanos((cost * REST).mul_f64(dear).min(cost * MOST_REST))
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    clock::nanos((cost * REST).mul_f64(dear).min(cost * MOST_REST))
 }
 
 /// Which sockets have to be counted again to settle it.
