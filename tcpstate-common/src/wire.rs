@@ -401,14 +401,10 @@ pub struct Counters {
     pub dwell: [Dwell; STATE_SLOTS],
 }
 
-/// What one CPU keeps for itself.
+/// What one CPU keeps for itself, in cache lines of its own.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct PerCpu {
-    /// Counts events that come one after the other.
-    pub plain: Counters,
-    /// Counts events that interrupt the handling of another; together the two are the whole.
-    pub nested: Counters,
     /// The packet's event that `inet_sock_set_state` handled last: the socket's address, 0 for none.
     pub handled_sk: u64,
     /// Its old and new state.
@@ -421,6 +417,12 @@ pub struct PerCpu {
     pub netns_cookie: u64,
     /// That namespace's inode number.
     pub netns: u64,
+    /// Always zero.
+    pub pad: [u64; 2],
+    /// Counts events that come one after the other.
+    pub plain: Counters,
+    /// Counts events that interrupt the handling of another; together the two are the whole.
+    pub nested: Counters,
 }
 
 /// One open file that is a TCP socket, as the file iterator writes it.
@@ -452,9 +454,9 @@ const _: () = {
     assert!(size_of::<TapeEnd>() == 128);
     assert!(size_of::<Holder>() == 48);
     assert!(size_of::<Dwell>() == 11 * 8);
-    // A per-CPU map's value may not be larger than PCPU_MIN_UNIT_SIZE (include/linux/percpu.h).
-    assert!(size_of::<PerCpu>() <= 32 << 10);
-    assert!(size_of::<PerCpu>().is_multiple_of(8));
+    // Whole cache lines, so that each CPU has its own, and nothing but counters in a copy of them.
+    assert!(size_of::<PerCpu>().is_multiple_of(64));
+    assert!(size_of::<Counters>().is_multiple_of(8));
 };
 
 impl Brief {
@@ -568,21 +570,15 @@ impl Counters {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{About, Counters, Event, Holder, Idle, PerCpu, Slot};
+    use super::{About, Event, Holder, Idle};
 
     // SAFETY: repr(C), no padding (every byte belongs to a field, see the asserts above), and every bit
     // pattern is a value.
-    unsafe impl aya::Pod for Counters {}
-    // SAFETY: as above.
     unsafe impl aya::Pod for Event {}
     // SAFETY: as above.
     unsafe impl aya::Pod for About {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Idle {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for PerCpu {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for Slot {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Holder {}
 }

@@ -2,13 +2,14 @@
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
+    helpers::bpf_get_smp_processor_id,
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, LruHashMap, RingBuf},
 };
 use tcpstate_common::{Brief, PerCpu, Slot, TapeEnd};
 
 #[map]
-static CPU: PerCpuArray<PerCpu> = PerCpuArray::with_max_entries(1, 0);
+static CPU: Array<PerCpu> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
@@ -29,7 +30,8 @@ static mut WATCHERS: u32 = 0;
 /// What this CPU keeps for itself. A program never interrupts itself: the kernel would rather not run it
 /// (`__bpf_trace_run` in `kernel/trace/bpf_trace.c`). So each counter has one writer at a time.
 pub(crate) fn cpu() -> Option<*mut PerCpu> {
-    CPU.get_ptr_mut(0)
+    // SAFETY: takes nothing, returns a number; a program stays on its CPU.
+    CPU.get_ptr_mut(unsafe { bpf_get_smp_processor_id() })
 }
 
 /// Adds one to a counter.

@@ -10,7 +10,7 @@ use super::memory;
 use crate::{
     observe::{
         census::{self, Part},
-        kernel::Maps,
+        counters::CpuCounters,
     },
     track::Scope,
 };
@@ -27,7 +27,7 @@ pub(super) struct Taker {
 
 impl Taker {
     /// Starts the thread.
-    pub(super) fn start(maps: Option<Arc<Maps>>) -> Result<Self> {
+    pub(super) fn start(counters: Option<Arc<CpuCounters>>) -> Result<Self> {
         let (wish, wishes) = std::sync::mpsc::sync_channel(1);
         let (tell, parts) = mpsc::channel(WAITING);
         thread::Builder::new()
@@ -35,7 +35,7 @@ impl Taker {
             .spawn(move || {
                 while let Ok(scope) = wishes.recv() {
                     let mut sockets = 0;
-                    census::take(maps.as_ref(), scope, |part| {
+                    census::take(counters.as_deref(), scope, |part| {
                         if let Part::Shows { rows, .. } = &part {
                             sockets += rows.len();
                         }

@@ -32,9 +32,10 @@ use crate::{
     diagnose::Gathered,
     observe::{
         census::{Part, Taken},
+        counters::CpuCounters,
         decode::{self, Record},
         holders::{Found, Wanted},
-        kernel::{Kernel, Maps},
+        kernel::Kernel,
     },
     serve::ask::{
         CensusReading, Held, Limits, Material, MaterialWish, Probe, Question, Readings, Seen, SocketAnswer,
@@ -58,7 +59,7 @@ const DRAIN_IDLE: Duration = Duration::from_millis(800);
 /// See the module.
 pub(super) struct Engine {
     source: Source,
-    maps: Option<Arc<Maps>>,
+    counters: Option<Arc<CpuCounters>>,
     limits: Limits,
     ready: watch::Sender<bool>,
     started_ns: u64,
@@ -105,7 +106,7 @@ impl Engine {
         );
         let kernel = source.kernel.as_ref();
         Self {
-            maps: kernel.map(Kernel::maps),
+            counters: kernel.map(Kernel::counters),
             reset_reasons: Arc::new(
                 kernel.map(|kernel| kernel.layout().reset_reasons.clone()).unwrap_or_default(),
             ),
@@ -139,7 +140,7 @@ impl Engine {
         mut questions: mpsc::Receiver<Question>,
         mut stopping: watch::Receiver<bool>,
     ) -> Result<()> {
-        let mut censuses = Taker::start(self.maps.clone())?;
+        let mut censuses = Taker::start(self.counters.clone())?;
         let ring = match &self.source.kernel {
             Some(kernel) => {
                 let fd = kernel.ring_fd()?;
@@ -267,7 +268,7 @@ impl Engine {
 
     fn transitions(&self) -> Option<u64> {
         // Reports of the state that a socket is in already say who acts.
-        self.counters().map(|counters| counters.transitions_total() + counters.ignored)
+        self.counters.as_deref().map(CpuCounters::reports)
     }
 
     /// What a census that is taken now might as well show.
@@ -620,8 +621,7 @@ impl Engine {
     }
 
     fn counters(&self) -> Option<Counters> {
-        let maps = self.maps.as_ref()?;
-        maps.counters().inspect_err(|error| error!("the counters cannot be read: {error}")).ok()
+        self.counters.as_deref().map(CpuCounters::read)
     }
 }
 

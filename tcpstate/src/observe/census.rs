@@ -1,10 +1,8 @@
 //! A census of all sockets, in every network namespace that may be entered.
 
-use std::sync::Arc;
-
 use tcpstate_common::Counters;
 
-use super::{evidence::sockstat::Sockstat, kernel::Maps, netns, sock_diag};
+use super::{counters::CpuCounters, evidence::sockstat::Sockstat, netns, sock_diag};
 use crate::{
     clock,
     track::{Row, Scope},
@@ -49,17 +47,21 @@ pub struct Taken {
 
 /// Takes a census, and gives it on part by part. Blocks, and moves the calling thread through the namespaces: it
 /// must be a thread of its own.
-pub fn take(maps: Option<&Arc<Maps>>, scope: Scope, mut each: impl FnMut(Part)) {
-    match try_take(maps, scope, &mut each) {
+pub fn take(counters: Option<&CpuCounters>, scope: Scope, mut each: impl FnMut(Part)) {
+    match try_take(counters, scope, &mut each) {
         Ok(taken) => each(Part::Ends(Box::new(taken))),
         Err(error) => each(Part::Fails(error)),
     }
 }
 
-/// Fails if not even the thread's own namespace can be dumped, or if the counters cannot be read.
-fn try_take(maps: Option<&Arc<Maps>>, scope: Scope, each: &mut impl FnMut(Part)) -> Result<Taken, String> {
+/// Fails if not even the thread's own namespace can be dumped.
+fn try_take(
+    counters: Option<&CpuCounters>,
+    scope: Scope,
+    each: &mut impl FnMut(Part),
+) -> Result<Taken, String> {
     let begun_cpu_ns = clock::thread_cpu_ns();
-    let before = maps.map(|maps| maps.counters()).transpose()?;
+    let before = counters.map(CpuCounters::read);
     let started_ns = clock::monotonic_ns();
     each(Part::Begins { started_ns });
     let found = netns::find();
@@ -96,7 +98,7 @@ fn try_take(maps: Option<&Arc<Maps>>, scope: Scope, each: &mut impl FnMut(Part))
             each(Part::Shows { rows, now_ns: clock::monotonic_ns() });
         }
     }
-    let after = maps.map(|maps| maps.counters()).transpose()?;
+    let after = counters.map(CpuCounters::read);
     Ok(Taken {
         started_ns,
         finished_ns: clock::monotonic_ns(),

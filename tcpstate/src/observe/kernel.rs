@@ -8,12 +8,12 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
+    maps::{Array, Map, MapData, RingBuf},
     programs::{BtfTracePoint, Iter, Program, ProgramError, tp_btf::BtfTracePointLink},
 };
 use aya_log::EbpfLogger;
 use tcpstate_common::{
-    Brief, Counters, Event, PerCpu,
+    Brief, Event,
     layout::Number,
     names::{
         maps,
@@ -23,6 +23,7 @@ use tcpstate_common::{
 use tracing::{debug, warn};
 
 use super::{
+    counters::CpuCounters,
     decode::{self, Record},
     layout::{Layout, LayoutError},
     object,
@@ -86,15 +87,12 @@ impl TapeMaps {
     }
 }
 
-/// The counters, which may be read at any time, by anyone.
-pub struct Maps(PerCpuArray<MapData, PerCpu>);
-
 /// The programs and the ring.
 pub struct Kernel {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     watchers: Array<MapData, u32>,
-    maps: Arc<Maps>,
+    counters: Arc<CpuCounters>,
     slots: Slots,
     tape_maps: TapeMaps,
     /// Mapped only while somebody watches: what is mapped counts as the daemon's memory.
@@ -144,10 +142,7 @@ impl Kernel {
         }
         let standby = Standby::new(clock::monotonic_ns());
         let iterator = load_iterator(&mut ebpf, &btf);
-        let maps = Arc::new(Maps(
-            PerCpuArray::try_from(take(&mut ebpf, maps::CPU)?)
-                .map_err(|error| KernelError::Load(explain(&error)))?,
-        ));
+        let counters = Arc::new(map_counters(&mut ebpf, cpus)?);
         let slots = map_slots(&mut ebpf, sizes)?;
         let tape_maps = take_tapes(&mut ebpf, cpus, sizes)?;
         let ring = RingBuf::try_from(take(&mut ebpf, maps::EVENTS)?)
@@ -158,7 +153,7 @@ impl Kernel {
             ebpf,
             ring,
             watchers,
-            maps,
+            counters,
             slots,
             tape_maps,
             tapes: None,
@@ -173,8 +168,8 @@ impl Kernel {
 
     /// The counters.
     #[must_use]
-    pub fn maps(&self) -> Arc<Maps> {
-        Arc::clone(&self.maps)
+    pub fn counters(&self) -> Arc<CpuCounters> {
+        Arc::clone(&self.counters)
     }
 
     /// The running kernel's layout.
@@ -333,36 +328,23 @@ fn missed(program: &Program) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-impl Maps {
-    /// The counters at this moment, summed over all CPUs.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn counters(&self) -> Result<Counters, String> {
-        let mut sum = Counters::ZERO;
-        for cpu in self.0.get(&0, 0).map_err(|error| explain(&error))?.iter() {
-            add(&mut sum, &cpu.plain);
-            add(&mut sum, &cpu.nested);
-        }
-        Ok(sum)
-    }
+/// Takes the counters out of the object, and maps them into memory.
+fn map_counters(ebpf: &mut Ebpf, cpus: u32) -> Result<CpuCounters, KernelError> {
+    let map = take_array(ebpf, maps::CPU)?;
+    CpuCounters::map(map.fd().as_fd(), cpus as usize)
+        .map_err(|error| KernelError::Load(format!("the counters cannot be mapped: {error}")))
 }
 
 /// Takes the table of slots out of the object, and maps it into memory.
 fn map_slots(ebpf: &mut Ebpf, sizes: Sizes) -> Result<Slots, KernelError> {
-    let aya::maps::Map::Array(map) = take(ebpf, maps::SLOTS)? else {
-        return Err(KernelError::Missing(maps::SLOTS));
-    };
+    let map = take_array(ebpf, maps::SLOTS)?;
     Slots::map(map.fd().as_fd(), sizes.slots as usize)
         .map_err(|error| KernelError::Load(format!("the table of parked sockets cannot be mapped: {error}")))
 }
 
 /// Takes the tapes out of the object.
 fn take_tapes(ebpf: &mut Ebpf, cpus: u32, sizes: Sizes) -> Result<TapeMaps, KernelError> {
-    use aya::maps::Map::Array;
-    let (Array(tape), Array(ends)) = (take(ebpf, maps::TAPE)?, take(ebpf, maps::TAPE_ENDS)?) else {
-        return Err(KernelError::Missing(maps::TAPE));
-    };
+    let (tape, ends) = (take_array(ebpf, maps::TAPE)?, take_array(ebpf, maps::TAPE_ENDS)?);
     Ok(TapeMaps { tape, ends, cpus: cpus as usize, places: sizes.places(cpus) as usize })
 }
 
@@ -378,6 +360,7 @@ fn load(layout: &Layout, btf: &Btf, cpus: u32, sizes: Sizes) -> Result<Ebpf, Ker
     .map_err(|error| KernelError::Numbers(explain(&error)))?;
     EbpfLoader::new()
         .btf(Some(btf))
+        .map_max_entries(maps::CPU, cpus)
         .map_max_entries(maps::EVENTS, sizes.ring_bytes)
         .map_max_entries(maps::SLOTS, sizes.slots)
         .map_max_entries(maps::TAPE, cpus.saturating_mul(places))
@@ -425,8 +408,13 @@ fn load_iterator(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
     program.load(programs::TASK_FILE, btf).map_err(|error| refused(&error))
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
     ebpf.take_map(name).ok_or(KernelError::Missing(name))
+}
+
+fn take_array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, KernelError> {
+    let Map::Array(map) = take(ebpf, name)? else { return Err(KernelError::Missing(name)) };
+    Ok(map)
 }
 
 /// Why a program was not loaded: of the verifier's long log only the line that says so.
@@ -460,29 +448,4 @@ fn explain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn add(sum: &mut Counters, one: &Counters) {
-    let each = |sum: &mut [u64], one: &[u64]| {
-        for (sum, one) in sum.iter_mut().zip(one) {
-            *sum = sum.wrapping_add(*one);
-        }
-    };
-    each(
-        sum.transitions.as_flattened_mut().as_flattened_mut(),
-        one.transitions.as_flattened().as_flattened(),
-    );
-    each(sum.taken_back.as_flattened_mut(), one.taken_back.as_flattened());
-    each(&mut sum.resets_sent, &one.resets_sent);
-    each(&mut sum.resets_met, &one.resets_met);
-    each(&mut sum.resets_self_made, &one.resets_self_made);
-    each(&mut sum.connect_failures, &one.connect_failures);
-    each(&mut sum.emitted, &one.emitted);
-    each(&mut sum.lost, &one.lost);
-    sum.unknown_states += one.unknown_states;
-    sum.ignored += one.ignored;
-    sum.rescued += one.rescued;
-    for (sum, one) in sum.dwell.iter_mut().zip(&one.dwell) {
-        sum.add(one);
-    }
 }

@@ -16,6 +16,8 @@ pub(super) struct Mapping<T> {
 
 // SAFETY: the mapping belongs to this value alone, and is the same in every thread.
 unsafe impl<T: Send> Send for Mapping<T> {}
+// SAFETY: it gives away addresses only; who follows one does so as if others wrote there, since others do.
+unsafe impl<T: Send> Sync for Mapping<T> {}
 
 impl<T: Copy> Mapping<T> {
     /// Maps `len` values behind a descriptor, to read them.

@@ -3,6 +3,7 @@
 
 pub mod census;
 pub mod cgroup;
+pub mod counters;
 pub mod decode;
 pub mod evidence;
 pub mod holders;

@@ -1,0 +1,64 @@
+//! The kernel side's counters, mapped into this process: reading them takes no system call, so that everybody may ask at
+//! any time.
+
+use std::{os::fd::BorrowedFd, ptr};
+
+use tcpstate_common::{Counters, PerCpu};
+
+use super::mapping::Mapping;
+
+/// A counter's place among all of one copy; every one is a `u64`.
+const WORDS: usize = size_of::<Counters>() / size_of::<u64>();
+
+/// The counters, a copy for each CPU.
+#[derive(Debug)]
+pub struct CpuCounters(Mapping<PerCpu>);
+
+impl CpuCounters {
+    /// Maps the counters of `cpus` CPUs behind the descriptor of their map.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn map(fd: BorrowedFd<'_>, cpus: usize) -> std::io::Result<Self> {
+        Ok(Self(Mapping::to_read(fd, cpus)?))
+    }
+
+    /// The counters at this moment, summed over all CPUs.
+    #[must_use]
+    pub fn read(&self) -> Counters {
+        let mut words = [0_u64; WORDS];
+        for copy in self.copies() {
+            for (place, sum) in words.iter_mut().enumerate() {
+                // SAFETY: within the copy. A CPU writes it meanwhile, each counter in one step.
+                *sum = sum.wrapping_add(unsafe { copy.cast::<u64>().add(place).read_volatile() });
+            }
+        }
+        // SAFETY: counters are nothing but such words.
+        unsafe { ptr::from_ref(&words).cast::<Counters>().read() }
+    }
+
+    /// How many changes of state and reports that were none there have been, which takes less to know.
+    #[must_use]
+    pub fn reports(&self) -> u64 {
+        let mut sum = 0_u64;
+        for copy in self.copies() {
+            // SAFETY: within the copy, as above.
+            unsafe {
+                let transitions = (&raw const (*copy).transitions).cast::<u64>();
+                for place in 0..size_of_val(&Counters::ZERO.transitions) / size_of::<u64>() {
+                    sum = sum.wrapping_add(transitions.add(place).read_volatile());
+                }
+                sum = sum.wrapping_add((&raw const (*copy).ignored).read_volatile());
+            }
+        }
+        sum
+    }
+
+    fn copies(&self) -> impl Iterator<Item = *const Counters> {
+        (0..self.0.len()).flat_map(|cpu| {
+            let cpu = self.0.at(cpu);
+            // SAFETY: within the mapping.
+            unsafe { [&raw const (*cpu).plain, &raw const (*cpu).nested] }
+        })
+    }
+}
