@@ -8,7 +8,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Actor, Daemon, Events, alone, eventually, send_signal};
+use support::{Actor, Daemon, Events, alone, eventually, eventually_true, send_signal};
 
 /// Connections at a time: enough that one that was late is not the tenth of them.
 const CONNECTIONS: usize = 12;
@@ -138,6 +138,14 @@ fn server_that_ends_and_clients_that_close_have_no_idle_timeout() {
     });
 }
 
+/// Whether all threads have taken note of a signal that stops them: they go on until then.
+fn has_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+    threads
+        .map(|thread| std::fs::read_to_string(thread.expect("a thread").path().join("status")))
+        .all(|status| status.expect("its status").contains("State:\tT"))
+}
+
 #[test]
 fn closes_of_idle_connections_leave_room_for_resets() {
     alone("closes_of_idle_connections_leave_room_for_resets", || {
@@ -157,6 +165,7 @@ fn closes_of_idle_connections_leave_room_for_resets() {
         let before = [lost("idle_close"), lost("reset_sent"), lost("reset_received")];
         // Nobody takes anything out of the ring.
         send_signal(daemon.pid(), libc::SIGSTOP);
+        eventually_true("all of its threads have stopped", || has_stopped(daemon.pid()));
         for number in 0..40 {
             actor.told(&format!("close p{number}a"));
         }
