@@ -15,6 +15,7 @@ mod process;
 mod report;
 mod saturation;
 mod scale;
+mod slices;
 mod stage;
 mod storm;
 mod subjects;
@@ -69,6 +70,8 @@ pub(crate) struct Args {
 enum Part {
     /// Throughput, time on the processors and losses under full load
     Churn,
+    /// Throughput again, with programs attached and detached every tenth of a second
+    Slices,
     /// Time inside the kernel, program by program
     Kernel,
     /// A minute at full load: whether every change of state is counted
@@ -114,6 +117,10 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         let churn = churn::measure(&subjects, conditions.rounds, conditions.seconds)?;
         Ok((churn.markdown(), churn.json()))
     });
+    take("slices", Part::Slices, &mut || {
+        let slices = slices::measure(&subjects, conditions.rounds, args.quick)?;
+        Ok((slices.markdown(), slices.json()))
+    });
     take("kernel", Part::Kernel, &mut || {
         let kernel = kernel::measure(&subjects, conditions.rounds, conditions.seconds)?;
         Ok((kernel.markdown(), kernel.json()))
@@ -148,7 +155,10 @@ fn prepare(workspace: &Workspace, tools: &Tools, bpftool: Bpftool, args: &Args) 
     let daemon = build::everything(workspace, tools, true)?;
     let mut examples = build::cargo(workspace);
     examples.args(["build", "--quiet", "--release", "--package", "tcpstate"]);
-    child::run(examples.args(["--example", "load", "--example", "empty"]), "compiling the load")?;
+    child::run(
+        examples.args(["--example", "load", "--example", "empty", "--example", "switch"]),
+        "compiling the load",
+    )?;
     let empty_object = build::empty_object(workspace, tools)?;
     let compared = args.only.is_none_or(|only| matches!(only, Part::Churn | Part::Kernel));
     let peers = if compared { peers::all() } else { Vec::new() };

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
-    process::{Child, ChildStderr, ChildStdout, Command},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
     thread,
     time::{Duration, Instant},
 };
@@ -47,6 +47,12 @@ impl Running {
 
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
+    /// # Errors
+    /// When it is not ours.
+    pub(crate) fn input(&mut self) -> Result<&mut ChildStdin> {
+        self.child.stdin.as_mut().context("its input is not ours")
     }
 
     /// Closes its input, which is how our own programs are told to end.

@@ -33,6 +33,36 @@ impl fmt::Display for Spread {
     }
 }
 
+/// A number as many measurements tell it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Estimate {
+    pub(super) median: f64,
+    /// The median's standard error, as that of a normal distribution whose middle half is as wide: a few values far off
+    /// say nothing of it.
+    error: f64,
+}
+
+impl Estimate {
+    /// `None` of nothing.
+    pub(super) fn of(values: &[f64]) -> Option<Self> {
+        let width = percentile(values, 75.0)? - percentile(values, 25.0)?;
+        // A half is 1.349 deviations wide, and a median's error is 1.253 times that of a mean.
+        let error = width / 1.349 * 1.253 / as_f64(values.len() as u64).sqrt();
+        Some(Self { median: percentile(values, 50.0)?, error })
+    }
+
+    pub(super) fn json(self) -> Value {
+        json!({ "median": self.median, "standard_error": self.error })
+    }
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = f.precision().unwrap_or(3);
+        write!(f, "{:.digits$} ± {:.digits$}", self.median, self.error)
+    }
+}
+
 /// The value below which `percent` of the values lie; between two values, the share of the way that it is.
 pub(super) fn percentile(values: &[f64], percent: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
@@ -62,7 +92,7 @@ pub(super) fn difference(a: u64, b: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Spread, difference, percentile};
+    use super::{Estimate, Spread, difference, percentile};
 
     #[test]
     fn the_median_of_an_even_number_lies_in_the_middle() {
@@ -86,6 +116,15 @@ mod tests {
         assert_eq!(spread.to_string(), "0.980 (0.970–0.990)");
         assert_eq!(format!("{spread:.1}"), "1.0 (1.0–1.0)");
         assert_eq!(Spread::of(&[]), None);
+    }
+
+    #[test]
+    fn an_estimate_is_better_the_more_there_is_and_heeds_no_outlier() {
+        let few = [1.0, 2.0, 3.0, 4.0, 5.0];
+        assert_eq!(Estimate::of(&few).unwrap().to_string(), "3.000 ± 0.831");
+        assert_eq!(Estimate::of(&few.repeat(4)).unwrap().to_string(), "3.000 ± 0.415");
+        assert_eq!(Estimate::of(&[1.0, 2.0, 3.0, 4.0, 500.0]), Estimate::of(&few));
+        assert_eq!(Estimate::of(&[]), None);
     }
 
     #[test]

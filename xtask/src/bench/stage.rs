@@ -1,6 +1,7 @@
 //! Where the load runs: a network namespace that is made for it, and goes with it.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -19,7 +20,7 @@ pub(super) struct Stage {
     load: PathBuf,
     /// The namespace's file.
     namespace: String,
-    _keeper: Running,
+    keeper: Running,
 }
 
 /// Who ends the connections of a load.
@@ -59,7 +60,7 @@ impl Stage {
         let mut keeper = Running::start(keeper.stdin(Stdio::piped()).stdout(Stdio::piped()), None)?;
         keeper.first_line().context("cannot make a network namespace")?;
         let namespace = format!("/proc/{}/ns/net", keeper.pid());
-        Ok(Self { load: examples.join("load"), namespace, _keeper: keeper })
+        Ok(Self { load: examples.join("load"), namespace, keeper })
     }
 
     /// Makes connections as fast as this machine does, for so long.
@@ -81,6 +82,16 @@ impl Stage {
         let mut load = self.inside(&self.load);
         load.args(["churn", closer.name(), &threads().to_string(), &seconds.to_string()]);
         Running::start(load.stdout(Stdio::piped()), None)
+    }
+
+    /// How many connections have been accepted here so far.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub(super) fn accepted(&self) -> Result<u64> {
+        let snmp = fs::read_to_string(format!("/proc/{}/net/snmp", self.keeper.pid()))
+            .context("the namespace of the load is gone")?;
+        passive_opens(&snmp).context("/proc/net/snmp looks different here")
     }
 
     /// Holds so many connections until what this returns goes.
@@ -142,6 +153,13 @@ pub(super) fn leashed(program: &Path) -> Command {
     command
 }
 
+/// `PassiveOpens` of the two lines that begin with `Tcp:`, names and numbers.
+fn passive_opens(snmp: &str) -> Option<u64> {
+    let mut lines = snmp.lines().filter(|line| line.starts_with("Tcp:")).map(str::split_whitespace);
+    let (mut names, mut numbers) = (lines.next()?, lines.next()?);
+    numbers.nth(names.position(|name| name == "PassiveOpens")?)?.parse().ok()
+}
+
 /// `CONNECTIONS NANOSECONDS ALL_CONNECTIONS`.
 fn parse(line: &str) -> Option<Churned> {
     let mut numbers = line.split(' ').map(|word| word.parse::<u64>().ok());
@@ -151,12 +169,19 @@ fn parse(line: &str) -> Option<Churned> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Churned, parse};
+    use super::{Churned, parse, passive_opens};
 
     #[test]
     fn the_rate_is_of_the_connections_in_time_and_the_number_of_all() {
         assert_eq!(parse("500 2000000000 503"), Some(Churned { rate: 250.0, connections: 503 }));
         assert_eq!(parse("500 2000000000"), None);
         assert_eq!(parse("500 0 500"), None);
+    }
+
+    #[test]
+    fn accepted_connections_are_found_by_their_name() {
+        let snmp = "Ip: Forwarding\nIp: 1\nTcp: RtoMin ActiveOpens PassiveOpens\nTcp: 200 7 42\n";
+        assert_eq!(passive_opens(snmp), Some(42));
+        assert_eq!(passive_opens("Tcp: RtoMin\nTcp: 200\n"), None);
     }
 }
