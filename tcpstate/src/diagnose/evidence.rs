@@ -269,7 +269,7 @@ pub struct Destination {
     pub netns: u32,
     pub local: IpAddr,
     pub remote: SocketAddr,
-    /// Sockets by the index of their state.
+    /// Local ports by the index of the state of the socket that has them.
     pub by_state: [u64; STATE_SLOTS],
     /// By who last acted on the socket (connected or closed it), the largest first; at most
     /// [`Self::MAX_ACTORS`]. Sockets of which nobody knows are in none.
@@ -284,7 +284,7 @@ impl Destination {
     /// Sockets kept of one destination.
     pub const MAX_COOKIES: usize = 16;
 
-    /// Sockets in any state: local ports in use.
+    /// Local ports in use, whatever the state.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.by_state.iter().sum()

@@ -1,6 +1,8 @@
 //! Chooses what a pass looks at while somebody walks through the table of all sockets, of which there may be half a
 //! million: keeps those that park or are remarkable, takes turns with the others, and counts local ports in use.
 
+mod towards;
+
 use std::{
     cmp::Reverse,
     collections::hash_map::Entry,
@@ -8,10 +10,11 @@ use std::{
 };
 
 use foldhash::{HashMap, HashMapExt, HashSet};
-use tcpstate_common::{TcpState, state::STATE_SLOTS};
+use tcpstate_common::TcpState;
 
+use self::towards::Towards;
 use super::{evidence::Destination, thresholds::Thresholds};
-use crate::track::{Process, Socket, Timer};
+use crate::track::{Socket, Timer};
 
 /// Destinations that are counted at a time. When there are more, those with a single socket make room.
 const MAX_DESTINATIONS: usize = 1 << 16;
@@ -78,35 +81,6 @@ impl Turn {
     }
 }
 
-/// The sockets to one destination. Nearly all destinations have one socket.
-#[derive(Clone, Debug)]
-enum Towards {
-    One { cookie: u64, state: TcpState, actor: Option<Process> },
-    Many(Box<Many>),
-}
-
-#[derive(Clone, Debug, Default)]
-struct Many {
-    by_state: [u64; STATE_SLOTS],
-    actors: Vec<(Process, u64)>,
-    cookies: Vec<u64>,
-}
-
-impl Many {
-    fn add(&mut self, cookie: u64, state: TcpState, actor: Option<Process>) {
-        self.by_state[state.index()] += 1;
-        if self.cookies.len() < Destination::MAX_COOKIES {
-            self.cookies.push(cookie);
-        }
-        let Some(actor) = actor else { return };
-        if let Some((_, count)) = self.actors.iter_mut().find(|(process, _)| *process == actor) {
-            *count += 1;
-        } else if self.actors.len() < Destination::MAX_ACTORS {
-            self.actors.push((actor, 1));
-        }
-    }
-}
-
 impl Gather {
     pub(super) fn new(
         thresholds: &Thresholds,
@@ -165,26 +139,16 @@ impl Gather {
 
     fn count(&mut self, socket: &Socket) {
         if self.towards.len() >= MAX_DESTINATIONS && !self.crowded {
-            self.towards.retain(|_, towards| matches!(towards, Towards::Many(_)));
+            self.towards.retain(|_, towards| towards.is_many());
             self.crowded = self.towards.len() > MAX_DESTINATIONS / 2;
         }
         let full = self.towards.len() >= MAX_DESTINATIONS;
-        let Socket { cookie, state, actor, .. } = *socket;
-        let place = self.towards.entry((socket.netns, socket.tuple.local.ip(), socket.tuple.remote));
-        match place {
+        match self.towards.entry((socket.netns, socket.tuple.local.ip(), socket.tuple.remote)) {
             Entry::Vacant(_) if full => {}
             Entry::Vacant(place) => {
-                place.insert(Towards::One { cookie, state, actor });
+                place.insert(Towards::new(socket.into()));
             }
-            Entry::Occupied(mut place) => match place.get_mut() {
-                Towards::Many(many) => many.add(cookie, state, actor),
-                Towards::One { cookie: first, state: in_state, actor: by } => {
-                    let mut many = Box::new(Many::default());
-                    many.add(*first, *in_state, *by);
-                    many.add(cookie, state, actor);
-                    place.insert(Towards::Many(many));
-                }
-            },
+            Entry::Occupied(place) => place.into_mut().add(socket.into()),
         }
     }
 
@@ -197,12 +161,9 @@ impl Gather {
         gathered.counted = self.towards.len();
         for ((netns, local, remote), towards) in self.towards {
             let Towards::Many(many) = towards else { continue };
-            let Many { by_state, mut actors, cookies } = *many;
-            actors.sort_by_key(|(process, count)| (Reverse(*count), process.pid));
-            let destination = Destination { netns, local, remote, by_state, actors, cookies };
             // Accepted connections are no destinations, and have none in common: each has its client's own port.
-            if destination.used() >= self.limits.destination && remote.port() != 0 {
-                gathered.destinations.push(destination);
+            if many.used() >= self.limits.destination && remote.port() != 0 {
+                gathered.destinations.push(many.into_destination(netns, local, remote));
             }
         }
         gathered
