@@ -42,7 +42,7 @@ use crate::{
 
 /// Measures what tcpstate costs, beside nothing, an empty eBPF program, and other tools.
 ///
-/// Takes root, an otherwise quiet machine, and twenty minutes. Builds everything with optimisation, installs
+/// Takes root, an otherwise quiet machine, and half an hour. Builds everything with optimisation, installs
 /// the other tools (Debian's packages libbpf-tools and bpftrace), and makes load in a network namespace of its
 /// own. Writes bench.json and bench.md into the folder `bench` of cargo's target folder.
 #[derive(clap::Args)]

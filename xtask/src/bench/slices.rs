@@ -55,7 +55,7 @@ pub(super) fn measure(subjects: &Subjects, rounds: u32, quick: bool) -> Result<S
     let row = |subject, program| Row { subject, program, ratios: Vec::new(), share: None };
     let mut rows = vec![row("empty program", "empty"), row("tcpstate", "inet_sock_set_state")];
     let stage = subjects.stage()?;
-    let time = Duration::from_secs(20) * rounds;
+    let time = Duration::from_secs(if quick { 10 } else { 40 }) * rounds;
     compare(subjects, &stage, time, &mut rows)?;
     let watched_s = if quick { 10 } else { 60 };
     rows[1].share = Some(share_of_daemon(subjects, &stage, watched_s)?);
