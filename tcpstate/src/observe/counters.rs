@@ -7,7 +7,7 @@ use tcpstate_common::{Counters, PerCpu};
 
 use super::mapping::Mapping;
 
-/// A counter's place among all of one copy; every one is a `u64`.
+/// Counters in one copy, each a `u64`.
 const WORDS: usize = size_of::<Counters>() / size_of::<u64>();
 
 /// The counters, a copy for each CPU.
