@@ -189,7 +189,7 @@ impl Tracker {
 
     /// A census begins. It comes in portions, with events in between.
     pub fn census_begins(&mut self, scope: Scope, started_ns: u64) {
-        self.table.census_begins();
+        self.table.census_begins(scope);
         self.census = Some(Census { started_ns, tally: Tally::new(scope) });
     }
 

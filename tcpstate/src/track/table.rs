@@ -84,6 +84,9 @@ pub struct Table {
     hand: usize,
     /// The number of the census that is being taken, or was last.
     census: u32,
+    /// Whatever a census has shown in `TIME_WAIT` entered that state until then, monotonic ns: a note of one that did so
+    /// later is about none of these, which is known without a search.
+    time_waits_until_ns: u64,
     ended: HashMap<u64, u64>,
     ended_order: VecDeque<(u64, u64)>,
     max_sockets: usize,
@@ -104,6 +107,7 @@ impl Table {
             parked: Default::default(),
             hand: 0,
             census: 0,
+            time_waits_until_ns: 0,
             ended: HashMap::default(),
             ended_order: VecDeque::new(),
             max_sockets,
@@ -258,6 +262,9 @@ impl Table {
     /// Takes in what the kernel side remembers of a socket. Returns whether the socket is in the table, in the
     /// state that the note is about.
     pub(super) fn note(&mut self, note: &Note) -> bool {
+        if note.state == TcpState::TimeWait && note.written_ns > self.time_waits_until_ns {
+            return false;
+        }
         let Some(mut socket) = self.get(note.cookie) else { return false };
         let is_mini = socket.timer == Timer::TimeWait;
         if socket.state != note.state || is_mini != note.mini {
@@ -277,8 +284,11 @@ impl Table {
     }
 
     /// A census begins.
-    pub(super) fn census_begins(&mut self) {
+    pub(super) fn census_begins(&mut self, scope: Scope) {
         self.census = self.census.wrapping_add(1);
+        if scope.time_wait {
+            self.time_waits_until_ns = u64::MAX;
+        }
     }
 
     /// Takes in a socket that a census shows, unless an event told of it after the census began.
@@ -305,6 +315,9 @@ impl Table {
     /// Forgets the sockets that a census should have shown and has not.
     pub(super) fn census_ends(&mut self, scope: Scope, started_ns: u64, finished_ns: u64) {
         self.forget_tombstones(finished_ns);
+        if scope.time_wait {
+            self.time_waits_until_ns = finished_ns;
+        }
         for place in (0..self.sockets.len()).rev() {
             let socket = &self.sockets[place];
             if socket.seen != self.census && scope.has(socket.state()) && socket.since_ns() < started_ns {

@@ -26,6 +26,27 @@ fn note_says_when_and_who() {
 }
 
 #[test]
+fn note_that_comes_after_its_socket_was_shown_says_when_and_who() {
+    let known = (Since::Exactly(3 * SECOND), Some(process(9, "app")));
+    for state in [TcpState::CloseWait, TcpState::TimeWait] {
+        let mut tracker = tracker(8);
+        tracker.reconcile(&census(10 * SECOND, vec![row(7, state)]), None);
+        tracker.note(note(7, state, 3 * SECOND));
+        let socket = first(&tracker);
+        assert_eq!((socket.since, socket.actor), known, "{state:?}, after the census");
+    }
+    for state in [TcpState::CloseWait, TcpState::TimeWait] {
+        let mut tracker = tracker(8);
+        tracker.census_begins(Scope::ALL, 2 * SECOND);
+        tracker.census_shows(&[row(7, state)], 4 * SECOND);
+        tracker.note(note(7, state, 3 * SECOND));
+        tracker.census_ends(5 * SECOND, None, None);
+        let socket = first(&tracker);
+        assert_eq!((socket.since, socket.actor), known, "{state:?}, meanwhile");
+    }
+}
+
+#[test]
 fn notes_that_lie_together_name_each_its_own_process() {
     let mut tracker = tracker(600);
     let actor = |cookie: u64| {
