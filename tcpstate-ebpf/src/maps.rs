@@ -30,8 +30,14 @@ static mut WATCHERS: u32 = 0;
 /// What this CPU keeps for itself. A program never interrupts itself: the kernel would rather not run it
 /// (`__bpf_trace_run` in `kernel/trace/bpf_trace.c`). So each counter has one writer at a time.
 pub(crate) fn cpu() -> Option<*mut PerCpu> {
+    CPU.get_ptr_mut(cpu_number())
+}
+
+/// This CPU's number.
+#[inline(always)]
+pub(crate) fn cpu_number() -> u32 {
     // SAFETY: takes nothing, returns a number; a program stays on its CPU.
-    CPU.get_ptr_mut(unsafe { bpf_get_smp_processor_id() })
+    unsafe { bpf_get_smp_processor_id() }
 }
 
 /// Adds one to a counter.

@@ -1,7 +1,6 @@
 //! The tapes: what goes to watchers only, which is every transition. Each CPU writes its own, so that nobody waits
 //! for a lock, and user space reads them out of mapped memory; the ring is for what has to be told anyway.
 
-use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tcpstate_common::{
     Addresses6, Brief, EventKind, PerCpu, TapeEnd,
     wire::{brief, flags},
@@ -35,8 +34,7 @@ pub(crate) struct Told {
 /// `cpu` is this CPU's, and of the programs that run on a CPU only one, which never interrupts itself, writes tapes.
 #[inline(always)]
 pub(crate) unsafe fn write(sk: Sock<Typed>, told: Told, cpu: *mut PerCpu) {
-    // SAFETY: takes nothing, returns a number; a program stays on its CPU.
-    let tape = unsafe { bpf_get_smp_processor_id() };
+    let tape = maps::cpu_number();
     let Some(end) = maps::TAPE_ENDS.get_ptr_mut(tape) else { return };
     let ipv6 = sk.is_ipv6();
     // SAFETY: the caller's promise: nobody else writes this tape or these counters.

@@ -268,7 +268,7 @@ impl Engine {
 
     fn transitions(&self) -> Option<u64> {
         // Reports of the state that a socket is in already say who acts.
-        self.counters.as_deref().map(CpuCounters::reports)
+        self.counters().map(|counters| counters.transitions_total() + counters.ignored)
     }
 
     /// What a census that is taken now might as well show.

@@ -139,14 +139,14 @@ impl Gather {
 
     fn count(&mut self, socket: &Socket) {
         if self.towards.len() >= MAX_DESTINATIONS && !self.crowded {
-            self.towards.retain(|_, towards| towards.is_many());
+            self.towards.retain(|_, towards| matches!(towards, Towards::Many(_)));
             self.crowded = self.towards.len() > MAX_DESTINATIONS / 2;
         }
         let full = self.towards.len() >= MAX_DESTINATIONS;
         match self.towards.entry((socket.netns, socket.tuple.local.ip(), socket.tuple.remote)) {
             Entry::Vacant(_) if full => {}
             Entry::Vacant(place) => {
-                place.insert(Towards::new(socket.into()));
+                place.insert(Towards::One(socket.into()));
             }
             Entry::Occupied(place) => place.into_mut().add(socket.into()),
         }

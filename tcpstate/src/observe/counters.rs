@@ -37,23 +37,6 @@ impl CpuCounters {
         unsafe { ptr::from_ref(&words).cast::<Counters>().read() }
     }
 
-    /// How many changes of state and reports that were none there have been, which takes less to know.
-    #[must_use]
-    pub fn reports(&self) -> u64 {
-        let mut sum = 0_u64;
-        for copy in self.copies() {
-            // SAFETY: within the copy, as above.
-            unsafe {
-                let transitions = (&raw const (*copy).transitions).cast::<u64>();
-                for place in 0..size_of_val(&Counters::ZERO.transitions) / size_of::<u64>() {
-                    sum = sum.wrapping_add(transitions.add(place).read_volatile());
-                }
-                sum = sum.wrapping_add((&raw const (*copy).ignored).read_volatile());
-            }
-        }
-        sum
-    }
-
     fn copies(&self) -> impl Iterator<Item = *const Counters> {
         (0..self.0.len()).flat_map(|cpu| {
             let cpu = self.0.at(cpu);

@@ -53,13 +53,7 @@ impl Bpftool {
     /// # Errors
     /// One sentence that names them, when there are any.
     pub(super) fn ensure_nothing_traces(&self) -> Result<()> {
-        let foreign = self.tracing()?;
-        ensure!(
-            foreign.is_empty(),
-            "other BPF programs trace this kernel and would spoil every number: {}; end what loaded them, and start again",
-            names(&foreign)
-        );
-        Ok(())
+        ensure_none(&self.tracing()?)
     }
 
     /// Waits until nothing traces any more: a program goes a moment after its owner.
@@ -67,10 +61,22 @@ impl Bpftool {
     /// # Errors
     /// When some stay.
     pub(super) fn wait_until_nothing_traces(&self) -> Result<()> {
+        self.wait_until_only(&[])
+    }
+
+    /// Waits until no programs that trace are loaded but these, by their numbers.
+    ///
+    /// # Errors
+    /// When others stay.
+    pub(super) fn wait_until_only(&self, ours: &[u64]) -> Result<()> {
         let begun = Instant::now();
         let mut told = false;
-        while begun.elapsed() < PATIENCE {
-            let there = self.tracing()?;
+        loop {
+            let mut there = self.tracing()?;
+            there.retain(|program| !ours.contains(&program.id));
+            if begun.elapsed() >= PATIENCE {
+                return ensure_none(&there);
+            }
             if there.is_empty() {
                 return Ok(());
             }
@@ -80,7 +86,6 @@ impl Bpftool {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        self.ensure_nothing_traces()
     }
 
     /// Waits until `subject` has loaded a program.
@@ -98,6 +103,15 @@ impl Bpftool {
         }
         bail!("it loaded no BPF program within {} s", PATIENCE.as_secs())
     }
+}
+
+fn ensure_none(foreign: &[Program]) -> Result<()> {
+    ensure!(
+        foreign.is_empty(),
+        "other BPF programs trace this kernel and would spoil every number: {}; end what loaded them, and start again",
+        names(foreign)
+    );
+    Ok(())
 }
 
 fn names(programs: &[Program]) -> String {

@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    bpf::{Bpftool, Program},
+    bpf::Program,
     numbers::{Estimate, as_f64},
     process,
     stage::{Closer, Stage, leashed, threads},
@@ -44,7 +44,7 @@ struct Row {
 }
 
 pub(super) struct Slices {
-    rows: Vec<Row>,
+    rows: [Row; 2],
     /// Time for which the threads were watched, s.
     watched_s: u64,
 }
@@ -53,12 +53,13 @@ pub(super) struct Slices {
 /// When the load or a subject fails.
 pub(super) fn measure(subjects: &Subjects, rounds: u32, quick: bool) -> Result<Slices> {
     let row = |subject, program| Row { subject, program, ratios: Vec::new(), share: None };
-    let mut rows = vec![row("empty program", "empty"), row("tcpstate", "inet_sock_set_state")];
+    let mut rows = [row("empty program", "empty"), row("tcpstate", "inet_sock_set_state")];
     let stage = subjects.stage()?;
     let time = Duration::from_secs(if quick { 10 } else { 40 }) * rounds;
     compare(subjects, &stage, time, &mut rows)?;
     let watched_s = if quick { 10 } else { 60 };
-    rows[1].share = Some(share_of_daemon(subjects, &stage, watched_s)?);
+    let [_, tcpstate] = &mut rows;
+    tcpstate.share = Some(share_of_daemon(subjects, &stage, watched_s)?);
     Ok(Slices { rows, watched_s })
 }
 
@@ -124,7 +125,7 @@ impl Switch {
         let mut switch = Self { running, answers };
         switch.expect("ready")?;
         drop((empties, daemons));
-        wait_until_only(&subjects.bpftool, ids.len())?;
+        subjects.bpftool.wait_until_only(&ids)?;
         Ok(switch)
     }
 
@@ -152,17 +153,6 @@ fn ids(loaded: &[Program], name: &str) -> Vec<u64> {
     loaded.iter().filter(|program| program.name == name).map(|program| program.id).collect()
 }
 
-/// Waits until no more programs than these are loaded.
-fn wait_until_only(bpftool: &Bpftool, count: usize) -> Result<()> {
-    for _ in 0..100 {
-        if bpftool.tracing()?.len() <= count {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-    bail!("programs of a daemon that has ended are still there after 10 s")
-}
-
 impl Row {
     /// What is left of throughput with everything, if it can be said.
     fn left(&self) -> Option<f64> {
@@ -179,7 +169,8 @@ impl Slices {
             "throughput ratio with both",
             "to that of the empty program",
         ];
-        let empty = self.rows.first().and_then(Row::left);
+        let [empty, _] = &self.rows;
+        let empty = empty.left();
         let show = |number: Option<f64>| or_dash(number.map(|number| format!("{number:.3}")));
         let rows: Vec<_> = self
             .rows
@@ -232,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_is_left_is_what_programs_and_threads_leave_together() {
-        let rows = vec![row("empty", &[0.97, 0.98, 0.99], None), row("x", &[0.94, 0.95, 0.96], Some(0.01))];
+        let rows = [row("empty", &[0.97, 0.98, 0.99], None), row("x", &[0.94, 0.95, 0.96], Some(0.01))];
         let text = Slices { rows, watched_s: 60 }.markdown();
         assert!(text.contains("| empty | 0.980 ± 0.005 | - | 0.980 | 1.000 |\n"), "{text}");
         assert!(text.contains("| x | 0.950 ± 0.005 | 1.00 | 0.941 | 0.960 |\n"), "{text}");
@@ -240,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_subject_without_slices_says_nothing() {
-        let text = Slices { rows: vec![row("empty", &[], None)], watched_s: 10 }.markdown();
+        let text = Slices { rows: [row("empty", &[], None), row("x", &[], None)], watched_s: 10 }.markdown();
         assert!(text.contains("| empty | - | - | - | - |\n"), "{text}");
     }
 

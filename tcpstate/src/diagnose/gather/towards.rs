@@ -1,6 +1,10 @@
 //! The local ports in use towards one destination.
 
-use std::{cmp::Reverse, net::IpAddr, net::SocketAddr};
+use std::{
+    cmp::Reverse,
+    collections::hash_map::Entry,
+    net::{IpAddr, SocketAddr},
+};
 
 use foldhash::HashMap;
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
@@ -42,10 +46,6 @@ impl From<&Socket> for Use {
 }
 
 impl Towards {
-    pub(super) fn new(first: Use) -> Self {
-        Self::One(first)
-    }
-
     /// Takes in another one. No two sockets have the same addresses and ports: where two seem to, a port that was in
     /// `TIME_WAIT` has been used again since a census showed those.
     pub(super) fn add(&mut self, next: Use) {
@@ -61,36 +61,19 @@ impl Towards {
             Self::Many(many) => many.add(next),
         }
     }
-
-    pub(super) fn is_many(&self) -> bool {
-        matches!(self, Self::Many(_))
-    }
 }
 
 impl Many {
     fn add(&mut self, next: Use) {
         let Use { port, state, cookie, actor } = next;
-        if self.ports.get(&port).is_some_and(|(first, _)| *first != TcpState::TimeWait) {
+        let place = self.ports.entry(port);
+        if matches!(&place, Entry::Occupied(first) if first.get().0 != TcpState::TimeWait) {
             return;
         }
-        let number = actor.map_or(0, |actor| self.number(actor));
-        self.ports.insert(port, (state, number));
+        place.insert_entry((state, actor.map_or(0, |actor| number(&mut self.actors, actor))));
         if self.cookies.len() < Destination::MAX_COOKIES {
             self.cookies.push(cookie);
         }
-    }
-
-    /// 0 for one who is not named any more.
-    fn number(&mut self, actor: Process) -> u8 {
-        let known = self.actors.iter().position(|known| *known == actor);
-        let place = known.unwrap_or(self.actors.len());
-        if place >= Destination::MAX_ACTORS {
-            return 0;
-        }
-        if known.is_none() {
-            self.actors.push(actor);
-        }
-        u8::try_from(place + 1).unwrap_or(0)
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -114,6 +97,19 @@ impl Many {
     }
 }
 
+/// An actor's place among these, plus one; 0 for one who is not named any more.
+fn number(actors: &mut Vec<Process>, actor: Process) -> u8 {
+    let known = actors.iter().position(|known| *known == actor);
+    let place = known.unwrap_or(actors.len());
+    if place >= Destination::MAX_ACTORS {
+        return 0;
+    }
+    if known.is_none() {
+        actors.push(actor);
+    }
+    u8::try_from(place + 1).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -127,7 +123,7 @@ mod tests {
     }
 
     fn destination(uses: &[Use]) -> Option<Destination> {
-        let mut towards = Towards::new(uses[0]);
+        let mut towards = Towards::One(uses[0]);
         for next in &uses[1..] {
             towards.add(*next);
         }
