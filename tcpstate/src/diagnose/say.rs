@@ -86,6 +86,12 @@ pub(super) fn list(items: &[String]) -> String {
     text
 }
 
+/// The same with a capital letter at the beginning. Not for what begins with a process's name.
+pub(super) fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// The share of one number in another, percent.
 pub(super) fn percent(part: u64, whole: u64) -> u64 {
     part.saturating_mul(100).checked_div(whole).unwrap_or(0)
@@ -104,6 +110,7 @@ mod tests {
         assert_eq!([rate(4.0), rate(0.5), rate(470.3)], ["4", "0.5", "470"]);
         assert_eq!([bytes(1), bytes(65_536), bytes(20 << 20)], ["1 byte", "64 KiB", "20 MiB"]);
         assert_eq!(list(&["a", "b", "c"].map(String::from)), "a, b and c");
+        assert_eq!(["an end", "", "10.0.0.1"].map(sentence), ["An end", "", "10.0.0.1"]);
         assert_eq!((percent(99, 100), percent(1, 0)), (99, 0));
     }
 

@@ -355,6 +355,9 @@ fn judge_group(view: &View<'_>, events: &Events, key: Key, group: &Group) -> Opt
         Class::TimeWaitOverflow => time_wait_overflow(view, &mut candidate),
         _ => return None,
     }
+    if group.process.is_none() {
+        candidate.verdict = say::sentence(&candidate.verdict);
+    }
     candidate.evidence.push(format!(
         "{} within {}, the last one {} ago",
         say::digits(candidate.count),
@@ -389,9 +392,21 @@ fn blame(view: &View<'_>, candidate: &mut Candidate, group: &Group) -> String {
         return view.who_acted(process);
     }
     if candidate.key.class != Class::TimeWaitOverflow {
-        candidate.cannot_see.push("which process it was: no process was recorded with it".to_owned());
+        let mut why = "which process it was: no process was recorded with it".to_owned();
+        // Whoever listens may hand over what it takes.
+        let took =
+            group.samples.back().and_then(|(_, _, tuple, _)| view.listener_at(group.netns, tuple.local));
+        if let Some(listening) = took {
+            let at = listening.socket.tuple.local;
+            candidate.subject.listener = Some(say::address(at));
+            if let Some(holder) = super::accept::main_holder(listening) {
+                let (at, who) = (say::listener(at), view.who(&holder));
+                why = format!("{why}; {who} listens at {at}, where these connections came in");
+            }
+        }
+        candidate.cannot_see.push(why);
     }
-    "An unknown process".to_owned()
+    "an unknown process".to_owned()
 }
 
 /// `close()` with data in the receive queue sends RST instead of FIN (`__tcp_close`; RFC 2525 section 2.17). So

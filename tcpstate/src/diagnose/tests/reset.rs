@@ -405,6 +405,20 @@ fn keepalive_that_ends_connections_is_told_and_several_are_a_warning() {
 }
 
 #[test]
+fn where_nobody_is_known_to_have_held_it_the_listener_is_told_and_not_blamed() {
+    let mut world = server();
+    world.pass();
+    world.sent(Reason::KeepaliveTimeout, Some(Established), "10.0.0.1:8000", "10.0.0.9:4000").owner = None;
+    world.pass();
+    let timeout = world.only(Class::KeepaliveTimeout);
+    let start = "10.0.0.9 did not answer the keepalive probes of an unknown process on 1 connection,";
+    assert!(timeout.verdict.starts_with(start), "{}", timeout.verdict);
+    assert_eq!((timeout.subject.pid, timeout.subject.listener.as_deref()), (None, Some("0.0.0.0:8000")));
+    let why = "no process was recorded with it; nginx[77] listens at :8000, where these connections came in";
+    assert!(timeout.cannot_see[0].ends_with(why), "{:?}", timeout.cannot_see);
+}
+
+#[test]
 fn reasons_have_names_with_and_without_prefix() {
     assert_eq!(Reason::of("TCP_ABORT_ON_CLOSE"), Reason::AbortOnClose);
     assert_eq!(Reason::of("NO_SOCKET"), Reason::NoSocket);
