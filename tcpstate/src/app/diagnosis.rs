@@ -120,9 +120,12 @@ impl Diagnoser {
         let begun_ns = clock::thread_cpu_ns();
         let wish = MaterialWish { gather: self.diagnosis.gather(), seen: self.seen, most: self.max_events };
         let material = self.ask(|answer| Question::Material(Box::new(wish), answer))?;
-        let wants = self.diagnosis.wants(&material.gathered);
-        let beside = (!self.is_known(&wants.holders, &material))
-            .then(|| collect::beside_parked(&wants.holders, &material.gathered));
+        let mut wants = self.diagnosis.wants(&material.gathered);
+        // These may be many, and nobody needs them for long.
+        let holders = std::mem::take(&mut wants.holders);
+        let beside = (!self.is_known(&holders, &material))
+            .then(|| collect::beside_parked(&holders, &material.gathered));
+        drop(holders);
         let (now_ns, mut others_ns, tracked) = (material.now_ns, material.cpu_ns, material.tracked);
         self.seen = material.seen;
         let mut evidence = self.begin(*material);
@@ -230,7 +233,7 @@ impl Diagnoser {
             *self.listen_overflows.get_or_insert(0) += added;
         }
         let parking = parking::of(&sockets, &holders);
-        let listening = sockets.into_iter().filter(|socket| socket.state == TcpState::Listen);
+        let listening = sockets.iter().filter(|socket| socket.state == TcpState::Listen);
         let listeners: Vec<_> = listening
             .map(|socket| {
                 let more = listeners.remove(&socket.cookie);

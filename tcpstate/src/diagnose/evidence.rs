@@ -9,7 +9,7 @@ use std::{
 use foldhash::HashMap;
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
-use crate::track::{self, Comm, Failure, Holders, IdleClose, Reset, Socket};
+use crate::track::{self, Comm, Failure, Holders, IdleClose, Reset, Sockets};
 
 /// A connection that is closed sooner after data came in is not in [`Evidence::closes`], ms.
 pub const IDLE_CLOSE_MS: u64 = tcpstate_common::wire::IDLE_CLOSE_NS / 1_000_000;
@@ -26,7 +26,7 @@ pub struct Evidence {
     /// `CLOCK_BOOTTIME` minus `CLOCK_MONOTONIC`, ns: starts of processes are told in the former.
     pub boot_offset_ns: Option<u64>,
     /// The sockets that [`super::Gather`] chose, listeners among them.
-    pub sockets: Vec<Socket>,
+    pub sockets: Sockets,
     /// Sockets that it would have chosen, had there been room.
     pub left_out: u64,
     /// `tcp_info` by cookie, of the sockets in [`super::Wants::info`] that were still there.

@@ -14,7 +14,7 @@ use tcpstate_common::TcpState;
 
 use self::towards::Towards;
 use super::{evidence::Destination, thresholds::Thresholds};
-use crate::track::{Socket, Timer};
+use crate::track::{Socket, Sockets, Timer};
 
 /// Destinations that are counted at a time. When there are more, those with a single socket make room.
 const MAX_DESTINATIONS: usize = 1 << 16;
@@ -25,7 +25,7 @@ pub(super) const TOP_DESTINATIONS: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct Gathered {
     /// See [`super::Evidence::sockets`]; in the order of their cookies.
-    pub sockets: Vec<Socket>,
+    pub sockets: Sockets,
     /// See [`super::Evidence::left_out`].
     pub left_out: u64,
     /// See [`super::Evidence::destinations`].
@@ -99,7 +99,7 @@ impl Gather {
             watched,
             turn,
             unremarkable: 0,
-            gathered: Gathered { sockets: Vec::with_capacity(expected.sockets), ..Gathered::default() },
+            gathered: Gathered { sockets: Sockets::with_capacity(expected.sockets), ..Gathered::default() },
             towards: HashMap::with_capacity(expected.destinations),
             crowded: false,
         }
@@ -111,7 +111,7 @@ impl Gather {
         self.gathered.established += u64::from(state == TcpState::Established);
         if self.is_chosen(socket) {
             if self.gathered.sockets.len() < self.limits.sockets {
-                self.gathered.sockets.push(socket.clone());
+                self.gathered.sockets.push(socket);
             } else {
                 self.gathered.left_out += 1;
             }
@@ -157,7 +157,7 @@ impl Gather {
     pub fn finish(self) -> Gathered {
         let mut gathered = self.gathered;
         // Whatever else is known of them is kept by cookie, and found faster one after the other.
-        gathered.sockets.sort_unstable_by_key(|socket| socket.cookie);
+        gathered.sockets.sort();
         gathered.counted = self.towards.len();
         for ((netns, local, remote), towards) in self.towards {
             let Towards::Many(many) = towards else { continue };

@@ -10,7 +10,7 @@ use super::{
     candidate::Key,
     evidence::{Evidence, TcpInfo},
     thresholds::Thresholds,
-    view::Held,
+    view::{Held, Seen},
 };
 use crate::track::{Holder, Socket};
 
@@ -173,12 +173,13 @@ pub(super) struct History {
 
 impl History {
     /// Takes note of what a pass shows.
-    pub(super) fn observe(&mut self, evidence: &Evidence, held: &[Held]) {
+    pub(super) fn observe(&mut self, evidence: &Evidence, all: &[Seen<'_>]) {
         self.pass = self.pass.wrapping_add(1);
-        for (socket, held) in evidence.sockets.iter().zip(held) {
+        for seen in all {
+            let socket = seen.socket();
             match socket.state {
-                TcpState::Listen => self.observe_listener(socket, evidence),
-                _ => self.observe_socket(socket, held, evidence),
+                TcpState::Listen => self.observe_listener(&socket, evidence),
+                _ => self.observe_socket(&socket, seen.held(), evidence),
             }
         }
         self.queues.forget_all_but(self.pass);
@@ -189,7 +190,7 @@ impl History {
         self.listeners.retain(|_, listening| at_ns.saturating_sub(listening.seen_ns) < LISTENER_GONE_NS);
     }
 
-    fn observe_socket(&mut self, socket: &Socket, held: &Held, evidence: &Evidence) {
+    fn observe_socket(&mut self, socket: &Socket, held: Held, evidence: &Evidence) {
         let (cookie, pass) = (socket.cookie, self.pass);
         self.observe_queues(socket, evidence.counted_ns(socket.state));
         self.heard.touch(cookie, pass);
@@ -205,7 +206,7 @@ impl History {
                 }
                 let kept = matches!(socket.state, TcpState::Established | TcpState::CloseWait);
                 if kept && (self.holders.0.len() < MAX_HOLDERS || self.holders.get(cookie).is_some()) {
-                    self.holders.insert(cookie, *holder, pass);
+                    self.holders.insert(cookie, holder, pass);
                 }
             }
             _ => {}

@@ -120,9 +120,9 @@ impl Diagnosis {
     /// Judges. The events in `evidence` are those since the last pass.
     pub fn pass(&mut self, evidence: &Evidence) -> Changes {
         self.passes += 1;
-        let held = view::all_held(evidence);
-        self.history.observe(evidence, &held);
-        let view = View::new(evidence, held, &self.history, &self.thresholds);
+        let seen = view::all(evidence);
+        self.history.observe(evidence, &seen);
+        let view = View::new(evidence, seen, &self.history, &self.thresholds);
         self.unsettled = unsettled::of(&view);
         self.events.observe(&view);
         let mut candidates = rules::judge(&view, &self.events);

@@ -23,7 +23,7 @@ pub struct Unsettled {
 pub(super) fn of(view: &View<'_>) -> Unsettled {
     let mut unsettled = Unsettled::default();
     for seen in &view.seen {
-        let state = seen.socket.state;
+        let state = seen.socket().state;
         let is_ghost =
             matches!(state, TcpState::Established | TcpState::CloseWait) && may_be_ghost(view, seen);
         unsettled.holders |= is_ghost;
@@ -38,44 +38,44 @@ pub(super) fn of(view: &View<'_>) -> Unsettled {
 
 /// Whether nobody was found to hold it, and not for long enough.
 fn may_be_ghost(view: &View<'_>, seen: &Seen<'_>) -> bool {
-    seen.held == Held::Nobody
+    seen.held() == Held::Nobody
         && view.ownerless_ms(seen).is_some_and(|ownerless_ms| ownerless_ms < view.thresholds.frozen_ms)
 }
 
 /// Whether it is on the way to the age at which it is noticed.
 fn is_young(view: &View<'_>, seen: &Seen<'_>) -> bool {
-    (BRIEF_MS..view.thresholds.notice_ms).contains(&seen.age_ms)
+    (BRIEF_MS..view.thresholds.notice_ms).contains(&seen.age_ms())
 }
 
 /// Whether something lies in its queues that may prove not to move: for a while, since who reads slowly does so for
 /// long.
 fn is_queued(view: &View<'_>, seen: &Seen<'_>) -> bool {
-    seen.socket.state == TcpState::CloseWait
-        && (seen.socket.rqueue > 0 || seen.socket.wqueue > 0)
-        && seen.age_ms >= BRIEF_MS
+    seen.socket().state == TcpState::CloseWait
+        && (seen.socket().rqueue > 0 || seen.socket().wqueue > 0)
+        && seen.age_ms() >= BRIEF_MS
         && is_recent(view, seen)
         && view.quiet_ms(seen) < view.thresholds.frozen_ms
 }
 
 fn is_recent(view: &View<'_>, seen: &Seen<'_>) -> bool {
-    seen.age_ms < 2 * view.thresholds.notice_ms
+    seen.age_ms() < 2 * view.thresholds.notice_ms
 }
 
 /// Whether an open connection waits to be accepted, or holds data that its process cannot read or has not read though
 /// the other end has said all.
 fn is_unread(view: &View<'_>, seen: &Seen<'_>) -> bool {
-    let holder = match seen.held {
+    let holder = match seen.held() {
         Held::NoFile => return is_young(view, seen),
         Held::By { holder, .. } => holder,
         Held::NotAsked | Held::Unseen | Held::Nobody => return false,
     };
-    if seen.socket.rqueue == 0 || view.quiet_ms(seen) >= view.thresholds.frozen_ms {
+    if seen.socket().rqueue == 0 || view.quiet_ms(seen) >= view.thresholds.frozen_ms {
         return false;
     }
     let has_closed = |other: &Seen<'_>| {
-        matches!(other.socket.state, TcpState::FinWait1 | TcpState::LastAck)
-            && other.held == Held::NoFile
+        matches!(other.socket().state, TcpState::FinWait1 | TcpState::LastAck)
+            && other.held() == Held::NoFile
             && is_recent(view, other)
     };
-    view.paused(&holder).is_some() || view.other_end(seen.socket).is_some_and(has_closed)
+    view.paused(&holder).is_some() || view.other_end(&seen.socket()).is_some_and(has_closed)
 }

@@ -3,6 +3,7 @@
 
 use std::{
     cell::OnceCell,
+    cmp::Reverse,
     hash::BuildHasher,
     net::{IpAddr, SocketAddr},
 };
@@ -37,7 +38,7 @@ pub(super) enum Held {
     /// Nobody.
     Nobody,
     /// This process. Of several the one that started first, but not process 1 if there is another.
-    By { holder: Holder, processes: usize },
+    By { holder: Holder, processes: u32 },
 }
 
 /// Which end opened the connection.
@@ -49,18 +50,56 @@ pub(super) enum Side {
     Connect,
 }
 
-/// One socket with what is known of it.
+/// One socket with what is known of it. There may be half a million, so it is only where that is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen<'a> {
-    pub(super) socket: &'a Socket,
-    /// Time in its state when it was counted last, ms.
-    pub(super) age_ms: u64,
-    pub(super) held: Held,
+    evidence: &'a Evidence,
+    place: u32,
+    held: HeldAt,
+}
+
+/// See [`Held`].
+#[derive(Clone, Copy, Debug)]
+enum HeldAt {
+    NoFile,
+    NotAsked,
+    Unseen,
+    Nobody,
+    /// Where in the look-up of holders.
+    By {
+        place: u32,
+        processes: u32,
+    },
 }
 
 impl Seen<'_> {
+    #[expect(clippy::inline_always, reason = "whoever asks for little of it has little of it unpacked")]
+    #[inline(always)]
+    pub(super) fn socket(&self) -> Socket {
+        self.evidence.sockets.at(self.place as usize)
+    }
+
+    /// Time in its state when it was counted last, ms.
+    pub(super) fn age_ms(&self) -> u64 {
+        let socket = self.socket();
+        socket.age_ms(self.evidence.counted_ns(socket.state))
+    }
+
     pub(super) fn since_ns(&self) -> u64 {
-        self.socket.since.ns()
+        self.socket().since.ns()
+    }
+
+    pub(super) fn held(&self) -> Held {
+        match self.held {
+            HeldAt::NoFile => Held::NoFile,
+            HeldAt::NotAsked => Held::NotAsked,
+            HeldAt::Unseen => Held::Unseen,
+            HeldAt::Nobody => Held::Nobody,
+            HeldAt::By { place, processes } => match self.evidence.holders.at(place as usize) {
+                Some(holder) => Held::By { holder, processes },
+                None => Held::Nobody,
+            },
+        }
     }
 }
 
@@ -79,20 +118,10 @@ pub(super) struct View<'a> {
 impl<'a> View<'a> {
     pub(super) fn new(
         evidence: &'a Evidence,
-        held: Vec<Held>,
+        seen: Vec<Seen<'a>>,
         history: &'a History,
         thresholds: &'a Thresholds,
     ) -> Self {
-        let seen = evidence
-            .sockets
-            .iter()
-            .zip(held)
-            .map(|(socket, held)| Seen {
-                socket,
-                age_ms: socket.age_ms(evidence.counted_ns(socket.state)),
-                held,
-            })
-            .collect();
         let mut listeners = HashMap::<_, Vec<_>>::default();
         for listening in history.listeners() {
             let socket = &listening.socket;
@@ -130,7 +159,8 @@ impl<'a> View<'a> {
         }
         // In another namespace the address must be one of its own, which only its connections show.
         let owned = self.owned.get_or_init(|| {
-            let local = |seen: &Seen<'_>| (seen.socket.netns, seen.socket.tuple.local.ip().to_canonical());
+            let local =
+                |seen: &Seen<'_>| (seen.socket().netns, seen.socket().tuple.local.ip().to_canonical());
             self.seen.iter().map(local).collect()
         });
         let mut others = self.listeners.keys().filter(|(other, port)| {
@@ -175,12 +205,12 @@ impl<'a> View<'a> {
 
     /// For how long the queues had not moved when the socket was counted last, ms; 0 if they are empty.
     pub(super) fn quiet_ms(&self, seen: &Seen<'_>) -> u64 {
-        self.history.quiet_ms(seen.socket.cookie, self.evidence.counted_ns(seen.socket.state))
+        self.history.quiet_ms(seen.socket().cookie, self.evidence.counted_ns(seen.socket().state))
     }
 
     /// What `tcp_info` said when it was last asked for.
     pub(super) fn heard(&self, seen: &Seen<'_>) -> Option<&'a Heard> {
-        self.history.heard(seen.socket.cookie)
+        self.history.heard(seen.socket().cookie)
     }
 
     /// Of how many of them `tcp_info` has been asked for.
@@ -192,8 +222,8 @@ impl<'a> View<'a> {
     /// socket has been seen since: `ESTABLISHED` sockets are counted less often, and one that has ended meanwhile is
     /// held by nobody either.
     pub(super) fn ownerless_ms(&self, seen: &Seen<'_>) -> Option<u64> {
-        let since_ns = self.history.ownerless_since_ns(seen.socket.cookie)?;
-        let until_ns = self.evidence.holders.at_ns.min(self.evidence.counted_ns(seen.socket.state));
+        let since_ns = self.history.ownerless_since_ns(seen.socket().cookie)?;
+        let until_ns = self.evidence.holders.at_ns.min(self.evidence.counted_ns(seen.socket().state));
         Some(until_ns.saturating_sub(since_ns) / 1_000_000)
     }
 
@@ -207,9 +237,9 @@ impl<'a> View<'a> {
         let ends = self.ends.get_or_init(|| {
             let mut ends = HashTable::with_capacity(self.seen.len());
             let hash_of =
-                |index: &u32| self.seen.get(*index as usize).map_or(0, |seen| hash(between(seen.socket)));
+                |index: &u32| self.seen.get(*index as usize).map_or(0, |seen| hash(between(&seen.socket())));
             for (index, seen) in (0_u32..).zip(&self.seen) {
-                if seen.socket.state != TcpState::Listen {
+                if seen.socket().state != TcpState::Listen {
                     ends.insert_unique(hash_of(&index), index, hash_of);
                 }
             }
@@ -221,8 +251,8 @@ impl<'a> View<'a> {
         let mut others = 0;
         for index in ends.iter_hash(hash(wanted)) {
             let Some(seen) = self.seen.get(*index as usize) else { continue };
-            if between(seen.socket) == wanted {
-                if seen.socket.netns == socket.netns {
+            if between(&seen.socket()) == wanted {
+                if seen.socket().netns == socket.netns {
                     return Some(seen);
                 }
                 elsewhere = Some(seen);
@@ -287,8 +317,8 @@ impl<'a> View<'a> {
     }
 
     fn sample(seen: &Seen<'_>) -> Sample {
-        let socket = seen.socket;
-        let holder = match seen.held {
+        let socket = seen.socket();
+        let holder = match seen.held() {
             Held::By { holder, .. } => Some(holder),
             _ => None,
         };
@@ -297,7 +327,7 @@ impl<'a> View<'a> {
             local: say::address(socket.tuple.local),
             remote: say::address(socket.tuple.remote),
             state: socket.state.name().to_owned(),
-            age_ms: seen.age_ms,
+            age_ms: seen.age_ms(),
             age_is: match socket.since {
                 Since::Exactly(_) => AgeIs::Exact,
                 Since::AtLatest(_) => AgeIs::AtLeast,
@@ -340,35 +370,40 @@ fn hash(ends: (Option<u32>, (SocketAddr, SocketAddr))) -> u64 {
     FixedState::default().hash_one(ends)
 }
 
-/// Who holds each of the sockets, in their order.
-pub(super) fn all_held(evidence: &Evidence) -> Vec<Held> {
-    evidence.sockets.iter().map(|socket| held(evidence, socket)).collect()
+/// All the sockets of a pass, with who holds each.
+pub(super) fn all(evidence: &Evidence) -> Vec<Seen<'_>> {
+    let all = (0_u32..).zip(evidence.sockets.iter());
+    all.map(|(place, socket)| Seen { evidence, place, held: held(evidence, &socket) }).collect()
 }
 
-fn held(evidence: &Evidence, socket: &Socket) -> Held {
+fn held(evidence: &Evidence, socket: &Socket) -> HeldAt {
     if socket.inode == 0 {
-        return Held::NoFile;
+        return HeldAt::NoFile;
     }
-    let mut best: Option<Holder> = None;
+    let mut best: Option<(Holder, u32)> = None;
     let mut pids = [0; 4];
-    let mut processes = 0;
+    let mut processes: u32 = 0;
     let order = |holder: &Holder| (holder.pid == 1, holder.start_boottime_ns, holder.pid, holder.fd);
-    for holder in evidence.holders.of(socket) {
-        if !pids[..processes.min(pids.len())].contains(&holder.pid) {
-            if let Some(place) = pids.get_mut(processes) {
+    let places = evidence.holders.places(socket.cookie, socket.inode);
+    for (holder, place) in
+        places.filter_map(|place| Some((evidence.holders.at(place)?, u32::try_from(place).ok()?)))
+    {
+        let counted = pids.len().min(processes as usize);
+        if !pids[..counted].contains(&holder.pid) {
+            if let Some(place) = pids.get_mut(processes as usize) {
                 *place = holder.pid;
             }
             processes += 1;
         }
-        if best.as_ref().is_none_or(|best| order(&holder) < order(best)) {
-            best = Some(holder);
+        if best.is_none_or(|(best, _)| order(&holder) < order(&best)) {
+            best = Some((holder, place));
         }
     }
     match best {
-        Some(holder) => Held::By { holder, processes },
-        None if !evidence.holders.know(socket) => Held::NotAsked,
-        None if evidence.holders_complete => Held::Nobody,
-        None => Held::Unseen,
+        Some((_, place)) => HeldAt::By { place, processes },
+        None if !evidence.holders.know(socket) => HeldAt::NotAsked,
+        None if evidence.holders_complete => HeldAt::Nobody,
+        None => HeldAt::Unseen,
     }
 }
 
@@ -403,25 +438,14 @@ fn subject(pid: u32, comm: String, process: Option<&Process>, netns: u32) -> Sub
 /// The peers of some sockets: the one that most of them have, how many of them have it, and how many peers there
 /// are. Ports of clients say nothing, so only those of servers are told.
 pub(super) fn peers(members: &[&Seen<'_>], side: Side) -> Option<(String, u64, usize)> {
-    let mut all: Vec<_> = members
-        .iter()
-        .map(|seen| {
-            let remote = seen.socket.tuple.remote;
-            (remote.ip(), if side == Side::Accept { 0 } else { remote.port() })
-        })
-        .collect();
-    all.sort_unstable();
-    let runs = all.chunk_by(|a, b| a == b);
-    let (mut most, mut peers): (&[_], usize) = (&[], 0);
-    for run in runs {
-        peers += 1;
-        if run.len() > most.len() {
-            most = run;
-        }
+    let mut counts = HashMap::<(IpAddr, u16), u64>::default();
+    for seen in members {
+        let remote = seen.socket().tuple.remote;
+        *counts.entry((remote.ip(), if side == Side::Accept { 0 } else { remote.port() })).or_default() += 1;
     }
-    let (ip, port) = most.first()?;
+    let ((ip, port), most) = counts.iter().max_by_key(|(peer, count)| (**count, Reverse(**peer)))?;
     let text = if side == Side::Accept { say::ip(*ip) } else { say::address(SocketAddr::new(*ip, *port)) };
-    Some((text, most.len() as u64, peers))
+    Some((text, *most, counts.len()))
 }
 
 /// "10.0.0.7:443", or "12 peers, most often 10.0.0.7:443".

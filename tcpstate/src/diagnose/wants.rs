@@ -28,14 +28,14 @@ pub(super) fn of(gathered: &Gathered, history: &History, thresholds: &Thresholds
     // Where there are only `TIME_WAIT`s, no socket was gathered.
     let mut namespaces: BTreeSet<_> =
         gathered.destinations.iter().map(|destination| destination.netns).collect();
-    for socket in &gathered.sockets {
+    for socket in gathered.sockets.iter() {
         namespaces.insert(socket.netns);
         if socket.inode != 0 {
             wants.holders.push(socket.cookie);
         }
         if socket.state == TcpState::Listen {
             wants.listeners.push(socket.cookie);
-        } else if needs_info(socket) {
+        } else if needs_info(&socket) {
             let checked = history.heard(socket.cookie).is_some();
             if checked { known.push(socket.cookie) } else { new.push(socket.cookie) }
         }
@@ -78,9 +78,9 @@ pub(super) fn processes(evidence: &Evidence, events: impl Iterator<Item = u32>, 
     if all {
         sockets.extend(holders.into_iter().map(|pid| (pid, 1)));
     }
-    for socket in &evidence.sockets {
+    for socket in evidence.sockets.iter() {
         if !all {
-            for holder in evidence.holders.of(socket) {
+            for holder in evidence.holders.of(&socket) {
                 *sockets.entry(holder.pid).or_default() += 1;
             }
         }

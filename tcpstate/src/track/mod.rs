@@ -2,6 +2,7 @@
 //! argument, memory is bounded, and whatever is given up is counted. Knows nothing of where events come
 //! from and who asks.
 
+mod aside;
 pub mod census;
 pub mod closes;
 pub mod event;
@@ -15,6 +16,7 @@ pub mod parked;
 mod places;
 pub mod query;
 pub mod resets;
+mod sockets;
 pub mod table;
 pub mod tier;
 
@@ -40,11 +42,11 @@ pub use notes::Note;
 pub use parked::{Grouping, Holder, Holders, Key, Owner, ParkedGroup};
 pub use query::{Filter, Page};
 pub use resets::{Circumstances, Direction, Phase, Reset, Resets};
+pub use sockets::Sockets;
 pub use table::{Since, Socket, Table};
 pub use tier::Tier;
 
 use notes::Notes;
-use packed::Packed;
 
 /// How much the tracker may remember.
 #[derive(Clone, Copy, Debug)]
@@ -221,7 +223,7 @@ impl Tracker {
     /// Groups some of the sockets, by their places in the table, by those who hold them. Returns whether there are more
     /// places.
     pub fn group(&self, grouping: &mut Grouping, places: Range<usize>, holders: &Holders) -> bool {
-        let (sockets, more) = portion(self.table.packed(), places);
+        let (sockets, more) = self.table.sockets().portion(places);
         grouping.add(sockets, holders);
         more
     }
@@ -264,9 +266,9 @@ impl Tracker {
     /// Calls `each` with some of the sockets, by their places in the table. Returns whether there are more places. A
     /// socket that is moved to another place meanwhile may be passed over.
     pub fn some(&self, places: Range<usize>, mut each: impl FnMut(&Socket)) -> bool {
-        let (sockets, more) = portion(self.table.packed(), places);
+        let (sockets, more) = self.table.sockets().portion(places);
         for socket in sockets {
-            each(&socket.unpack());
+            each(&socket);
         }
         more
     }
@@ -297,8 +299,8 @@ impl Tracker {
 
     /// The cookies of the sockets that park and that a process must have open.
     pub fn owned_parked(&self) -> impl Iterator<Item = u64> {
-        let owned = self.table.packed().iter().filter(|socket| socket.state().parks() && socket.inode() != 0);
-        owned.map(Packed::cookie)
+        let owned = self.table.sockets().iter().filter(|socket| socket.state.parks() && socket.inode != 0);
+        owned.map(|socket| socket.cookie)
     }
 
     /// Inodes of the files of these sockets, or of all, as far as there are files.
@@ -310,7 +312,7 @@ impl Tracker {
                 .filter_map(|cookie| self.table.get(*cookie))
                 .map(|socket| socket.inode)
                 .collect(),
-            None => self.table.packed().iter().map(Packed::inode).collect(),
+            None => self.table.sockets().iter().map(|socket| socket.inode).collect(),
         };
         inodes.into_iter().filter(|inode| *inode != 0).collect()
     }
@@ -330,10 +332,4 @@ impl Tracker {
             late_events: self.table.late_events(),
         }
     }
-}
-
-/// Some places of the table, and whether there are more.
-fn portion(sockets: &[Packed], places: Range<usize>) -> (&[Packed], bool) {
-    let end = places.end.min(sockets.len());
-    (&sockets[places.start.min(end)..end], end < sockets.len())
 }

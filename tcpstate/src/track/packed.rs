@@ -1,12 +1,14 @@
-//! A socket as the table keeps it: 104 bytes, of which a host with many sockets has many.
+//! A socket as a list keeps it: 64 bytes, of which a host with many sockets has many. What many of them have in common,
+//! and what few of them have, is kept aside.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tcpstate_common::{TcpState, wire::COMM_LEN};
+use tcpstate_common::TcpState;
 
 use super::{
+    aside::Aside,
     census::Timer,
-    event::{Comm, Family, Process, Tuple, address, octets},
+    event::{Family, Tuple},
     table::{Since, Socket},
 };
 
@@ -15,8 +17,7 @@ use super::{
 pub(super) struct Packed {
     cookie: u64,
     since_ns: u64,
-    local: [u8; 16],
-    remote: [u8; 16],
+    ends: Ends,
     local_port: u16,
     remote_port: u16,
     netns: u32,
@@ -24,9 +25,8 @@ pub(super) struct Packed {
     wqueue: u32,
     uid: u32,
     inode: u32,
-    /// 0: nobody acted.
+    /// The number aside of the process that acted; 0: nobody did.
     actor: u32,
-    comm: [u8; COMM_LEN],
     /// Which census has seen it last.
     pub(super) seen: u32,
     state: TcpState,
@@ -35,26 +35,34 @@ pub(super) struct Packed {
     flags: u8,
 }
 
+/// The addresses of both ends, its own first.
+#[derive(Clone, Copy, Debug)]
+enum Ends {
+    /// IPv4, or IPv6 addresses that map it.
+    Narrow(Ipv4Addr, Ipv4Addr),
+    /// Any other pair has this number aside.
+    Wide(u32),
+}
+
 const V6: u8 = 1;
 const EXACTLY: u8 = 2;
 const HAS_UID: u8 = 4;
 
-const _: () = assert!(size_of::<Packed>() == 104);
+const _: () = assert!(size_of::<Packed>() == 64);
 
 impl Packed {
-    pub(super) fn new(socket: &Socket, seen: u32) -> Self {
+    /// Packs a socket. What is put aside stays there until [`Self::leave`].
+    pub(super) fn new(socket: &Socket, seen: u32, aside: &mut Aside) -> Self {
         let (since_ns, exactly) = match socket.since {
             Since::Exactly(ns) => (ns, EXACTLY),
             Since::AtLatest(ns) => (ns, 0),
         };
         let v6 = if socket.tuple.family == Family::V6 { V6 } else { 0 };
         let has_uid = if socket.uid.is_some() { HAS_UID } else { 0 };
-        let actor = socket.actor.unwrap_or(Process { pid: 0, comm: Comm([0; COMM_LEN]) });
         Self {
             cookie: socket.cookie,
             since_ns,
-            local: octets(socket.tuple.local.ip()),
-            remote: octets(socket.tuple.remote.ip()),
+            ends: ends(&socket.tuple, aside),
             local_port: socket.tuple.local.port(),
             remote_port: socket.tuple.remote.port(),
             netns: socket.netns,
@@ -62,8 +70,7 @@ impl Packed {
             wqueue: socket.wqueue,
             uid: socket.uid.unwrap_or(0),
             inode: socket.inode,
-            actor: actor.pid,
-            comm: actor.comm.0,
+            actor: socket.actor.map_or(0, |actor| aside.add_actor(actor)),
             seen,
             state: socket.state,
             timer: socket.timer,
@@ -72,17 +79,39 @@ impl Packed {
         }
     }
 
-    pub(super) fn unpack(&self) -> Socket {
+    /// Gives back what stands aside.
+    pub(super) fn leave(&self, aside: &mut Aside) {
+        if self.actor != 0 {
+            aside.remove_actor(self.actor);
+        }
+        if let Ends::Wide(number) = self.ends {
+            aside.remove_pair(number);
+        }
+    }
+
+    /// Where little of it is asked for, the rest is not unpacked: the compiler sees to that.
+    #[expect(clippy::inline_always, reason = "whoever asks for little of it has little of it unpacked")]
+    #[inline(always)]
+    pub(super) fn unpack(&self, aside: &Aside) -> Socket {
         let is = |flag| self.flags & flag != 0;
         let family = if is(V6) { Family::V6 } else { Family::V4 };
-        let process = Process { pid: self.actor, comm: Comm(self.comm) };
+        let (local, remote) = match self.ends {
+            Ends::Narrow(local, remote) if is(V6) => {
+                (local.to_ipv6_mapped().into(), remote.to_ipv6_mapped().into())
+            }
+            Ends::Narrow(local, remote) => (IpAddr::V4(local), IpAddr::V4(remote)),
+            Ends::Wide(number) => {
+                let [local, remote] = aside.pair(number);
+                (local.into(), remote.into())
+            }
+        };
         Socket {
             cookie: self.cookie,
             netns: self.netns,
             tuple: Tuple {
                 family,
-                local: SocketAddr::new(address(family, self.local), self.local_port),
-                remote: SocketAddr::new(address(family, self.remote), self.remote_port),
+                local: SocketAddr::new(local, self.local_port),
+                remote: SocketAddr::new(remote, self.remote_port),
             },
             state: self.state,
             since: if is(EXACTLY) { Since::Exactly(self.since_ns) } else { Since::AtLatest(self.since_ns) },
@@ -92,7 +121,7 @@ impl Packed {
             wqueue: self.wqueue,
             uid: is(HAS_UID).then_some(self.uid),
             inode: self.inode,
-            actor: (self.actor != 0).then_some(process),
+            actor: aside.actor(self.actor),
         }
     }
 
@@ -104,17 +133,24 @@ impl Packed {
         self.state
     }
 
-    pub(super) fn inode(&self) -> u32 {
-        self.inode
-    }
-
     /// See [`Since::ns`].
     pub(super) fn since_ns(&self) -> u64 {
         self.since_ns
     }
+}
 
-    /// The name of the process that last acted on it.
-    pub(super) fn actor(&self) -> Option<Comm> {
-        (self.actor != 0).then_some(Comm(self.comm))
+fn ends(tuple: &Tuple, aside: &mut Aside) -> Ends {
+    let narrow = |address: IpAddr| match address {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(ip) => ip.to_ipv4_mapped(),
+    };
+    let wide = |address: IpAddr| match address {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let (local, remote): (IpAddr, IpAddr) = (tuple.local.ip(), tuple.remote.ip());
+    match (narrow(local), narrow(remote)) {
+        (Some(local), Some(remote)) => Ends::Narrow(local, remote),
+        _ => Ends::Wide(aside.add_pair([wide(local), wide(remote)])),
     }
 }

@@ -4,11 +4,12 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    ops::Range,
 };
 
 use tcpstate_common::TcpState;
 
-use super::{event::Comm, packed::Packed, table::Socket};
+use super::{event::Comm, table::Socket};
 
 /// A process that has a socket open.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -128,11 +129,28 @@ impl Holders {
 
     /// The look-up never goes by inode for a socket that has none, since inode 0 is not a file.
     fn find(&self, cookie: u64, inode: u32) -> impl Iterator<Item = Holder> {
-        let found = match range(&self.by_cookie, cookie) {
-            [] if inode != 0 => range(&self.by_inode, inode.into()),
-            found => found,
+        self.places(cookie, inode).filter_map(|place| self.at(place))
+    }
+
+    /// The places of what [`Self::of`] returns, for [`Self::at`]: whoever has half a million to remember, remembers less.
+    #[must_use]
+    pub fn places(&self, cookie: u64, inode: u32) -> Range<usize> {
+        let found = range(&self.by_cookie, cookie);
+        if !found.is_empty() || inode == 0 {
+            return found;
+        }
+        let found = range(&self.by_inode, inode.into());
+        self.by_cookie.len() + found.start..self.by_cookie.len() + found.end
+    }
+
+    /// What stands at a place of this look-up.
+    #[must_use]
+    pub fn at(&self, place: usize) -> Option<Holder> {
+        let held = match place.checked_sub(self.by_cookie.len()) {
+            Some(place) => self.by_inode.get(place),
+            None => self.by_cookie.get(place),
         };
-        found.iter().filter_map(|held| self.holder(*held))
+        held.and_then(|held| self.holder(*held))
     }
 
     fn holder(&self, held: Held) -> Option<Holder> {
@@ -146,10 +164,10 @@ impl Holders {
     }
 }
 
-fn range(list: &[Held], key: u64) -> &[Held] {
+fn range(list: &[Held], key: u64) -> Range<usize> {
     let first = list.partition_point(|held| held.key < key);
     let count = list[first..].iter().take_while(|held| held.key == key).count();
-    &list[first..first + count]
+    first..first + count
 }
 
 /// What more is known of a process.
@@ -192,18 +210,18 @@ pub struct Grouping {
 }
 
 impl Grouping {
-    pub(super) fn add(&mut self, sockets: &[Packed], holders: &Holders) {
+    pub(super) fn add(&mut self, sockets: impl Iterator<Item = Socket>, holders: &Holders) {
         for socket in sockets {
-            let state = socket.state();
+            let state = socket.state;
             if !state.parks() && state != TcpState::TimeWait {
                 continue;
             }
-            let culprit = Culprit::of(socket, holders);
-            let should_be_known = socket.inode() != 0 && holders.were_asked(socket.cookie());
+            let culprit = Culprit::of(&socket, holders);
+            let should_be_known = socket.inode != 0 && holders.were_asked(socket.cookie);
             self.unattributed += u64::from(should_be_known && culprit == Culprit::Nobody);
             let (count, since_ns) = self.culprits.entry((state, culprit)).or_insert((0, u64::MAX));
             *count += 1;
-            *since_ns = (*since_ns).min(socket.since_ns());
+            *since_ns = (*since_ns).min(socket.since.ns());
         }
     }
 
@@ -271,12 +289,12 @@ enum Culprit {
 impl Culprit {
     /// The first holder by pid where processes share a socket; they are one service nearly always, and the API
     /// lists them all.
-    fn of(socket: &Packed, holders: &Holders) -> Self {
-        if let Some(holder) = holders.find(socket.cookie(), socket.inode()).min() {
+    fn of(socket: &Socket, holders: &Holders) -> Self {
+        if let Some(holder) = holders.of(socket).min() {
             return Self::Holder { pid: holder.pid, comm: holder.comm };
         }
-        match socket.actor().filter(|_| socket.inode() == 0) {
-            Some(comm) => Self::Closer { comm },
+        match socket.actor.filter(|_| socket.inode == 0) {
+            Some(actor) => Self::Closer { comm: actor.comm },
             None => Self::Nobody,
         }
     }

@@ -93,17 +93,17 @@ fn searched(table: &Table, filter: &Filter, now_ns: u64) -> Page {
     // The smallest cookies of those after the cursor, the largest of them on top.
     let mut smallest = BinaryHeap::new();
     let any_of_the_state = filter.is_state_alone();
-    for packed in table.packed() {
-        if filter.state.is_some_and(|state| packed.state() != state)
-            || !(any_of_the_state || filter.passes(&packed.unpack(), now_ns))
+    for socket in table.sockets().iter() {
+        if filter.state.is_some_and(|state| socket.state != state)
+            || !(any_of_the_state || filter.passes(&socket, now_ns))
         {
             continue;
         }
         total += 1;
-        if filter.after.is_some_and(|after| packed.cookie() <= after) {
+        if filter.after.is_some_and(|after| socket.cookie <= after) {
             continue;
         }
-        smallest.push(packed.cookie());
+        smallest.push(socket.cookie);
         if smallest.len() > filter.limit {
             smallest.pop();
             more = true;

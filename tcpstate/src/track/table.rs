@@ -10,8 +10,8 @@ use super::{
     census::{Row, Scope, Timer},
     event::{Actor, Process, Transition, Tuple},
     notes::{Note, Noted, Notes},
-    packed::Packed,
     places::Places,
+    sockets::Sockets,
 };
 
 /// How long a socket that has ended is remembered, so that what is told late about it is known to be late.
@@ -72,7 +72,7 @@ impl Socket {
 /// The table.
 #[derive(Debug)]
 pub struct Table {
-    sockets: Vec<Packed>,
+    sockets: Sockets,
     places: Places,
     /// The highest cookie that there ever was here. Cookies are given out in order, so that most sockets that come and go
     /// between two censuses are known to be none of these without a search.
@@ -100,7 +100,7 @@ impl Table {
     #[must_use]
     pub fn new(max_sockets: usize) -> Self {
         Self {
-            sockets: Vec::new(),
+            sockets: Sockets::default(),
             places: Places::default(),
             newest: 0,
             counts: [0; STATE_SLOTS],
@@ -118,18 +118,18 @@ impl Table {
     }
 
     /// Every socket, in no order.
-    pub(super) fn packed(&self) -> &[Packed] {
+    pub(super) fn sockets(&self) -> &Sockets {
         &self.sockets
     }
 
     /// One socket.
     #[must_use]
     pub fn get(&self, cookie: u64) -> Option<Socket> {
-        self.place(cookie).map(|place| self.sockets[place].unpack())
+        self.place(cookie).map(|place| self.sockets.at(place))
     }
 
     fn place(&self, cookie: u64) -> Option<usize> {
-        if cookie > self.newest { None } else { self.places.get(cookie, &self.sockets) }
+        if cookie > self.newest { None } else { self.places.get(cookie, self.sockets.packed()) }
     }
 
     /// The cookies of the sockets in a state that parks; `None` for another state.
@@ -297,7 +297,7 @@ impl Table {
             return;
         }
         let place = self.place(row.cookie);
-        let before = place.map(|place| self.sockets[place].unpack());
+        let before = place.map(|place| self.sockets.at(place));
         let note = notes.take(row, before.is_none());
         let socket = merge(row, before, note, started_ns);
         let place = match place {
@@ -308,7 +308,7 @@ impl Table {
             None => self.insert(&socket),
         };
         if let Some(place) = place {
-            self.sockets[place].seen = self.census;
+            self.sockets.see(place, self.census);
         }
     }
 
@@ -319,7 +319,7 @@ impl Table {
             self.time_waits_until_ns = finished_ns;
         }
         for place in (0..self.sockets.len()).rev() {
-            let socket = &self.sockets[place];
+            let socket = &self.sockets.packed()[place];
             if socket.seen != self.census && scope.has(socket.state()) && socket.since_ns() < started_ns {
                 self.remove(place);
             }
@@ -335,12 +335,11 @@ impl Table {
     }
 
     fn replace(&mut self, place: usize, socket: &Socket) {
-        let old = self.sockets[place];
-        let new = Packed::new(socket, old.seen);
-        self.sockets[place] = new;
-        if old.state() != new.state() {
-            self.count_out(&old);
-            self.count_in(&new);
+        let old = self.sockets.packed()[place].state();
+        self.sockets.replace(place, socket);
+        if old != socket.state {
+            self.count_out(socket.cookie, old);
+            self.count_in(socket.cookie, socket.state);
         }
     }
 
@@ -349,34 +348,31 @@ impl Table {
         if !self.make_room(importance(socket.state)) {
             return None;
         }
-        let packed = Packed::new(socket, self.census.wrapping_sub(1));
         self.newest = self.newest.max(socket.cookie);
-        self.sockets.push(packed);
-        self.places.pushed(&self.sockets);
-        self.count_in(&packed);
+        self.sockets.push_seen(socket, self.census.wrapping_sub(1));
+        self.places.pushed(self.sockets.packed());
+        self.count_in(socket.cookie, socket.state);
         Some(self.sockets.len() - 1)
     }
 
     fn remove(&mut self, place: usize) -> Socket {
-        self.places.swap_removes(place, &self.sockets);
-        let packed = self.sockets.swap_remove(place);
-        self.count_out(&packed);
-        packed.unpack()
+        self.places.swap_removes(place, self.sockets.packed());
+        let socket = self.sockets.swap_remove(place);
+        self.count_out(socket.cookie, socket.state);
+        socket
     }
 
-    fn count_in(&mut self, packed: &Packed) {
-        let state = packed.state();
+    fn count_in(&mut self, cookie: u64, state: TcpState) {
         self.counts[state.index()] += 1;
         if state.parks() {
-            self.parked[state.index()].insert(packed.cookie());
+            self.parked[state.index()].insert(cookie);
         }
     }
 
-    fn count_out(&mut self, packed: &Packed) {
-        let state = packed.state();
+    fn count_out(&mut self, cookie: u64, state: TcpState) {
         self.counts[state.index()] -= 1;
         if state.parks() {
-            self.parked[state.index()].remove(&packed.cookie());
+            self.parked[state.index()].remove(&cookie);
         }
     }
 
@@ -392,7 +388,7 @@ impl Table {
         };
         loop {
             self.hand = (self.hand + 1) % self.sockets.len();
-            if importance(self.sockets[self.hand].state()) == last {
+            if importance(self.sockets.packed()[self.hand].state()) == last {
                 self.remove(self.hand);
                 return true;
             }

@@ -16,7 +16,7 @@ use crate::{
         namespaces::{self, Ways},
         process,
     },
-    track::{Row, Socket},
+    track::{Row, Socket, Sockets},
 };
 
 /// Collects, and remembers what makes the next time cheaper or says what has changed since.
@@ -86,20 +86,20 @@ impl Collector {
                 evidence.namespaces.insert(netns, namespace);
             }
             for detail in &seen.details {
-                let place = places.get(&detail.row.cookie);
+                let cookie = detail.row.cookie;
                 if let Some(info) = &detail.info
-                    && let Some(socket) = place.and_then(|place| evidence.sockets.get_mut(*place))
-                    && refresh(socket, &detail.row)
+                    && let Some(place) = places.get(&cookie)
+                    && refresh(&mut evidence.sockets, *place, &detail.row)
                 {
-                    evidence.info.insert(socket.cookie, words::info(info, now_ns));
+                    evidence.info.insert(cookie, words::info(info, now_ns));
                 }
             }
             for listener in seen.listeners.into_iter().flatten() {
-                let place = places.get(&listener.row.cookie);
-                if let Some(socket) = place.and_then(|place| evidence.sockets.get_mut(*place))
-                    && refresh(socket, &listener.row)
+                let cookie = listener.row.cookie;
+                if let Some(place) = places.get(&cookie)
+                    && refresh(&mut evidence.sockets, *place, &listener.row)
                 {
-                    evidence.listeners.insert(socket.cookie, Listener { drops: listener.drops });
+                    evidence.listeners.insert(cookie, Listener { drops: listener.drops });
                 }
             }
         }
@@ -127,7 +127,8 @@ impl Collector {
 
 /// Takes in what a look at a single socket has shown. Returns false for one that has moved on since it was gathered:
 /// what was seen belongs to another state then.
-fn refresh(socket: &mut Socket, row: &Row) -> bool {
+fn refresh(sockets: &mut Sockets, place: usize, row: &Row) -> bool {
+    let mut socket = sockets.at(place);
     if row.state != socket.state || row.is_mini() {
         return false;
     }
@@ -135,13 +136,14 @@ fn refresh(socket: &mut Socket, row: &Row) -> bool {
     socket.retransmits = row.retransmits;
     socket.rqueue = row.rqueue;
     socket.wqueue = row.wqueue;
+    sockets.replace(place, &socket);
     true
 }
 
 /// Sockets whose holders one cannot wait for, in the order of their cookies: something may be about to be said about
 /// them.
 pub(super) fn urgent(gathered: &Gathered) -> Vec<u64> {
-    let sockets = gathered.sockets.iter().filter(|socket| is_urgent(socket));
+    let sockets = gathered.sockets.iter().filter(is_urgent);
     let mut urgent: Vec<_> = sockets.map(|socket| socket.cookie).collect();
     urgent.sort_unstable();
     urgent
@@ -149,7 +151,7 @@ pub(super) fn urgent(gathered: &Gathered) -> Vec<u64> {
 
 /// Whether there are such sockets.
 pub(super) fn has_urgent(gathered: &Gathered) -> bool {
-    gathered.sockets.iter().any(is_urgent)
+    gathered.sockets.iter().any(|socket| is_urgent(&socket))
 }
 
 fn is_urgent(socket: &Socket) -> bool {
@@ -204,7 +206,7 @@ pub(super) mod tests {
 
     fn gathered(sockets: Vec<Socket>) -> Gathered {
         let mut gathered = Gathered::default();
-        gathered.sockets = sockets;
+        gathered.sockets = sockets.into_iter().collect();
         gathered
     }
 
@@ -242,19 +244,20 @@ pub(super) mod tests {
         let wants = Wants { namespaces: vec![gathered.netns], listeners: vec![cookie], ..Wants::default() };
         let mut collector = Collector::new();
         let mut look = || {
-            let mut evidence = Evidence { sockets: vec![gathered.clone()], ..Evidence::default() };
+            let mut evidence =
+                Evidence { sockets: Sockets::from_iter([gathered.clone()]), ..Evidence::default() };
             collector.namespaces(&wants, &mut evidence);
             evidence
         };
         let first = look();
-        assert_eq!(first.sockets[0].wqueue, 128, "the limit of the backlog");
+        assert_eq!(first.sockets.at(0).wqueue, 128, "the limit of the backlog");
         assert_eq!(first.listeners[&cookie].drops, Some(0));
         let namespace = &first.namespaces[&gathered.netns];
         assert_eq!(namespace.delta, None, "nothing was read before");
         assert!(namespace.sysctls.local_ports.is_some() && namespace.counters.orphans.is_some());
         std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("a connection");
         let second = look();
-        assert_eq!(second.sockets[0].rqueue, 1, "it waits to be accepted");
+        assert_eq!(second.sockets.at(0).rqueue, 1, "it waits to be accepted");
         let delta = second.namespaces[&gathered.netns].delta.expect("read before");
         assert!(delta.active_opens >= Some(1) && delta.orphans.is_none(), "{delta:?}");
     }
@@ -265,7 +268,8 @@ pub(super) mod tests {
         let visit = Wants { namespaces: vec![here.netns], ..Wants::default() };
         let mut collector = Collector::new();
         let mut look = |wants: &Wants| {
-            let mut evidence = Evidence { sockets: vec![here.clone()], ..Evidence::default() };
+            let mut evidence =
+                Evidence { sockets: Sockets::from_iter([here.clone()]), ..Evidence::default() };
             collector.namespaces(wants, &mut evidence);
             evidence.namespaces.remove(&here.netns).expect("known")
         };
@@ -280,11 +284,12 @@ pub(super) mod tests {
 
     #[test]
     fn socket_that_has_moved_on_is_not_refreshed() {
-        let mut gathered = socket(7, TcpState::CloseWait, 1);
+        let one = socket(7, TcpState::CloseWait, 1);
+        let mut gathered = Sockets::from_iter([one.clone()]);
         let row = |state| Row {
             cookie: 7,
             netns: 1,
-            tuple: gathered.tuple,
+            tuple: one.tuple,
             state,
             timer: Timer::Persist,
             expires_ms: 1,
@@ -295,10 +300,10 @@ pub(super) mod tests {
             inode: 1,
         };
         let (later, same) = (row(TcpState::LastAck), row(TcpState::CloseWait));
-        assert!(!refresh(&mut gathered, &later));
-        assert_eq!(gathered.wqueue, 0);
-        assert!(refresh(&mut gathered, &same));
-        assert_eq!((gathered.timer, gathered.wqueue), (Timer::Persist, 4));
+        assert!(!refresh(&mut gathered, 0, &later));
+        assert_eq!(gathered.at(0).wqueue, 0);
+        assert!(refresh(&mut gathered, 0, &same));
+        assert_eq!((gathered.at(0).timer, gathered.at(0).wqueue), (Timer::Persist, 4));
     }
 
     #[test]

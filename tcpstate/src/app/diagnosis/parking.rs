@@ -7,17 +7,18 @@ use tcpstate_common::state::STATE_SLOTS;
 
 use crate::{
     serve::ask::Parking,
-    track::{Holders, Process, Socket},
+    track::{Holders, Process, Socket, Sockets},
 };
 
 /// Processes that hold sockets that park, or left some to the kernel; those with the most come first. A socket that
 /// several processes hold counts for each, but only once for one that has it open twice.
-pub(super) fn of(sockets: &[Socket], holders: &Holders) -> Vec<Parking> {
+pub(super) fn of(sockets: &Sockets, holders: &Holders) -> Vec<Parking> {
     let mut counts = HashMap::<Process, [[u64; STATE_SLOTS]; 2]>::default();
     let mut count = |process, which: usize, socket: &Socket| {
         counts.entry(process).or_default()[which][socket.state.index()] += 1;
     };
     for socket in sockets.iter().filter(|socket| socket.state.parks()) {
+        let socket = &socket;
         let mut last = None;
         for holder in holders.of(socket) {
             // The descriptors of a process come one after the other.
@@ -60,11 +61,11 @@ mod tests {
             [(7, holder(4, 3)), (7, holder(4, 9)), (7, holder(5, 3)), (8, holder(4, 5)), (9, holder(6, 1))];
         let found = found.map(|(cookie, holder)| (Key::Cookie(cookie), holder));
         let holders = Holders::new(1, vec![7, 8, 9], Vec::new(), found);
-        let sockets = [
+        let sockets = Sockets::from_iter([
             socket(7, TcpState::CloseWait, 70),
             socket(8, TcpState::FinWait2, 80),
             socket(9, TcpState::Established, 90),
-        ];
+        ]);
         let parking = of(&sockets, &holders);
         let counts: Vec<_> = parking
             .iter()
@@ -81,7 +82,7 @@ mod tests {
         let mut held = socket(8, TcpState::FinWait2, 80);
         let actor = Some(Process { pid: 12, comm: Comm::new("nginx") });
         (orphan.actor, held.actor) = (actor, actor);
-        let parking = of(&[orphan, held], &Holders::default());
+        let parking = of(&Sockets::from_iter([orphan, held]), &Holders::default());
         assert_eq!(parking.len(), 1);
         assert_eq!(parking[0].left.iter().sum::<u64>(), 1);
         assert_eq!(parking[0].held.iter().sum::<u64>(), 0);

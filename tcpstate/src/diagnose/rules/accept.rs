@@ -43,14 +43,14 @@ fn key(class: Class, listening: &Listening) -> Key {
 
 /// A connection without file waits in a queue.
 pub(super) fn sort_queued(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
-    let listening = view.listener_at(seen.socket.netns, seen.socket.tuple.local)?;
-    if seen.age_ms < view.thresholds.notice_ms || listening.seen_ns != view.evidence.at_ns {
+    let listening = view.listener_at(seen.socket().netns, seen.socket().tuple.local)?;
+    if seen.age_ms() < view.thresholds.notice_ms || listening.seen_ns != view.evidence.at_ns {
         return None;
     }
     let paused =
         !listening.holders.is_empty() && listening.holders.iter().all(|holder| view.paused(holder).is_some());
     match main_holder(listening).filter(|_| paused) {
-        Some(holder) => Some(View::key_of(Class::OwnerStopped, seen.socket.netns, &holder, None)),
+        Some(holder) => Some(View::key_of(Class::OwnerStopped, seen.socket().netns, &holder, None)),
         None => Some(key(Class::AcceptStall, listening)),
     }
 }
@@ -58,8 +58,8 @@ pub(super) fn sort_queued(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
 /// A handshake whose SYN+ACK had to be sent again. With `TCP_DEFER_ACCEPT` it is not sent again, and where the accept
 /// queue is full the client has answered.
 pub(super) fn sort_syn_recv(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
-    let listening = view.listener_at(seen.socket.netns, seen.socket.tuple.local)?;
-    let answered_again = seen.socket.inode == 0 && seen.socket.retransmits > 0;
+    let listening = view.listener_at(seen.socket().netns, seen.socket().tuple.local)?;
+    let answered_again = seen.socket().inode == 0 && seen.socket().retransmits > 0;
     (answered_again && !view.is_full(listening)).then(|| key(Class::SynFlood, listening))
 }
 
@@ -98,10 +98,10 @@ fn tell_queue(candidate: &mut Candidate, listening: &Listening) {
 /// Connections wait in the queue for so long that nobody can be accepting: the queue is first in, first out.
 pub(super) fn stall(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
     let mut candidate = base(key, members);
-    let given_up = members.iter().filter(|seen| seen.socket.state == TcpState::CloseWait).count() as u64;
+    let given_up = members.iter().filter(|seen| seen.socket().state == TcpState::CloseWait).count() as u64;
     let Some(listening) = members
         .first()
-        .and_then(|seen| view.listener_at(seen.socket.netns, seen.socket.tuple.local))
+        .and_then(|seen| view.listener_at(seen.socket().netns, seen.socket().tuple.local))
         .filter(|listening| listening.socket.rqueue > 0)
     else {
         return candidate;
@@ -143,7 +143,7 @@ pub(super) fn stall(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candida
 pub(super) fn flood(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Option<Candidate> {
     let mut candidate = base(key, members);
     let listening =
-        members.first().and_then(|seen| view.listener_at(seen.socket.netns, seen.socket.tuple.local))?;
+        members.first().and_then(|seen| view.listener_at(seen.socket().netns, seen.socket().tuple.local))?;
     let delta = view.namespace(key.netns).and_then(|namespace| namespace.delta).unwrap_or_default();
     let cookies = delta.syncookies_sent.unwrap_or(0).max(delta.req_q_full_do_cookies.unwrap_or(0));
     let dropped = delta.req_q_full_drop.unwrap_or(0);
@@ -157,7 +157,8 @@ pub(super) fn flood(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Option<
     candidate.is_of_events = true;
     candidate.tells_trend = true;
     blame(view, &mut candidate, listening);
-    let mut peers: Vec<_> = members.iter().map(|seen| seen.socket.tuple.remote.ip().to_canonical()).collect();
+    let mut peers: Vec<_> =
+        members.iter().map(|seen| seen.socket().tuple.remote.ip().to_canonical()).collect();
     peers.sort_unstable();
     peers.dedup();
     let from = match peers.as_slice() {
@@ -215,11 +216,11 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Candidate> {
         return None;
     }
     let waiting = view.seen.iter().filter(|seen| {
-        seen.socket.state == TcpState::SynSent
-            && seen.socket.retransmits > 0
-            && seen.socket.tuple.remote.port() == socket.tuple.local.port()
+        seen.socket().state == TcpState::SynSent
+            && seen.socket().retransmits > 0
+            && seen.socket().tuple.remote.port() == socket.tuple.local.port()
             && view
-                .local_server(seen.socket.netns, seen.socket.tuple.remote)
+                .local_server(seen.socket().netns, seen.socket().tuple.remote)
                 .is_some_and(|server| server.socket.cookie == socket.cookie)
     });
     let members: Vec<_> = waiting.collect();

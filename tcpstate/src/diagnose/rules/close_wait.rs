@@ -32,11 +32,11 @@ const PASSED_ON_FDS: std::ops::RangeInclusive<u32> = 0..=3;
 
 /// Which trouble a `CLOSE_WAIT` may be.
 pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &Seen<'_>) -> Option<Key> {
-    let (thresholds, socket) = (view.thresholds, seen.socket);
-    if seen.age_ms < thresholds.settle_ms {
+    let (thresholds, socket) = (view.thresholds, seen.socket());
+    if seen.age_ms() < thresholds.settle_ms {
         return None;
     }
-    let holder = match seen.held {
+    let holder = match seen.held() {
         Held::NoFile => return super::accept::sort_queued(view, seen),
         Held::NotAsked => return None,
         Held::Nobody => return sort_ghost(view, seen),
@@ -68,7 +68,7 @@ pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &Seen<'_>) -> Option<Ke
     if holder.is_some_and(|holder| is_inherited(view, seen, &holder)) {
         return Some(key(Class::FdInherited, None));
     }
-    let side = view.side(socket);
+    let side = view.side(&socket);
     let served = || view.listener_at(socket.netns, socket.tuple.local).map(place_of);
     let place = if side == Side::Accept { served() } else { None };
     if socket.rqueue == 0 {
@@ -91,7 +91,7 @@ fn place_of(listening: &crate::diagnose::history::Listening) -> SocketAddr {
 /// Whether data has gone the open way since the FIN, for longer than the end of an answer takes, and not long ago.
 pub(super) fn is_carrying(view: &View<'_>, seen: &Seen<'_>) -> bool {
     let Some(heard) = view.heard(seen) else { return false };
-    let moved_ns = match seen.socket.state {
+    let moved_ns = match seen.socket().state {
         TcpState::CloseWait => heard.sent_ns,
         _ => heard.received_ns,
     };
@@ -107,7 +107,7 @@ fn is_checked(view: &View<'_>, seen: &Seen<'_>) -> bool {
 /// Whether the only holder started when the connection was there already, and was not made for it. `tcpi_last_data_*`
 /// begin with the connection (`tcp_create_openreq_child`, `tcp_finish_connect`), so it is at least that old.
 fn is_inherited(view: &View<'_>, seen: &Seen<'_>, holder: &Holder) -> bool {
-    let Held::By { processes: 1, .. } = seen.held else { return false };
+    let Held::By { processes: 1, .. } = seen.held() else { return false };
     let Some(offset_ns) = view.evidence.boot_offset_ns else { return false };
     let known = view.heard(seen).map_or([0; 2], |heard| [heard.sent_ns, heard.received_ns]);
     let born_ns = known.into_iter().filter(|ns| *ns != 0).fold(seen.since_ns(), u64::min);
@@ -115,16 +115,16 @@ fn is_inherited(view: &View<'_>, seen: &Seen<'_>, holder: &Holder) -> bool {
     if started_ns <= born_ns.saturating_add(BIRTH_SLACK_NS) || PASSED_ON_FDS.contains(&holder.fd) {
         return false;
     }
-    if view.side(seen.socket) == Side::Connect || started_ns > born_ns.saturating_add(FORK_FOR_IT_NS) {
+    if view.side(&seen.socket()) == Side::Connect || started_ns > born_ns.saturating_add(FORK_FOR_IT_NS) {
         return true;
     }
     // A server that forks for each connection looks the same, unless the child has everything else as well and does
     // not read.
     let has_listener =
-        view.listener_at(seen.socket.netns, seen.socket.tuple.local).is_some_and(|listening| {
+        view.listener_at(seen.socket().netns, seen.socket().tuple.local).is_some_and(|listening| {
             view.evidence.holders.of(&listening.socket).any(|one| one.pid == holder.pid)
         });
-    seen.socket.rqueue > 0 && has_listener
+    seen.socket().rqueue > 0 && has_listener
 }
 
 /// A socket that should have a holder, and was looked up more than once without one (`iterate over task->files`
@@ -134,8 +134,8 @@ pub(super) fn sort_ghost(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
     if view.ownerless_ms(seen)? < view.thresholds.frozen_ms {
         return None;
     }
-    let former = view.history.holder(seen.socket.cookie);
-    let netns = seen.socket.netns;
+    let former = view.history.holder(seen.socket().cookie);
+    let netns = seen.socket().netns;
     Some(match former {
         Some(holder) => View::key_of(Class::GhostReference, netns, holder, None),
         None => Key { class: Class::GhostReference, netns, pid: 0, start_boottime_ns: 0, place: None },
@@ -147,16 +147,16 @@ pub(super) fn sort_ghost(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
 /// other end is on this host too: without it, a consumer that pauses looks the same.
 pub(super) fn sort_unread_body(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
     let thresholds = view.thresholds;
-    let Held::By { holder, .. } = seen.held else { return None };
-    if seen.socket.rqueue == 0 || view.quiet_ms(seen) < thresholds.frozen_ms {
+    let Held::By { holder, .. } = seen.held() else { return None };
+    if seen.socket().rqueue == 0 || view.quiet_ms(seen) < thresholds.frozen_ms {
         return None;
     }
-    let server = view.other_end(seen.socket)?;
-    let waits = matches!(server.socket.state, TcpState::FinWait1 | TcpState::LastAck)
-        && server.held == Held::NoFile
-        && server.socket.wqueue > 0;
-    (waits && server.age_ms >= thresholds.settle_ms)
-        .then(|| View::key_of(Class::UnreadBody, seen.socket.netns, &holder, None))
+    let server = view.other_end(&seen.socket())?;
+    let waits = matches!(server.socket().state, TcpState::FinWait1 | TcpState::LastAck)
+        && server.held() == Held::NoFile
+        && server.socket().wqueue > 0;
+    (waits && server.age_ms() >= thresholds.settle_ms)
+        .then(|| View::key_of(Class::UnreadBody, seen.socket().netns, &holder, None))
 }
 
 /// What is wrong with a group of sockets, if anything.
@@ -180,7 +180,7 @@ pub(super) fn judge(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Vec<Can
 }
 
 fn side_of(view: &View<'_>, members: &[&Seen<'_>]) -> Side {
-    members.first().map_or(Side::Connect, |seen| view.side(seen.socket))
+    members.first().map_or(Side::Connect, |seen| view.side(&seen.socket()))
 }
 
 /// The oldest, and what `tcp_info` said of how many.
@@ -199,11 +199,11 @@ fn tell_silence(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>
 }
 
 fn tell_ages(candidate: &mut Candidate, members: &[&Seen<'_>]) {
-    let youngest = members.iter().map(|seen| seen.age_ms).min().unwrap_or(0);
+    let youngest = members.iter().map(|seen| seen.age_ms()).min().unwrap_or(0);
     candidate.evidence.push(format!(
         "{} in {}, the oldest for {}, the youngest for {}",
         say::digits(members.len() as u64),
-        members.first().map_or("", |seen| seen.socket.state.name()),
+        members.first().map_or("", |seen| seen.socket().state.name()),
         say::duration(oldest_ms(members)),
         say::duration(youngest)
     ));
@@ -213,7 +213,7 @@ fn tell_ages(candidate: &mut Candidate, members: &[&Seen<'_>]) {
 fn tell_peers(candidate: &mut Candidate, members: &[&Seen<'_>]) {
     let mut counts = HashMap::<SocketAddr, u64>::default();
     for seen in members {
-        *counts.entry(seen.socket.tuple.remote).or_default() += 1;
+        *counts.entry(seen.socket().tuple.remote).or_default() += 1;
     }
     if counts.len() < 2 {
         return;
@@ -234,7 +234,7 @@ fn set_place(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>], 
     let listener = members
         .first()
         .filter(|_| side == Side::Accept)
-        .and_then(|seen| view.listener_at(seen.socket.netns, seen.socket.tuple.local));
+        .and_then(|seen| view.listener_at(seen.socket().netns, seen.socket().tuple.local));
     candidate.subject.listener = listener.map(|listening| say::address(listening.socket.tuple.local));
     candidate.subject.peer = match peers(members, side) {
         Some((peer, _, 1)) => Some(peer),
@@ -251,7 +251,7 @@ fn leak(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
     let (peers, sockets) = (say_peers(members, side), say::count(candidate.count, "socket"));
     let oldest = say::duration(oldest_ms(members));
     candidate.verdict = match members {
-        [one] => match (one.held, holder(members)) {
+        [one] => match (one.held(), holder(members)) {
             (Held::By { holder, .. }, Some(_)) => {
                 format!("{who} read EOF from {peers} on fd {} {oldest} ago and has not closed it", holder.fd)
             }
@@ -271,7 +271,7 @@ fn never_read(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>])
     set_place(view, candidate, members, Side::Accept);
     candidate.limit = descriptors(view, members);
     candidate.tells_trend = true;
-    let unread: u64 = members.iter().map(|seen| u64::from(seen.socket.rqueue)).sum();
+    let unread: u64 = members.iter().map(|seen| u64::from(seen.socket().rqueue)).sum();
     let place = candidate.key.place.map_or_else(String::new, |at| format!(" on {}", say::listener(at)));
     candidate.verdict = format!(
         "{who} accepted {}{place} and does not read from {}, though the clients have left; the oldest waits for {}",
@@ -298,7 +298,7 @@ fn idle_pool(view: &View<'_>, mut candidate: Candidate, members: &[&Seen<'_>]) -
         let mut leak = candidate.clone();
         leak.key.class = Class::CloseWaitLeak;
         // Not the leak of those whose EOF was read.
-        leak.key.place = members.first().map(|seen| seen.socket.tuple.remote);
+        leak.key.place = members.first().map(|seen| seen.socket().tuple.remote);
         leak.limit = descriptors(view, members);
         leak.tells_trend = true;
         leak.verdict = format!(
@@ -325,7 +325,7 @@ fn idle_pool(view: &View<'_>, mut candidate: Candidate, members: &[&Seen<'_>]) -
     "Let the pool drop idle connections earlier than the server does; alert only if they grow without bound."
         .clone_into(&mut candidate.remedy);
     tell_ages(&mut candidate, members);
-    let most = members.iter().map(|seen| seen.socket.rqueue).max().unwrap_or(0);
+    let most = members.iter().map(|seen| seen.socket().rqueue).max().unwrap_or(0);
     candidate.evidence.push(format!(
         "at most {} unread: the EOF{}",
         say::bytes(most.into()),
@@ -340,7 +340,7 @@ fn owner_stopped(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_
     // A queue's children have no holder of their own: the listener's is meant.
     let holder = holder(members).or_else(|| {
         let seen = members.first()?;
-        super::accept::main_holder(view.listener_at(seen.socket.netns, seen.socket.tuple.local)?)
+        super::accept::main_holder(view.listener_at(seen.socket().netns, seen.socket().tuple.local)?)
     });
     let Some(holder) = holder else {
         candidate.severity = None;
@@ -354,7 +354,7 @@ fn owner_stopped(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_
         Some(Paused::Traced) => ("held by a debugger or tracer", "Let the debugger go on, or detach it"),
         _ => ("stopped by a signal", "Continue it (kill -CONT), and find out who stopped it"),
     };
-    let unread = members.iter().filter(|seen| seen.socket.rqueue > 0).count();
+    let unread = members.iter().filter(|seen| seen.socket().rqueue > 0).count();
     let them = if candidate.count == 1 { "waits" } else { "wait" };
     candidate.verdict = format!(
         "{} is {}; {} {them} for it, nothing is leaked",
@@ -365,7 +365,7 @@ fn owner_stopped(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_
     candidate.remedy = format!("{}.", how.1);
     let mut by_state = std::collections::BTreeMap::<&str, u64>::new();
     for seen in members {
-        *by_state.entry(seen.socket.state.name()).or_default() += 1;
+        *by_state.entry(seen.socket().state.name()).or_default() += 1;
     }
     let states: Vec<_> = by_state.iter().map(|(state, count)| format!("{count} in {state}")).collect();
     candidate.evidence.push(format!("{}; {unread} with unread data", say::list(&states)));
@@ -413,7 +413,7 @@ fn half_close(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>])
     "Nothing is to be done: shutdown(SHUT_WR) ends one direction, and the other one is in use."
         .clone_into(&mut candidate.remedy);
     let acked: u64 =
-        members.iter().filter_map(|seen| view.info(seen.socket)?.bytes_acked).fold(0, u64::saturating_add);
+        members.iter().filter_map(|seen| view.info(&seen.socket())?.bytes_acked).fold(0, u64::saturating_add);
     if acked > 0 {
         candidate.evidence.push(format!("{} acknowledged by the peers in all", say::bytes(acked)));
     }
@@ -427,7 +427,7 @@ fn send_blocked(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>
     let side = side_of(view, members);
     set_place(view, candidate, members, side);
     candidate.tells_trend = true;
-    let waiting: u64 = members.iter().map(|seen| u64::from(seen.socket.wqueue)).sum();
+    let waiting: u64 = members.iter().map(|seen| u64::from(seen.socket().wqueue)).sum();
     candidate.verdict = format!(
         "{who} has {} to send to {} on {}, but the peer has half-closed and stopped reading",
         say::bytes(waiting),
@@ -440,8 +440,8 @@ fn send_blocked(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>
     candidate
         .evidence
         .push("the window is closed: the persist timer runs, and the queues do not move".to_owned());
-    if let Some(peer) = members.iter().find_map(|seen| view.other_end(seen.socket))
-        && let Held::By { holder, .. } = peer.held
+    if let Some(peer) = members.iter().find_map(|seen| view.other_end(&seen.socket()))
+        && let Held::By { holder, .. } = peer.held()
     {
         candidate.evidence.push(format!("the peer is {} on this host", view.who(&holder)));
     }
@@ -450,7 +450,7 @@ fn send_blocked(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>
 fn proxy_pair(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
     let who = blame_holder(view, candidate, members);
     let waits: Vec<&Seen<'_>> =
-        members.iter().filter(|seen| seen.socket.state == TcpState::FinWait2).copied().collect();
+        members.iter().filter(|seen| seen.socket().state == TcpState::FinWait2).copied().collect();
     candidate.count = waits.len() as u64;
     candidate.tells_trend = true;
     candidate.limit = descriptors(view, members);
@@ -462,7 +462,7 @@ fn proxy_pair(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>])
         "{who} passed on {} to the {whom} {peers}, which does not close its end; the proxy is not at fault",
         say::count(candidate.count, "half-close"),
     );
-    let culprit = waits.iter().find_map(|seen| match view.other_end(seen.socket)?.held {
+    let culprit = waits.iter().find_map(|seen| match view.other_end(&seen.socket())?.held() {
         Held::By { holder, .. } => Some(holder),
         _ => None,
     });
@@ -487,12 +487,12 @@ fn unread_body(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]
     candidate.tells_trend = true;
     candidate.limit = descriptors(view, members);
     // The time in ESTABLISHED says nothing: the pause does.
-    let stuck_ms = |seen: &&&Seen<'_>| match seen.socket.state {
+    let stuck_ms = |seen: &&&Seen<'_>| match seen.socket().state {
         TcpState::Established => {
-            let server = view.other_end(seen.socket).map_or(0, |server| server.age_ms);
+            let server = view.other_end(&seen.socket()).map_or(0, Seen::age_ms);
             server.max(view.quiet_ms(seen))
         }
-        _ => seen.age_ms,
+        _ => seen.age_ms(),
     };
     let older = |ms: u64| members.iter().filter(|seen| stuck_ms(seen) >= ms).count() as u64;
     let oldest = members.iter().map(|seen| stuck_ms(&seen)).max().unwrap_or(0);
@@ -503,7 +503,7 @@ fn unread_body(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]
         || (grows && older(thresholds.notice_ms) >= thresholds.several);
     let info = (oldest >= thresholds.notice_ms).then_some(Severity::Info);
     candidate.severity = if bad { Some(Severity::Warning) } else { info };
-    let unread: u64 = members.iter().map(|seen| u64::from(seen.socket.rqueue)).sum();
+    let unread: u64 = members.iter().map(|seen| u64::from(seen.socket().rqueue)).sum();
     candidate.verdict = format!(
         "{who} left {} unread on {} from {}, which has sent all and closed",
         say::bytes(unread),
@@ -511,8 +511,8 @@ fn unread_body(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]
         say_peers(members, side)
     );
     "Read every response to its end or close its body, on error paths too.".clone_into(&mut candidate.remedy);
-    let servers: Vec<_> = members.iter().filter_map(|seen| view.other_end(seen.socket)).collect();
-    let held_back: u64 = servers.iter().map(|server| u64::from(server.socket.wqueue)).sum();
+    let servers: Vec<_> = members.iter().filter_map(|seen| view.other_end(&seen.socket())).collect();
+    let held_back: u64 = servers.iter().map(|server| u64::from(server.socket().wqueue)).sum();
     if !servers.is_empty() {
         candidate.evidence.push(format!(
             "the server's end is closed and holds back {} for lack of window, its FIN behind them",
@@ -521,12 +521,12 @@ fn unread_body(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]
     }
     candidate.evidence.push(format!("nothing was read for {}", say::duration(oldest)));
     tell_peers(candidate, members);
-    candidate.cookies.extend(servers.iter().map(|server| server.socket.cookie));
+    candidate.cookies.extend(servers.iter().map(|server| server.socket().cookie));
 }
 
 fn ghost(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
-    let former = members.iter().find_map(|seen| view.history.holder(seen.socket.cookie));
-    let waits = members.iter().any(|seen| seen.socket.state == TcpState::CloseWait);
+    let former = members.iter().find_map(|seen| view.history.holder(seen.socket().cookie));
+    let waits = members.iter().any(|seen| seen.socket().state == TcpState::CloseWait);
     candidate.severity = Some(if former.is_some() || waits { Severity::Warning } else { Severity::Info });
     let sockets = say::count(candidate.count, "socket");
     let one = candidate.count == 1;
@@ -542,7 +542,7 @@ fn ghost(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
         candidate.cannot_see.push(
             "who had them open: no descriptor leads to them any more, and none was seen before".to_owned(),
         );
-        let user = members.iter().find_map(|seen| seen.socket.uid);
+        let user = members.iter().find_map(|seen| seen.socket().uid);
         let of = user.map_or_else(String::new, |user| format!(" of user {user}"));
         format!(
             "{sockets}{of} {is} alive without a descriptor: closed while another thread waits in {it}, or kept by io_uring or the kernel itself"
@@ -550,7 +550,7 @@ fn ghost(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
     };
     "Call shutdown() before close() when another thread may be blocked in the socket."
         .clone_into(&mut candidate.remedy);
-    let since = members.iter().filter_map(|seen| view.history.ownerless_since_ns(seen.socket.cookie));
+    let since = members.iter().filter_map(|seen| view.history.ownerless_since_ns(seen.socket().cookie));
     let vain = since.min().unwrap_or(0);
     let vain_ms = view.evidence.holders.at_ns.saturating_sub(vain) / NS_PER_MS;
     candidate.evidence.push(format!(

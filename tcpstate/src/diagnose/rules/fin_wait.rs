@@ -22,11 +22,11 @@ use crate::{
 
 /// Which trouble a socket that has sent its FIN may be.
 pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &Seen<'_>) -> Option<Key> {
-    let (thresholds, socket) = (view.thresholds, seen.socket);
-    if seen.age_ms < thresholds.settle_ms {
+    let (thresholds, socket) = (view.thresholds, seen.socket());
+    if seen.age_ms() < thresholds.settle_ms {
         return None;
     }
-    let owned = match seen.held {
+    let owned = match seen.held() {
         Held::NoFile => None,
         Held::NotAsked | Held::Nobody => return None,
         Held::Unseen => Some(None),
@@ -60,7 +60,7 @@ pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &Seen<'_>) -> Option<Ke
 
 /// Not every event tells who closed. Orphans of which nobody knows that belong to those of the same server which one
 /// process has closed: otherwise it would be told twice, by its name and as unknown.
-pub(super) fn join_unknown(view: &View<'_>, groups: &mut HashMap<Key, Vec<usize>>) {
+pub(super) fn join_unknown(view: &View<'_>, groups: &mut HashMap<Key, Vec<u32>>) {
     let is_unknown =
         |key: &&Key| matches!(key.class, Class::FinWait2Orphan | Class::OrphanStuck) && key.pid == 0;
     let unknown: Vec<_> = groups.keys().filter(is_unknown).copied().collect();
@@ -70,7 +70,7 @@ pub(super) fn join_unknown(view: &View<'_>, groups: &mut HashMap<Key, Vec<usize>
             .iter()
             .filter(|(named, _)| named.class == key.class && named.netns == key.netns && named.pid != 0);
         for (named, members) in named {
-            for seen in members.iter().filter_map(|index| view.seen.get(*index)) {
+            for seen in members.iter().filter_map(|index| view.seen.get(*index as usize)) {
                 let closer = closers.entry(server(view, seen)).or_insert(Some(*named));
                 // Of several none is known to be the one.
                 *closer = closer.filter(|closer| closer == named);
@@ -80,7 +80,7 @@ pub(super) fn join_unknown(view: &View<'_>, groups: &mut HashMap<Key, Vec<usize>
             continue;
         }
         for index in groups.remove(&key).unwrap_or_default() {
-            let closer = view.seen.get(index).and_then(|seen| *closers.get(&server(view, seen))?);
+            let closer = view.seen.get(index as usize).and_then(|seen| *closers.get(&server(view, seen))?);
             groups.entry(closer.unwrap_or(key)).or_default().push(index);
         }
     }
@@ -88,11 +88,11 @@ pub(super) fn join_unknown(view: &View<'_>, groups: &mut HashMap<Key, Vec<usize>
 
 /// The server's end of a connection, and on which side it is.
 fn server(view: &View<'_>, seen: &Seen<'_>) -> (Side, SocketAddr) {
-    let tuple = seen.socket.tuple;
-    match view.side(seen.socket) {
+    let tuple = seen.socket().tuple;
+    match view.side(&seen.socket()) {
         Side::Connect => (Side::Connect, tuple.remote),
         Side::Accept => {
-            let listening = view.listener_at(seen.socket.netns, tuple.local);
+            let listening = view.listener_at(seen.socket().netns, tuple.local);
             (Side::Accept, listening.map_or(tuple.local, |listening| listening.socket.tuple.local))
         }
     }
@@ -101,15 +101,15 @@ fn server(view: &View<'_>, seen: &Seen<'_>) -> (Side, SocketAddr) {
 /// An orphan that cannot get rid of what it has to send. Where the peer is on this host and holds unread data, it is
 /// the peer's fault, and found there.
 fn sort_orphan(view: &View<'_>, seen: &Seen<'_>) -> Option<Class> {
-    let socket = seen.socket;
+    let socket = seen.socket();
     let stuck = match socket.timer {
         Timer::Persist => {
-            let peer = view.other_end(socket);
-            !peer.is_some_and(|peer| peer.socket.state == TcpState::Established && peer.socket.rqueue > 0)
+            let peer = view.other_end(&socket);
+            !peer.is_some_and(|peer| peer.socket().state == TcpState::Established && peer.socket().rqueue > 0)
         }
         _ => socket.retransmits >= view.thresholds.retransmits,
     };
-    (stuck && seen.age_ms >= view.thresholds.notice_ms).then_some(Class::OrphanStuck)
+    (stuck && seen.age_ms() >= view.thresholds.notice_ms).then_some(Class::OrphanStuck)
 }
 
 /// What is wrong with a group of sockets, if anything.
@@ -124,7 +124,7 @@ pub(super) fn judge(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candida
 }
 
 fn side(view: &View<'_>, members: &[&Seen<'_>]) -> Side {
-    members.first().map_or(Side::Connect, |seen| view.side(seen.socket))
+    members.first().map_or(Side::Connect, |seen| view.side(&seen.socket()))
 }
 
 fn owned(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
@@ -172,23 +172,23 @@ fn orphan(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
     ));
     tell_other_end(view, candidate, members);
     // Whatever makes those wait is the cause.
-    let waiting = members.iter().filter_map(|seen| view.other_end(seen.socket));
-    let waiting = waiting.filter(|end| end.socket.state == TcpState::CloseWait);
-    candidate.cookies = waiting.map(|end| end.socket.cookie).collect();
+    let waiting = members.iter().filter_map(|seen| view.other_end(&seen.socket()));
+    let waiting = waiting.filter(|end| end.socket().state == TcpState::CloseWait);
+    candidate.cookies = waiting.map(|end| end.socket().cookie).collect();
 }
 
 fn stuck(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
     let thresholds = view.thresholds;
     let who = blame_closer(view, candidate, members);
     let side = side(view, members);
-    let persist = members.iter().filter(|seen| seen.socket.timer == Timer::Persist).count() as u64;
-    let waiting: u64 = members.iter().map(|seen| u64::from(seen.socket.wqueue)).sum();
+    let persist = members.iter().filter(|seen| seen.socket().timer == Timer::Persist).count() as u64;
+    let waiting: u64 = members.iter().map(|seen| u64::from(seen.socket().wqueue)).sum();
     let namespace = view.namespace(candidate.key.netns);
     let orphans = namespace.and_then(|namespace| namespace.counters.orphans);
     let max = namespace.and_then(|namespace| namespace.sysctls.max_orphans);
     // Half of the maximum: from there on the kernel kills orphans sooner (tcp_out_of_resources).
     let crowded = orphans.zip(max).is_some_and(|(orphans, max)| orphans >= max.div_ceil(2) && max > 0);
-    let servers = members.iter().filter(|seen| view.side(seen.socket) == Side::Connect).count() as u64;
+    let servers = members.iter().filter(|seen| view.side(&seen.socket()) == Side::Connect).count() as u64;
     let depends = servers >= thresholds.several;
     let bad = candidate.count > thresholds.lost_clients || crowded || depends;
     candidate.severity = Some(if bad { Severity::Warning } else { Severity::Info });
@@ -207,7 +207,7 @@ fn stuck(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
     );
     "Give writes a timeout before close (TCP_USER_TIMEOUT), and lower net.ipv4.tcp_orphan_retries if there are many."
         .clone_into(&mut candidate.remedy);
-    let retransmits = members.iter().map(|seen| seen.socket.retransmits).max().unwrap_or(0);
+    let retransmits = members.iter().map(|seen| seen.socket().retransmits).max().unwrap_or(0);
     candidate.evidence.push(format!(
         "the oldest is stuck for {}; up to {}",
         say::duration(oldest_ms(members)),
@@ -221,9 +221,9 @@ fn stuck(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
 
 /// Names who closed them: a recorded actor, for nobody holds them any more.
 fn blame_closer(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) -> String {
-    if let Some(actor) = members.iter().find_map(|seen| seen.socket.actor) {
+    if let Some(actor) = members.iter().find_map(|seen| seen.socket().actor) {
         candidate.subject = view.subject_of(&actor, candidate.key.netns);
-        let unknown = members.iter().filter(|seen| seen.socket.actor.is_none()).count();
+        let unknown = members.iter().filter(|seen| seen.socket().actor.is_none()).count();
         if unknown > 0 {
             candidate.cannot_see.push(format!(
                 "who closed {unknown} of them, which have the same server as the others: no event told of it"
@@ -240,10 +240,10 @@ fn blame_closer(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>
 
 /// Says who holds the other ends that are on this host.
 fn tell_other_end(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
-    let other = members.iter().find_map(|seen| view.other_end(seen.socket));
-    let Some(other) = other.filter(|other| other.socket.state == TcpState::CloseWait) else { return };
-    let local: SocketAddr = other.socket.tuple.local;
-    candidate.evidence.push(match other.held {
+    let other = members.iter().find_map(|seen| view.other_end(&seen.socket()));
+    let Some(other) = other.filter(|other| other.socket().state == TcpState::CloseWait) else { return };
+    let local: SocketAddr = other.socket().tuple.local;
+    candidate.evidence.push(match other.held() {
         Held::By { holder, .. } => {
             format!("the CLOSE_WAIT at {} is open in {}", say::address(local), view.who(&holder))
         }

@@ -27,8 +27,9 @@ pub(super) use ports::MAX_TOLD;
 pub(super) fn judge(view: &View<'_>, events: &reset::Events) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     for (key, members) in sort(view) {
-        let mut members: Vec<_> = members.iter().filter_map(|index| view.seen.get(*index)).collect();
-        members.sort_unstable_by_key(|seen| (seen.since_ns(), seen.socket.cookie));
+        let mut members: Vec<_> =
+            members.into_iter().filter_map(|index| view.seen.get(index as usize)).collect();
+        members.sort_unstable_by_key(|seen| (seen.since_ns(), seen.socket().cookie));
         match key.class {
             Class::AcceptStall => candidates.push(accept::stall(view, key, &members)),
             Class::SynFlood => candidates.extend(accept::flood(view, key, &members)),
@@ -48,12 +49,12 @@ pub(super) fn judge(view: &View<'_>, events: &reset::Events) -> Vec<Candidate> {
 }
 
 /// The sockets by what may be wrong with them, as indexes, in the order of the keys.
-fn sort(view: &View<'_>) -> Vec<(Key, Vec<usize>)> {
+fn sort(view: &View<'_>) -> Vec<(Key, Vec<u32>)> {
     let pairs = Pairs::find(view);
     let scanners = path::scanners(view);
-    let mut groups = HashMap::<Key, Vec<usize>>::default();
-    for (index, seen) in view.seen.iter().enumerate() {
-        let key = match seen.socket.state {
+    let mut groups = HashMap::<Key, Vec<u32>>::default();
+    for (index, seen) in (0..).zip(&view.seen) {
+        let key = match seen.socket().state {
             TcpState::CloseWait => close_wait::sort(view, &pairs, seen),
             TcpState::Established => sort_established(view, seen),
             TcpState::FinWait1 | TcpState::FinWait2 | TcpState::LastAck | TcpState::Closing => {
@@ -74,17 +75,17 @@ fn sort(view: &View<'_>) -> Vec<(Key, Vec<usize>)> {
 }
 
 fn sort_established(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
-    if seen.socket.tuple.local == seen.socket.tuple.remote {
+    if seen.socket().tuple.local == seen.socket().tuple.remote {
         return ports::sort_self_connect(view, seen);
     }
-    match seen.held {
+    match seen.held() {
         Held::NoFile => accept::sort_queued(view, seen),
         Held::Nobody => close_wait::sort_ghost(view, seen),
         Held::NotAsked | Held::Unseen => None,
         Held::By { holder, .. } => {
             let quiet = view.quiet_ms(seen) >= view.thresholds.frozen_ms;
-            if seen.socket.rqueue > 0 && quiet && view.paused(&holder).is_some() {
-                return Some(View::key_of(Class::OwnerStopped, seen.socket.netns, &holder, None));
+            if seen.socket().rqueue > 0 && quiet && view.paused(&holder).is_some() {
+                return Some(View::key_of(Class::OwnerStopped, seen.socket().netns, &holder, None));
             }
             path::sort_half_open(view, seen).or_else(|| close_wait::sort_unread_body(view, seen))
         }
@@ -96,7 +97,7 @@ fn sort_established(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
 /// ancient, or when they grow in number and the old ones stay.
 fn grade(view: &View<'_>, key: &Key, members: &[&Seen<'_>]) -> Option<Severity> {
     let thresholds = view.thresholds;
-    let older = |ms: u64| members.iter().filter(move |seen| seen.age_ms >= ms).count() as u64;
+    let older = |ms: u64| members.iter().filter(move |seen| seen.age_ms() >= ms).count() as u64;
     let noticed = older(thresholds.notice_ms);
     if noticed == 0 {
         return None;
@@ -113,7 +114,7 @@ fn since(members: &[&Seen<'_>]) -> u64 {
 
 /// The age of the oldest, ms.
 fn oldest_ms(members: &[&Seen<'_>]) -> u64 {
-    members.iter().map(|seen| seen.age_ms).max().unwrap_or(0)
+    members.iter().map(|seen| seen.age_ms()).max().unwrap_or(0)
 }
 
 /// What all candidates about sockets have in common.
@@ -130,7 +131,7 @@ fn base(key: Key, members: &[&Seen<'_>]) -> Candidate {
         evidence: Vec::new(),
         cannot_see: Vec::new(),
         sockets: View::samples(members),
-        cookies: members.iter().map(|seen| seen.socket.cookie).collect(),
+        cookies: members.iter().map(|seen| seen.socket().cookie).collect(),
         is_of_events: false,
         tells_trend: false,
     }
@@ -138,7 +139,7 @@ fn base(key: Key, members: &[&Seen<'_>]) -> Candidate {
 
 /// The holder that these sockets have in common, since they were sorted by it.
 fn holder(members: &[&Seen<'_>]) -> Option<Holder> {
-    members.iter().find_map(|seen| match seen.held {
+    members.iter().find_map(|seen| match seen.held() {
         Held::By { holder, .. } => Some(holder),
         _ => None,
     })
@@ -150,7 +151,7 @@ fn blame_holder(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>
         let why = view.unseen(super::evidence::What::Holders, None);
         let why = why.unwrap_or_else(|| "not every process's descriptors could be looked at".to_owned());
         candidate.cannot_see.push(format!("who holds these sockets: {why}"));
-        let user = members.iter().find_map(|seen| seen.socket.uid);
+        let user = members.iter().find_map(|seen| seen.socket().uid);
         return user.map_or_else(
             || "A process that could not be seen".to_owned(),
             |user| format!("A process that could not be seen, of user {user},"),
@@ -160,7 +161,7 @@ fn blame_holder(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>
     candidate.cannot_see.extend(view.unseen_of(holder.pid));
     let shared = members
         .iter()
-        .filter(|seen| matches!(seen.held, Held::By { processes, .. } if processes > 1))
+        .filter(|seen| matches!(seen.held(), Held::By { processes, .. } if processes > 1))
         .count();
     if shared > 0 {
         candidate.evidence.push(format!("{shared} of them are open in other processes too"));

@@ -29,24 +29,28 @@ impl Pairs {
     pub(super) fn find(view: &View<'_>) -> Self {
         let mut waiting = HashMap::<(u32, u64, Side), Waiting<'_>>::default();
         for back in may_pair(view, TcpState::FinWait2) {
-            waiting.entry(process_of(back, opposite(view.side(back.socket)))).or_default().backs.push(back);
+            waiting
+                .entry(process_of(back, opposite(view.side(&back.socket()))))
+                .or_default()
+                .backs
+                .push(back);
         }
         if waiting.is_empty() {
             return Self::default();
         }
         for front in may_pair(view, TcpState::CloseWait) {
-            let Some(waiting) = waiting.get_mut(&process_of(front, view.side(front.socket))) else {
+            let Some(waiting) = waiting.get_mut(&process_of(front, view.side(&front.socket()))) else {
                 continue;
             };
             // Who has both ends of a connection is no proxy between them.
-            if !view.other_end(front.socket).is_some_and(|end| is_same_process(end, front)) {
+            if !view.other_end(&front.socket()).is_some_and(|end| is_same_process(end, front)) {
                 waiting.fronts.push(front);
             }
         }
         let mut paired = HashSet::default();
         for Waiting { mut fronts, mut backs } in waiting.into_values() {
             for list in [&mut fronts, &mut backs] {
-                list.sort_unstable_by_key(|seen| (seen.since_ns(), seen.socket.cookie));
+                list.sort_unstable_by_key(|seen| (seen.since_ns(), seen.socket().cookie));
             }
             join(&fronts, &backs, &mut paired);
         }
@@ -54,16 +58,16 @@ impl Pairs {
     }
 
     pub(super) fn has(&self, seen: &Seen<'_>) -> bool {
-        self.0.contains(&seen.socket.cookie)
+        self.0.contains(&seen.socket().cookie)
     }
 }
 
 /// The sockets in this state that a process holds and that have carried nothing since the FIN.
 fn may_pair<'a>(view: &'a View<'a>, state: TcpState) -> impl Iterator<Item = &'a Seen<'a>> {
     view.seen.iter().filter(move |seen| {
-        seen.socket.state == state
-            && matches!(seen.held, Held::By { .. })
-            && seen.age_ms >= view.thresholds.settle_ms
+        seen.socket().state == state
+            && matches!(seen.held(), Held::By { .. })
+            && seen.age_ms() >= view.thresholds.settle_ms
             && !super::close_wait::is_carrying(view, seen)
     })
 }
@@ -73,7 +77,7 @@ fn is_same_process(one: &Seen<'_>, other: &Seen<'_>) -> bool {
 }
 
 fn process_of(seen: &Seen<'_>, side: Side) -> (u32, u64, Side) {
-    match seen.held {
+    match seen.held() {
         Held::By { holder, .. } => (holder.pid, holder.start_boottime_ns, side),
         _ => (0, 0, side),
     }
@@ -94,10 +98,10 @@ fn join(fronts: &[&Seen<'_>], backs: &[&Seen<'_>], paired: &mut HashSet<u64>) {
         let at_ns = front.since_ns();
         while backs.next_if(|back| back.since_ns() < at_ns.saturating_sub(TOGETHER_NS)).is_some() {}
         // Of a front that was there before the daemon it is not known when it began.
-        let vague = matches!(front.socket.since, Since::AtLatest(_));
+        let vague = matches!(front.socket().since, Since::AtLatest(_));
         let together = |back: &&&Seen<'_>| vague || back.since_ns() <= at_ns.saturating_add(TOGETHER_NS);
         if let Some(back) = backs.next_if(together) {
-            paired.extend([front.socket.cookie, back.socket.cookie]);
+            paired.extend([front.socket().cookie, back.socket().cookie]);
         }
     }
 }

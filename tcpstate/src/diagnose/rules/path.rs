@@ -27,32 +27,32 @@ const SILENCE_MS: u32 = 3_000;
 pub(super) fn scanners(view: &View<'_>) -> HashSet<u32> {
     let mut tried = HashMap::<u32, HashSet<IpAddr>>::new();
     for seen in &view.seen {
-        if seen.socket.state == TcpState::SynSent
+        if seen.socket().state == TcpState::SynSent
             && let Some(pid) = connector(seen)
         {
-            tried.entry(pid).or_default().insert(seen.socket.tuple.remote.ip());
+            tried.entry(pid).or_default().insert(seen.socket().tuple.remote.ip());
         }
     }
     tried.into_iter().filter(|(_, to)| to.len() > view.thresholds.scanned).map(|(pid, _)| pid).collect()
 }
 
 fn connector(seen: &Seen<'_>) -> Option<u32> {
-    match seen.held {
+    match seen.held() {
         Held::By { holder, .. } => Some(holder.pid),
-        _ => seen.socket.actor.map(|actor| actor.pid),
+        _ => seen.socket().actor.map(|actor| actor.pid),
     }
 }
 
 /// A SYN that stays without answer. A server of this host whose queue is full is another story.
 pub(super) fn sort_syn_sent(view: &View<'_>, scanners: &HashSet<u32>, seen: &Seen<'_>) -> Option<Key> {
-    let socket = seen.socket;
+    let socket = seen.socket();
     if socket.retransmits < view.thresholds.syn_retransmits {
         return None;
     }
-    if is_turned_away(view, socket) {
+    if is_turned_away(view, &socket) {
         return None;
     }
-    let pid = match seen.held {
+    let pid = match seen.held() {
         Held::By { holder, .. } => holder.pid,
         _ => socket.actor.map_or(0, |actor| actor.pid),
     };
@@ -64,7 +64,7 @@ pub(super) fn sort_syn_sent(view: &View<'_>, scanners: &HashSet<u32>, seen: &See
 
 pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
     let mut candidate = base(key, members);
-    let actor = members.iter().find_map(|seen| seen.socket.actor);
+    let actor = members.iter().find_map(|seen| seen.socket().actor);
     let who = match (super::holder(members), actor) {
         (None, Some(actor)) => {
             candidate.subject = view.subject_of(&actor, key.netns);
@@ -73,7 +73,7 @@ pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&Seen<'_>]) ->
         _ => blame_holder(view, &mut candidate, members),
     };
     let peer = key.place.map_or_else(String::new, say::address);
-    let retransmits = members.iter().map(|seen| seen.socket.retransmits).max().unwrap_or(0);
+    let retransmits = members.iter().map(|seen| seen.socket().retransmits).max().unwrap_or(0);
     // The third is sent 7 s after the first SYN.
     let long = retransmits > view.thresholds.syn_retransmits || candidate.count >= view.thresholds.several;
     candidate.severity = Some(if long { Severity::Warning } else { Severity::Info });
@@ -109,26 +109,26 @@ fn is_turned_away(view: &View<'_>, socket: &Socket) -> bool {
 
 /// Data that is sent again and again while nothing is acknowledged.
 pub(super) fn sort_half_open(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
-    let (thresholds, socket) = (view.thresholds, seen.socket);
+    let (thresholds, socket) = (view.thresholds, seen.socket());
     if socket.wqueue == 0 || socket.timer != Timer::Retransmit || socket.retransmits < thresholds.retransmits
     {
         return None;
     }
-    let heard = view.info(socket).and_then(|info| info.last_ack_recv_ms);
+    let heard = view.info(&socket).and_then(|info| info.last_ack_recv_ms);
     if heard.is_some_and(|ms| ms < SILENCE_MS) {
         return None;
     }
     // The final ACK of its handshake, and so its data, may be turned away by a server whose queue is full.
-    if is_turned_away(view, socket) {
+    if is_turned_away(view, &socket) {
         return None;
     }
-    let place = match view.side(socket) {
+    let place = match view.side(&socket) {
         Side::Connect => Some(socket.tuple.remote),
         Side::Accept => {
             view.listener_at(socket.netns, socket.tuple.local).map(|listening| listening.socket.tuple.local)
         }
     };
-    match seen.held {
+    match seen.held() {
         Held::By { holder, .. } => Some(View::key_of(Class::HalfOpen, socket.netns, &holder, place)),
         Held::Unseen => {
             Some(Key { class: Class::HalfOpen, netns: socket.netns, pid: 0, start_boottime_ns: 0, place })
@@ -140,7 +140,7 @@ pub(super) fn sort_half_open(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
 pub(super) fn half_open(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
     let mut candidate = base(key, members);
     let who = blame_holder(view, &mut candidate, members);
-    let side = members.first().map_or(Side::Connect, |seen| view.side(seen.socket));
+    let side = members.first().map_or(Side::Connect, |seen| view.side(&seen.socket()));
     let bad = side == Side::Connect || candidate.count > view.thresholds.lost_clients;
     candidate.severity = Some(if bad { Severity::Warning } else { Severity::Info });
     candidate.tells_trend = true;
@@ -148,8 +148,8 @@ pub(super) fn half_open(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Can
     if side == Side::Accept {
         candidate.subject.listener = key.place.map(say::address);
     }
-    let waiting: u64 = members.iter().map(|seen| u64::from(seen.socket.wqueue)).sum();
-    let retransmits = members.iter().map(|seen| seen.socket.retransmits).max().unwrap_or(0);
+    let waiting: u64 = members.iter().map(|seen| u64::from(seen.socket().wqueue)).sum();
+    let retransmits = members.iter().map(|seen| seen.socket().retransmits).max().unwrap_or(0);
     let retries = view.namespace(key.netns).and_then(|namespace| namespace.sysctls.retries2).unwrap_or(15);
     candidate.verdict = format!(
         "{who} has {} unacknowledged on {} to {}, retransmitted up to {retransmits} of {retries} times: the peer or the path is dead",
@@ -160,7 +160,7 @@ pub(super) fn half_open(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Can
     "Set TCP_USER_TIMEOUT and keepalive on the connection, so that it fails in seconds instead of about 15 minutes."
         .clone_into(&mut candidate.remedy);
     let silence: Vec<_> =
-        members.iter().filter_map(|seen| view.info(seen.socket)?.last_ack_recv_ms).collect();
+        members.iter().filter_map(|seen| view.info(&seen.socket())?.last_ack_recv_ms).collect();
     match silence.iter().min() {
         Some(ms) => candidate
             .evidence

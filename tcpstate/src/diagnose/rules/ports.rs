@@ -31,8 +31,8 @@ const TIME_WAIT_S: u64 = 60;
 pub(in crate::diagnose) const MAX_TOLD: usize = 5;
 
 pub(super) fn sort_self_connect(_: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
-    let (netns, place) = (seen.socket.netns, Some(seen.socket.tuple.local));
-    match seen.held {
+    let (netns, place) = (seen.socket().netns, Some(seen.socket().tuple.local));
+    match seen.held() {
         Held::By { holder, .. } => Some(View::key_of(Class::SelfConnect, netns, &holder, place)),
         Held::NotAsked => None,
         _ => Some(Key { class: Class::SelfConnect, netns, pid: 0, start_boottime_ns: 0, place }),
@@ -235,7 +235,7 @@ fn begin(
     let key = Key { class, netns, pid: owner.map_or(0, |owner| owner.pid), start_boottime_ns: 0, place };
     let members = to.iter().filter_map(|destination| towards.get(&way(destination)));
     let mut members: Vec<_> = members.flatten().copied().collect();
-    members.sort_unstable_by_key(|seen| seen.socket.cookie);
+    members.sort_unstable_by_key(|seen| seen.socket().cookie);
     let mut candidate = base(key, &members);
     candidate.since_ns = view.evidence.at_ns;
     candidate.cookies.extend(to.iter().flat_map(|destination| &destination.cookies));
@@ -290,7 +290,7 @@ fn towards<'a>(view: &'a View<'_>) -> Towards<'a> {
     let mut towards: Towards<'_> =
         view.evidence.destinations.iter().map(|destination| (way(destination), Vec::new())).collect();
     for seen in &view.seen {
-        if let Some(sockets) = towards.get_mut(&way_of(seen.socket)) {
+        if let Some(sockets) = towards.get_mut(&way_of(&seen.socket())) {
             sockets.push(seen);
         }
     }
@@ -308,8 +308,8 @@ fn owner(view: &View<'_>, destination: &Destination, towards: &Towards<'_>) -> O
         vote(*process, *count);
     }
     let unacted = towards.get(&way(destination)).into_iter().flatten();
-    for seen in unacted.filter(|seen| seen.socket.actor.is_none()) {
-        if let Held::By { holder, .. } = seen.held {
+    for seen in unacted.filter(|seen| seen.socket().actor.is_none()) {
+        if let Held::By { holder, .. } = seen.held() {
             vote(Process { pid: holder.pid, comm: holder.comm }, 1);
         }
     }

@@ -7,23 +7,23 @@ use crate::diagnose::{
     evidence::Evidence,
     history::History,
     thresholds::Thresholds,
-    view::{Held, View},
+    view::{self, View},
 };
 use crate::track::Socket;
 
 /// What a view of the world says about the socket with this cookie.
 fn ask(world: &World, cookie: u64, question: impl FnOnce(&View<'_>, &Socket) -> Option<u64>) -> Option<u64> {
-    let evidence = Evidence { sockets: world.sockets.clone(), ..Evidence::default() };
-    let held = vec![Held::NotAsked; world.sockets.len()];
+    let evidence = Evidence { sockets: world.sockets.iter().cloned().collect(), ..Evidence::default() };
+    let seen = view::all(&evidence);
     let (mut history, thresholds) = (History::default(), Thresholds::default());
-    history.observe(&evidence, &held);
-    let view = View::new(&evidence, held, &history, &thresholds);
+    history.observe(&evidence, &seen);
+    let view = View::new(&evidence, seen, &history, &thresholds);
     question(&view, world.sockets.iter().find(|socket| socket.cookie == cookie).expect("it is there"))
 }
 
 /// The cookie of the socket at the other end of the one with this cookie.
 fn other_end(world: &World, cookie: u64) -> Option<u64> {
-    ask(world, cookie, |view, socket| view.other_end(socket).map(|seen| seen.socket.cookie))
+    ask(world, cookie, |view, socket| view.other_end(socket).map(|seen| seen.socket().cookie))
 }
 
 /// The cookie of the listener that serves the address to which the one with this cookie goes.
