@@ -11,6 +11,7 @@ use crate::{
     observe::{
         census::{self, Part},
         counters::CpuCounters,
+        quiet::Quiet,
     },
     track::Scope,
 };
@@ -33,9 +34,10 @@ impl Taker {
         thread::Builder::new()
             .name("census".to_owned())
             .spawn(move || {
+                let mut quiet = Quiet::default();
                 while let Ok(scope) = wishes.recv() {
                     let mut sockets = 0;
-                    census::take(counters.as_deref(), scope, |part| {
+                    census::take(counters.as_deref(), scope, &mut quiet, |part| {
                         if let Part::Shows { rows, .. } = &part {
                             sockets += rows.len();
                         }

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use serde::Serialize;
+use tcpstate_common::TcpState;
 
 use crate::{
     observe::{
@@ -18,7 +19,7 @@ use crate::{
         privilege::{Capability, Privileges},
         sock_diag,
     },
-    track::{Scope, Tier},
+    track::Tier,
 };
 
 #[derive(Clone, Copy, Debug, ClapArgs)]
@@ -121,7 +122,7 @@ fn layout() -> Result<String, String> {
 fn sockets() -> Result<String, String> {
     let own = netns::own().map_err(|error| error.to_string())?;
     let mut count = 0_u64;
-    sock_diag::dump(own, Scope::ALL, |_| count += 1).map_err(|error| error.to_string())?;
+    sock_diag::dump(own, TcpState::VISIBLE, |_| count += 1).map_err(|error| error.to_string())?;
     Ok(format!("{count} TCP sockets in this network namespace"))
 }
 

@@ -1,8 +1,14 @@
 //! A census of all sockets, in every network namespace that may be entered.
 
-use tcpstate_common::Counters;
+use tcpstate_common::{Counters, TcpState};
 
-use super::{counters::CpuCounters, evidence::sockstat::Sockstat, netns, sock_diag};
+use super::{
+    counters::CpuCounters,
+    evidence::sockstat::Sockstat,
+    netns,
+    quiet::{Quiet, Segments},
+    sock_diag,
+};
 use crate::{
     clock,
     track::{Row, Scope},
@@ -45,10 +51,10 @@ pub struct Taken {
     pub hidden_processes: u64,
 }
 
-/// Takes a census, and gives it on part by part. Blocks, and moves the calling thread through the namespaces: it
-/// must be a thread of its own.
-pub fn take(counters: Option<&CpuCounters>, scope: Scope, mut each: impl FnMut(Part)) {
-    match try_take(counters, scope, &mut each) {
+/// Takes a census, and gives it on part by part. `quiet` is what the census before has left. Blocks, and moves the
+/// calling thread through the namespaces: it must be a thread of its own.
+pub fn take(counters: Option<&CpuCounters>, scope: Scope, quiet: &mut Quiet, mut each: impl FnMut(Part)) {
+    match try_take(counters, scope, quiet, &mut each) {
         Ok(taken) => each(Part::Ends(Box::new(taken))),
         Err(error) => each(Part::Fails(error)),
     }
@@ -58,6 +64,7 @@ pub fn take(counters: Option<&CpuCounters>, scope: Scope, mut each: impl FnMut(P
 fn try_take(
     counters: Option<&CpuCounters>,
     scope: Scope,
+    quiet: &mut Quiet,
     each: &mut impl FnMut(Part),
 ) -> Result<Taken, String> {
     let begun_cpu_ns = clock::thread_cpu_ns();
@@ -65,19 +72,28 @@ fn try_take(
     let started_ns = clock::monotonic_ns();
     each(Part::Begins { started_ns });
     let found = netns::find();
+    quiet.census_begins(started_ns, |inum| found.namespaces.contains_key(&inum));
     let own = netns::own().map_err(|error| format!("the own network namespace is not known: {error}"))?;
     let (mut visited, mut unreachable, mut unreachable_reason) = (0, 0, None);
     let mut minis = Some(0);
     for (inum, path) in &found.namespaces {
         let mut rows = Vec::new();
         let dumped = netns::inside(*inum, path, || {
-            sock_diag::dump(*inum, scope, |row| {
+            let (segments, now_ns) = (Segments::here(), clock::monotonic_ns());
+            let is_quiet = quiet.has(*inum, segments, scope);
+            let states: Vec<_> = if is_quiet { vec![TcpState::Listen] } else { scope.states().collect() };
+            let mut only_listeners = true;
+            sock_diag::dump(*inum, states, |row| {
+                only_listeners &= row.state == TcpState::Listen;
                 rows.push(row);
                 if rows.len() == PORTION {
                     let rows = std::mem::replace(&mut rows, Vec::with_capacity(PORTION));
                     each(Part::Shows { rows, now_ns: clock::monotonic_ns() });
                 }
             })?;
+            if !is_quiet {
+                quiet.dumped(*inum, segments, scope, now_ns, only_listeners);
+            }
             Ok(netns::file("sockstat").ok().and_then(|text| Sockstat::parse(&text).minis))
         });
         match dumped {
@@ -116,17 +132,24 @@ fn try_take(
 mod tests {
     use std::{
         net::{Shutdown, TcpListener, TcpStream},
+        process::Command,
+        thread,
         time::{Duration, Instant},
     };
 
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
     use tcpstate_common::TcpState;
 
-    use super::{Part, Taken, take};
+    use super::{Part, Quiet, Segments, Taken, clock, netns, take};
     use crate::track::{Row, Scope};
 
     fn census(scope: Scope) -> (Vec<Row>, Taken) {
+        census_after(&mut Quiet::default(), scope)
+    }
+
+    fn census_after(quiet: &mut Quiet, scope: Scope) -> (Vec<Row>, Taken) {
         let (mut shown, mut taken) = (Vec::new(), None);
-        take(None, scope, |part| match part {
+        take(None, scope, quiet, |part| match part {
             Part::Begins { .. } => {}
             Part::Shows { rows, .. } => shown.extend(rows),
             Part::Ends(end) => taken = Some(*end),
@@ -161,5 +184,41 @@ mod tests {
         assert!(!rows.iter().any(|row| [TcpState::TimeWait, TcpState::Established].contains(&row.state)));
         assert!(taken.minis.expect("the kernel says it") >= 2);
         drop(open);
+    }
+
+    #[test]
+    fn namespace_without_a_segment_is_asked_for_its_listeners_alone() {
+        let looking = thread::spawn(|| {
+            // SAFETY: the network namespace concerns no memory and no descriptors of other threads.
+            if unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.is_err() {
+                // Without the privilege for a namespace there is nothing to be seen.
+                return;
+            }
+            let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("iproute2");
+            assert!(up.success());
+            let own = netns::own().expect("/proc");
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let mut quiet = Quiet::default();
+            let mut states = || {
+                let (rows, _) = census_after(&mut quiet, Scope::ALL);
+                let ours = rows.iter().filter(|row| row.netns == own);
+                let mut states: Vec<_> = ours.map(|row| row.state).collect();
+                states.sort_unstable();
+                states
+            };
+            assert_eq!(states(), [TcpState::Listen]);
+            assert_eq!(states(), [TcpState::Listen]);
+            let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("listens");
+            let open = [TcpState::Established, TcpState::Established, TcpState::Listen];
+            assert_eq!(states(), open, "what has come since is seen");
+            assert_eq!(states(), open);
+            // It relies on what it has been told.
+            let now_ns = clock::monotonic_ns();
+            quiet.dumped(own, Segments::here(), Scope::ALL, now_ns, true);
+            let (rows, _) = census_after(&mut quiet, Scope::ALL);
+            assert_eq!(rows.iter().filter(|row| row.netns == own).count(), 1);
+            drop(client);
+        });
+        looking.join().expect("no panic");
     }
 }

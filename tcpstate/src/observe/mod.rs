@@ -14,6 +14,7 @@ pub mod netns;
 mod object;
 pub mod privilege;
 pub mod procfs;
+pub mod quiet;
 pub mod slots;
 pub mod sock_diag;
 mod standby;

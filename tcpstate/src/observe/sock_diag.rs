@@ -10,7 +10,7 @@ use tcpstate_common::{
     wire::{AF_INET, AF_INET6},
 };
 
-use crate::track::{Family, Row, Scope, Timer, Tuple, address, octets};
+use crate::track::{Family, Row, Timer, Tuple, address, octets};
 
 const NETLINK_SOCK_DIAG: isize = 4;
 /// `TCPDIAG_GETSOCK` (`include/uapi/linux/inet_diag.h`).
@@ -32,13 +32,16 @@ const BUFFER_LEN: usize = 1 << 17;
 /// (`net.core.rmem_default`, 208 KiB).
 const TOGETHER: usize = 32;
 
-/// Asks the kernel for the TCP sockets of the calling thread's network namespace, in the visible states of the
-/// scope, and calls `each` with every one.
+/// Asks the kernel for the TCP sockets of the calling thread's network namespace in these states, and calls `each` with
+/// every one.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn dump(netns: u32, scope: Scope, mut each: impl FnMut(Row)) -> io::Result<()> {
-    let states = TcpState::VISIBLE.into_iter().filter(|state| scope.has(*state));
+pub fn dump(
+    netns: u32,
+    states: impl IntoIterator<Item = TcpState>,
+    mut each: impl FnMut(Row),
+) -> io::Result<()> {
     walk(states, Attribute::None, |payload| {
         if let Some(row) = row(payload, netns) {
             each(row);

@@ -103,6 +103,11 @@ impl Scope {
         }
     }
 
+    /// The states that it asks about.
+    pub fn states(self) -> impl Iterator<Item = TcpState> {
+        TcpState::VISIBLE.into_iter().filter(move |state| self.has(*state))
+    }
+
     /// The states that it does not ask about.
     pub fn left_out(self) -> impl Iterator<Item = TcpState> {
         TcpState::VISIBLE.into_iter().filter(move |state| !self.has(*state))

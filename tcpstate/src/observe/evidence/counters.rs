@@ -26,6 +26,8 @@ counters! {
     PassiveOpens = "PassiveOpens",
     AttemptFails = "AttemptFails",
     EstabResets = "EstabResets",
+    InSegs = "InSegs",
+    OutSegs = "OutSegs",
     OutRsts = "OutRsts",
     ListenOverflows = "ListenOverflows",
     ListenDrops = "ListenDrops",
