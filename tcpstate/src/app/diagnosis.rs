@@ -136,6 +136,7 @@ impl Diagnoser {
             }
         }
         self.add_holders(&mut evidence);
+        wants.info.extend(self.diagnosis.wants_unheld(&evidence));
         let known_ns = clock::thread_cpu_ns();
         self.collector.namespaces(&wants, &mut evidence);
         let pids = self.diagnosis.wants_processes(&evidence);

@@ -11,6 +11,8 @@ use crate::{clock, track::Scope};
 
 /// After a census the next one of its kind waits this many times as long as it took of the CPU.
 const REST: u32 = 150;
+/// The same where a verdict comes in time all the same, or where it would not anyway and hardly any waits for it.
+const LONG_REST: u32 = 300;
 /// Up to this cost a census is taken often enough for a verdict: what costs more could not be had in time anyway without
 /// taking more than 2 % of a CPU.
 const AFFORDABLE: Duration = Duration::from_millis(100);
@@ -85,10 +87,8 @@ struct Last {
 
 impl Last {
     fn due_ns(self, interval: Duration) -> u64 {
-        let mut rest = self.cost * REST;
-        if self.cost <= AFFORDABLE {
-            rest = rest.min(IN_TIME);
-        }
+        let rest =
+            if self.cost <= AFFORDABLE { (self.cost * LONG_REST).min(IN_TIME) } else { self.cost * REST };
         self.after(interval.max(rest))
     }
 
@@ -210,7 +210,8 @@ impl Pace {
         let Some(last) = self.time_wait else { return true };
         let cost = times(self.each_time_wait, time_waits);
         let last = Last { cost, ..last };
-        let due_ns = last.after(self.interval.max(cost.saturating_mul(REST)));
+        let rest = if cost <= AFFORDABLE { REST } else { LONG_REST };
+        let due_ns = last.after(self.interval.max(cost.saturating_mul(rest)));
         self.is_due(last, due_ns, now_ns, true)
     }
 
@@ -260,13 +261,13 @@ mod tests {
         pace.ended(Scope::ALL, 10 * S, millis(600), NONE);
         assert_eq!((pace.due_ns(), pace.scope(15 * S, 0)), (15 * S, OTHERS));
         pace.ended(OTHERS, 15 * S, millis(40), NONE);
-        assert_eq!(pace.due_ns(), 21 * S, "150 times as long as it took");
+        assert_eq!(pace.due_ns(), 23 * S, "as often as it has to be in time");
         pace.ended(OTHERS, 99 * S, millis(40), NONE);
         assert_eq!((pace.due_ns(), pace.scope(100 * S, 0)), (100 * S, Scope::ALL));
         // What is seen of all is seen of some.
         pace.ended(Scope::ALL, 101 * S, millis(600), NONE);
         assert_eq!(pace.last(OTHERS), Some((101 * S, millis(40))));
-        assert_eq!(pace.due_ns(), 107 * S);
+        assert_eq!(pace.due_ns(), 109 * S);
     }
 
     #[test]
@@ -284,7 +285,7 @@ mod tests {
     #[test]
     fn affordable_census_is_taken_often_enough_for_two_before_a_verdict_is_due() {
         let mut pace = Pace::new(millis(5000));
-        for (cost_ms, due_ms) in [(50, 7500), (60, 8000), (100, 8000), (101, 15_150)] {
+        for (cost_ms, due_ms) in [(10, 5000), (20, 6000), (27, 8000), (100, 8000), (101, 15_150)] {
             pace.ended(Scope::ALL, 10 * S, millis(cost_ms), NONE);
             pace.ended(OTHERS, 10 * S, millis(cost_ms), NONE);
             assert_eq!(pace.due_ns(), 10 * S + due_ms * 1_000_000, "{cost_ms} ms");
@@ -352,13 +353,13 @@ mod tests {
             (pace.due_ns(), pace.scope(15 * S, 100_000)),
             (15 * S, Scope { time_wait: false, ..Scope::ALL })
         );
-        for at_s in [15, 20, 30] {
+        for at_s in [15, 30, 60] {
             pace.ended(pace.scope(at_s * S, 100_000), at_s * S, millis(2), (0, 1000));
         }
-        assert_eq!(pace.scope(34 * S, 100_000), Scope { time_wait: false, ..Scope::ALL });
-        assert_eq!(pace.scope(35 * S, 100_000), Scope::ALL, "150 times as long as it took, or nearly so");
+        assert_eq!(pace.scope(64 * S, 100_000), Scope { time_wait: false, ..Scope::ALL });
+        assert_eq!(pace.scope(65 * S, 100_000), Scope::ALL, "300 times as long as it took, or nearly so");
         assert_eq!(pace.last(Scope::ALL), Some((10 * S, millis(202))), "all are as old as the oldest");
-        assert_eq!(pace.last(Scope { time_wait: false, ..Scope::ALL }), Some((30 * S, millis(2))));
+        assert_eq!(pace.last(Scope { time_wait: false, ..Scope::ALL }), Some((60 * S, millis(2))));
     }
 
     #[test]
@@ -367,13 +368,15 @@ mod tests {
         pace.ended(Scope::ALL, 10 * S, millis(1), (10, 20));
         assert!(pace.scope(15 * S, 20_000).time_wait);
         assert!(!pace.scope(15 * S, 100_000).time_wait, "they would take 150 ms");
-        assert!(!pace.scope(27 * S, 100_000).time_wait);
-        assert!(pace.scope(28 * S, 100_000).time_wait);
+        assert!(!pace.scope(49 * S, 100_000).time_wait);
+        assert!(pace.scope(50 * S, 100_000).time_wait);
+        assert!(!pace.scope(18 * S, 60_000).time_wait);
+        assert!(pace.scope(19 * S, 60_000).time_wait, "those of all local ports are counted in time");
         // As they took more than was thought, the next time is later.
-        pace.ended(Scope::ALL, 28 * S, millis(300), (100_000, 100_000));
-        assert!(!pace.scope(67 * S, 100_000).time_wait);
-        assert!(pace.scope(68 * S, 100_000).time_wait);
-        assert!(pace.scope(33 * S, 1000).time_wait, "few again");
+        pace.ended(Scope::ALL, 50 * S, millis(300), (100_000, 100_000));
+        assert!(!pace.scope(134 * S, 100_000).time_wait);
+        assert!(pace.scope(135 * S, 100_000).time_wait);
+        assert!(pace.scope(55 * S, 1000).time_wait, "few again");
     }
 
     #[test]

@@ -110,6 +110,13 @@ impl Diagnosis {
         wants::of(gathered, &self.history, &self.thresholds, self.passes)
     }
 
+    /// Sockets whose `tcp_info` is wanted as well, once it is known who holds which: whether they are still there says
+    /// whether they are worth another look.
+    #[must_use]
+    pub fn wants_unheld(&self, evidence: &Evidence) -> Vec<u64> {
+        wants::unheld(evidence)
+    }
+
     /// The processes that are to be looked at, once `evidence` has everything but them: at most
     /// [`Thresholds::max_processes`].
     #[must_use]

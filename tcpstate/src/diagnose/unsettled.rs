@@ -36,9 +36,11 @@ pub(super) fn of(view: &View<'_>) -> Unsettled {
     unsettled
 }
 
-/// Whether nobody was found to hold it, and not for long enough.
+/// Whether nobody was found to hold it, and not for long enough, and it was there after it had been looked up: where
+/// connections come and go, most that nobody holds have ended since they were counted.
 fn may_be_ghost(view: &View<'_>, seen: &Seen<'_>) -> bool {
     seen.held() == Held::Nobody
+        && view.info(&seen.socket()).is_some()
         && view.ownerless_ms(seen).is_some_and(|ownerless_ms| ownerless_ms < view.thresholds.frozen_ms)
 }
 

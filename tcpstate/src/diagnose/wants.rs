@@ -8,6 +8,9 @@ use tcpstate_common::TcpState;
 use super::{evidence::Evidence, gather::Gathered, history::History, thresholds::Thresholds};
 use crate::track::Socket;
 
+/// Connections that nobody holds that are asked about at a time: of more, some are known to need another look.
+const MAX_UNHELD: usize = 64;
+
 /// What is to be found out about the sockets of a pass before it can be judged.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Wants {
@@ -56,6 +59,16 @@ fn needs_info(socket: &Socket) -> bool {
         TcpState::Established => socket.retransmits > 1,
         _ => false,
     }
+}
+
+/// Open connections that nobody was found to hold.
+pub(super) fn unheld(evidence: &Evidence) -> Vec<u64> {
+    let holders = &evidence.holders;
+    let unheld = evidence.sockets.iter().filter(|socket| {
+        let is_open = socket.state == TcpState::Established && socket.inode != 0;
+        is_open && holders.were_asked(socket.cookie) && holders.of(socket).next().is_none()
+    });
+    unheld.map(|socket| socket.cookie).take(MAX_UNHELD).collect()
 }
 
 /// At most so many, others at each pass.

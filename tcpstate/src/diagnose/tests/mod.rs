@@ -249,6 +249,8 @@ impl World {
             cannot_see: self.cannot_see.clone(),
             processes: HashMap::default(),
         };
+        let unheld = self.diagnosis.wants_unheld(&evidence);
+        evidence.info.extend(unheld.iter().filter_map(aged));
         for pid in self.diagnosis.wants_processes(&evidence) {
             if let Some(process) = self.processes.get(&pid) {
                 evidence.processes.insert(pid, process.clone());

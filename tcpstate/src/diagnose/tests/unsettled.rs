@@ -1,9 +1,14 @@
 //! What takes another look, and what only seems to.
 
+use std::sync::Arc;
+
 use tcpstate_common::TcpState;
 
 use super::{PACE_NS, World};
-use crate::diagnose::{Unsettled, evidence::Paused};
+use crate::{
+    diagnose::{Evidence, Unsettled, evidence::Paused},
+    track::{Comm, Holder, Holders, Key},
+};
 
 const SETTLED: Unsettled = Unsettled { established: false, others: false, holders: false };
 const OTHERS: Unsettled = Unsettled { others: true, ..SETTLED };
@@ -68,12 +73,31 @@ fn socket_that_nobody_holds_is_looked_up_again() {
     let ghost = Unsettled { holders: true, ..ESTABLISHED };
     let mut world = World::new();
     world.socket(1, TcpState::Established, "10.0.0.1:50000", "10.0.0.7:80");
+    world.carried(1, 0, 0);
     assert_eq!(after_passes(&mut world, 1000), [ghost, SETTLED, SETTLED]);
+    // It has ended since it was counted, as most have where connections come and go.
+    let mut world = World::new();
+    world.socket(1, TcpState::Established, "10.0.0.1:50000", "10.0.0.7:80");
+    assert_eq!(after_passes(&mut world, 1000), [SETTLED, SETTLED, SETTLED]);
     // Where somebody may not be seen nothing follows from it.
     let mut world = World::new();
     world.holders_complete = false;
     world.socket(1, TcpState::Established, "10.0.0.1:50000", "10.0.0.7:80");
     assert_eq!(after_passes(&mut world, 1000), [SETTLED, SETTLED]);
+}
+
+#[test]
+fn open_connection_is_asked_about_if_it_was_looked_up_in_vain() {
+    let mut world = World::new();
+    for cookie in 1..5 {
+        world.socket(cookie, TcpState::Established, "10.0.0.1:50000", "10.0.0.7:80");
+    }
+    world.get(4).inode = 0;
+    let holder = Holder { pid: 4121, fd: 3, comm: Comm::new("payments"), start_boottime_ns: 1 };
+    let holders = Holders::new(1, vec![1, 2, 4], Vec::new(), [(Key::Cookie(1), holder)]);
+    let sockets = world.sockets.iter().cloned().collect();
+    let evidence = Evidence { sockets, holders: Arc::new(holders), ..Evidence::default() };
+    assert_eq!(world.diagnosis.wants_unheld(&evidence), [2]);
 }
 
 #[test]
