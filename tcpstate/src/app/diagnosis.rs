@@ -121,11 +121,10 @@ impl Diagnoser {
         let wish = MaterialWish { gather: self.diagnosis.gather(), seen: self.seen, most: self.max_events };
         let material = self.ask(|answer| Question::Material(Box::new(wish), answer))?;
         let mut wants = self.diagnosis.wants(&material.gathered);
-        // These may be many, and nobody needs them for long.
-        let holders = std::mem::take(&mut wants.holders);
-        let beside = (!self.is_known(&holders, &material))
-            .then(|| collect::beside_parked(&holders, &material.gathered));
-        drop(holders);
+        let beside = (!self.is_known(&wants.holders, &material))
+            .then(|| collect::beside_parked(&wants.holders, &material.gathered));
+        // They may be many, and nobody asks for them any more.
+        wants.holders = Vec::new();
         let (now_ns, mut others_ns, tracked) = (material.now_ns, material.cpu_ns, material.tracked);
         self.seen = material.seen;
         let mut evidence = self.begin(*material);
