@@ -17,8 +17,8 @@ use tcpstate::{
         ask::{Engine, Limits, Question, Readings},
     },
     track::{
-        self, Comm, Event, Family, Filter, Gauges, GivenUp, Grouping, Holder, Holders, Key, Row, Scope,
-        Since, Socket, Tier, Timer, Tracker, Transition, Tuple,
+        self, Comm, Event, Family, Filter, Gauges, GivenUp, Grouping, Holder, Holders, Key, Note, Process,
+        Row, Scope, Since, Socket, Tier, Timer, Tracker, Transition, Tuple,
     },
 };
 use tcpstate_common::{Counters, TcpState};
@@ -166,6 +166,63 @@ fn blaming(c: &mut Criterion) {
     }
 }
 
+/// Connections of one process that has closed them all, to three destinations.
+fn time_waits() -> Tracker {
+    let rows: Vec<_> = (1..=1_u16 << 15)
+        .flat_map(|port| (0..3).map(move |to| (port, to)))
+        .zip(1..)
+        .map(|((port, to), cookie)| Row {
+            cookie,
+            tuple: Tuple {
+                local: ([10, 0, 0, 1], port).into(),
+                remote: ([10, 0, 0, 2 + to], 443).into(),
+                family: Family::V4,
+            },
+            state: TcpState::TimeWait,
+            timer: Timer::TimeWait,
+            inode: 0,
+            uid: None,
+            ..row(cookie)
+        })
+        .collect();
+    let mut tracker = tracker(&[]);
+    for row in &rows {
+        tracker.note(Note {
+            cookie: row.cookie,
+            state: TcpState::TimeWait,
+            mini: true,
+            entered_ns: BEGIN_NS,
+            written_ns: BEGIN_NS,
+            actor: Some(Process { pid: 7, comm: Comm::new("proxy") }),
+        });
+    }
+    census(&mut tracker, &rows, BEGIN_NS + 1);
+    tracker
+}
+
+/// What a host with many `TIME_WAIT` goes through after every census.
+fn walking(c: &mut Criterion) {
+    let mut group = c.benchmark_group("track/walk");
+    group.sample_size(10);
+    let mut tracker = time_waits();
+    group.throughput(Throughput::Elements(tracker.tracked() as u64));
+    group.bench_function("gather", |b| {
+        b.iter(|| {
+            let mut gather = Diagnosis::new(Thresholds::default()).gather();
+            tracker.some(0..usize::MAX, |socket| gather.see(socket));
+            gather.finish()
+        });
+    });
+    group.bench_function("group", |b| {
+        b.iter(|| {
+            let mut grouping = Grouping::default();
+            tracker.group(&mut grouping, 0..usize::MAX, &Holders::default());
+            tracker.attribute(grouping, &HashMap::new(), 20, BEGIN_NS);
+        });
+    });
+    group.bench_function("owned", |b| b.iter(|| tracker.has_owned_parked()));
+}
+
 /// A pass over sockets that all park: half of them leaked by ten processes, the others stuck at their clients.
 fn diagnosing(c: &mut Criterion) {
     let mut group = c.benchmark_group("diagnose/pass");
@@ -295,5 +352,5 @@ fn scraping(c: &mut Criterion) {
     });
 }
 
-criterion_group!(rooms, decoding, events, reconciling, questions, blaming, diagnosing, scraping);
+criterion_group!(rooms, decoding, events, reconciling, questions, blaming, walking, diagnosing, scraping);
 criterion_main!(rooms);

@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use crate::{clock, track::Scope};
 
-/// After a census the next one of its kind waits this many times as long as it took of the CPU.
-const REST: u32 = 150;
-/// The same where a verdict comes in time all the same, or where it would not anyway and hardly any waits for it.
-const LONG_REST: u32 = 300;
 /// Up to this cost a census is taken often enough for a verdict: what costs more could not be had in time anyway without
 /// taking more than 2 % of a CPU.
 const AFFORDABLE: Duration = Duration::from_millis(100);
+/// After a census of such a cost the next one of its kind waits this many times as long as it took of the CPU, up to
+/// [`IN_TIME`].
+const EASY_REST: u32 = 600;
+/// The same after one that costs more: half a percent of a CPU.
+const DEAR_REST: u32 = 200;
+/// The same for all else that is looked at again.
+const REST: u32 = 150;
 /// From one census of such a cost to the next at most.
 const IN_TIME: Duration = Duration::from_secs(8);
-/// The same as [`REST`], while somebody waits for it: 2 % of a CPU.
+/// The same while somebody waits for it: 2 % of a CPU.
 const HASTE: u32 = 50;
 /// A census that is due waits so long, ns, for the time at which somebody wants it.
 const SOON_NS: u64 = 1_000_000_000;
@@ -29,6 +32,9 @@ const FRESH: Duration = Duration::from_secs(1);
 const FRESH_FACTOR: u32 = 20;
 /// What counting a `TIME_WAIT` takes, as long as it has not been measured.
 const TIME_WAIT_COST: Duration = Duration::from_nanos(1500);
+/// Where counting them is more than [`AFFORDABLE`], it is done no more often than each of them once, as long as it lasts
+/// (`TCP_TIMEWAIT_LEN` in `include/net/tcp.h`).
+const TIME_WAIT_LASTS: Duration = Duration::from_secs(60);
 /// Fewer do not make a measurement.
 const ENOUGH: u64 = 1000;
 
@@ -87,8 +93,11 @@ struct Last {
 
 impl Last {
     fn due_ns(self, interval: Duration) -> u64 {
-        let rest =
-            if self.cost <= AFFORDABLE { (self.cost * LONG_REST).min(IN_TIME) } else { self.cost * REST };
+        let rest = if self.cost <= AFFORDABLE {
+            (self.cost * EASY_REST).min(IN_TIME)
+        } else {
+            self.cost * DEAR_REST
+        };
         self.after(interval.max(rest))
     }
 
@@ -210,8 +219,8 @@ impl Pace {
         let Some(last) = self.time_wait else { return true };
         let cost = times(self.each_time_wait, time_waits);
         let last = Last { cost, ..last };
-        let rest = if cost <= AFFORDABLE { REST } else { LONG_REST };
-        let due_ns = last.after(self.interval.max(cost.saturating_mul(rest)));
+        let least = if cost <= AFFORDABLE { self.interval } else { TIME_WAIT_LASTS };
+        let due_ns = last.after(least.max(cost.saturating_mul(REST)));
         self.is_due(last, due_ns, now_ns, true)
     }
 
@@ -262,12 +271,12 @@ mod tests {
         assert_eq!((pace.due_ns(), pace.scope(15 * S, 0)), (15 * S, OTHERS));
         pace.ended(OTHERS, 15 * S, millis(40), NONE);
         assert_eq!(pace.due_ns(), 23 * S, "as often as it has to be in time");
-        pace.ended(OTHERS, 99 * S, millis(40), NONE);
-        assert_eq!((pace.due_ns(), pace.scope(100 * S, 0)), (100 * S, Scope::ALL));
+        pace.ended(OTHERS, 129 * S, millis(40), NONE);
+        assert_eq!((pace.due_ns(), pace.scope(130 * S, 0)), (130 * S, Scope::ALL));
         // What is seen of all is seen of some.
-        pace.ended(Scope::ALL, 101 * S, millis(600), NONE);
-        assert_eq!(pace.last(OTHERS), Some((101 * S, millis(40))));
-        assert_eq!(pace.due_ns(), 109 * S);
+        pace.ended(Scope::ALL, 131 * S, millis(600), NONE);
+        assert_eq!(pace.last(OTHERS), Some((131 * S, millis(40))));
+        assert_eq!(pace.due_ns(), 139 * S);
     }
 
     #[test]
@@ -285,7 +294,7 @@ mod tests {
     #[test]
     fn affordable_census_is_taken_often_enough_for_two_before_a_verdict_is_due() {
         let mut pace = Pace::new(millis(5000));
-        for (cost_ms, due_ms) in [(10, 5000), (20, 6000), (27, 8000), (100, 8000), (101, 15_150)] {
+        for (cost_ms, due_ms) in [(8, 5000), (10, 6000), (14, 8000), (100, 8000), (101, 20_200)] {
             pace.ended(Scope::ALL, 10 * S, millis(cost_ms), NONE);
             pace.ended(OTHERS, 10 * S, millis(cost_ms), NONE);
             assert_eq!(pace.due_ns(), 10 * S + due_ms * 1_000_000, "{cost_ms} ms");
@@ -329,17 +338,17 @@ mod tests {
         pace.ended(Scope::ALL, 10 * S, millis(600), NONE);
         pace.ended(OTHERS, 10 * S, millis(200), NONE);
         pace.wish(Wish { scope: Scope::ALL, at_ns: 14 * S });
-        assert_eq!((pace.due_ns(), pace.scope(14 * S, 0)), (40 * S, OTHERS));
+        assert_eq!((pace.due_ns(), pace.scope(14 * S, 0)), (50 * S, OTHERS));
     }
 
     #[test]
     fn all_are_counted_where_they_would_be_due_before_the_others_are_again() {
         let mut pace = Pace::new(millis(5000));
         pace.ended(Scope::ALL, 10 * S, millis(600), NONE);
-        assert_eq!(pace.scope(99 * S, 0), OTHERS, "it is not known what the others cost");
+        assert_eq!(pace.scope(129 * S, 0), OTHERS, "it is not known what the others cost");
         pace.ended(OTHERS, 10 * S, millis(40), NONE);
-        assert_eq!(pace.scope(94 * S, 0), OTHERS);
-        assert_eq!(pace.scope(95 * S, 0), Scope::ALL);
+        assert_eq!(pace.scope(124 * S, 0), OTHERS);
+        assert_eq!(pace.scope(125 * S, 0), Scope::ALL);
         pace.ended(Scope::ALL, 110 * S, millis(100), NONE);
         assert_eq!(pace.scope(114 * S, 0), OTHERS, "it has rested 40 times as long as it took");
         assert_eq!(pace.scope(115 * S, 0), Scope::ALL);
@@ -357,7 +366,7 @@ mod tests {
             pace.ended(pace.scope(at_s * S, 100_000), at_s * S, millis(2), (0, 1000));
         }
         assert_eq!(pace.scope(64 * S, 100_000), Scope { time_wait: false, ..Scope::ALL });
-        assert_eq!(pace.scope(65 * S, 100_000), Scope::ALL, "300 times as long as it took, or nearly so");
+        assert_eq!(pace.scope(65 * S, 100_000), Scope::ALL, "a minute, or nearly so");
         assert_eq!(pace.last(Scope::ALL), Some((10 * S, millis(202))), "all are as old as the oldest");
         assert_eq!(pace.last(Scope { time_wait: false, ..Scope::ALL }), Some((60 * S, millis(2))));
     }
@@ -368,15 +377,15 @@ mod tests {
         pace.ended(Scope::ALL, 10 * S, millis(1), (10, 20));
         assert!(pace.scope(15 * S, 20_000).time_wait);
         assert!(!pace.scope(15 * S, 100_000).time_wait, "they would take 150 ms");
-        assert!(!pace.scope(49 * S, 100_000).time_wait);
-        assert!(pace.scope(50 * S, 100_000).time_wait);
+        assert!(!pace.scope(64 * S, 100_000).time_wait);
+        assert!(pace.scope(65 * S, 100_000).time_wait, "none of those that were seen is left");
         assert!(!pace.scope(18 * S, 60_000).time_wait);
         assert!(pace.scope(19 * S, 60_000).time_wait, "those of all local ports are counted in time");
         // As they took more than was thought, the next time is later.
-        pace.ended(Scope::ALL, 50 * S, millis(300), (100_000, 100_000));
-        assert!(!pace.scope(134 * S, 100_000).time_wait);
-        assert!(pace.scope(135 * S, 100_000).time_wait);
-        assert!(pace.scope(55 * S, 1000).time_wait, "few again");
+        pace.ended(Scope::ALL, 65 * S, millis(600), (100_000, 100_000));
+        assert!(!pace.scope(149 * S, 100_000).time_wait);
+        assert!(pace.scope(150 * S, 100_000).time_wait, "150 times as long as it took, or nearly so");
+        assert!(pace.scope(70 * S, 1000).time_wait, "few again");
     }
 
     #[test]

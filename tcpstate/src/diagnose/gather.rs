@@ -161,9 +161,10 @@ impl Gather {
         gathered.counted = self.towards.len();
         for ((netns, local, remote), towards) in self.towards {
             let Towards::Many(many) = towards else { continue };
+            let destination = many.into_destination(netns, local, remote);
             // Accepted connections are no destinations, and have none in common: each has its client's own port.
-            if many.used() >= self.limits.destination && remote.port() != 0 {
-                gathered.destinations.push(many.into_destination(netns, local, remote));
+            if destination.used() >= self.limits.destination && remote.port() != 0 {
+                gathered.destinations.push(destination);
             }
         }
         gathered

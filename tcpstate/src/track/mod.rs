@@ -294,7 +294,8 @@ impl Tracker {
     /// Whether a process must be looked up to say who parks sockets.
     #[must_use]
     pub fn has_owned_parked(&self) -> bool {
-        self.owned_parked().next().is_some()
+        TcpState::ALL.iter().any(|state| state.parks() && self.count(*state) > 0)
+            && self.owned_parked().next().is_some()
     }
 
     /// The cookies of the sockets that park and that a process must have open.

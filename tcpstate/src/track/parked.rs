@@ -290,7 +290,9 @@ impl Culprit {
     /// The first holder by pid where processes share a socket; they are one service nearly always, and the API
     /// lists them all.
     fn of(socket: &Socket, holders: &Holders) -> Self {
-        if let Some(holder) = holders.of(socket).min() {
+        // Nobody holds a `TIME_WAIT`, of which there may be many: nobody is searched for.
+        let holder = if socket.state == TcpState::TimeWait { None } else { holders.of(socket).min() };
+        if let Some(holder) = holder {
             return Self::Holder { pid: holder.pid, comm: holder.comm };
         }
         match socket.actor.filter(|_| socket.inode == 0) {

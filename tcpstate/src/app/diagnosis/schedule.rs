@@ -14,12 +14,11 @@ const INTERVAL_NS: u64 = 5_000_000_000;
 const EARLY_NS: u64 = 1_000_000_000;
 /// After a pass the next one waits this many times as long as it took of the CPU: at most 3 % of one.
 pub(in crate::app) const REST: u32 = 30;
-/// After one that costs more than [`DEAR`] it waits more times as long, in proportion, and this many at most: 1 % of one.
-const MOST_REST: u32 = 100;
-/// The same for one without a census of its own if it costs more than [`DEAR`]: it would look at a quarter of a million
-/// sockets again for the sake of a few events.
-const REST_WITHOUT: u32 = 150;
-const DEAR: Duration = Duration::from_millis(250);
+/// After one that costs more than [`DEAR`] it waits more times as long, in proportion, and this many at most: two thirds
+/// of a percent of one. Without a census it always waits that long, as it would look at a hundred thousand sockets again
+/// for the sake of a few events.
+const MOST_REST: u32 = 150;
+const DEAR: Duration = Duration::from_millis(150);
 /// From one pass to the next while there is no connection, ns.
 const CALM_NS: u64 = 60_000_000_000;
 
@@ -84,7 +83,7 @@ impl Schedule {
             Some(_) if self.wish.is_some() => fresh_ns.saturating_add(INTERVAL_NS),
             Some(_) => fresh_ns.saturating_add(INTERVAL_NS - EARLY_NS),
             // What there is to see is old, but events are not.
-            None if cost > DEAR => ended_ns.saturating_add(clock::nanos(cost * REST_WITHOUT)),
+            None if cost > DEAR => ended_ns.saturating_add(clock::nanos(cost * MOST_REST)),
             None => ended_ns.saturating_add(2 * INTERVAL_NS),
         };
         due_ns.max(ended_ns.saturating_add(rest_ns(cost)))
@@ -140,10 +139,10 @@ mod tests {
 
     #[test]
     fn pass_that_costs_much_is_made_less_often() {
-        assert_eq!(after(250, false, Some(BUSY)), 7);
-        assert_eq!(after(500, false, Some(BUSY)), 30, "60 times its cost");
-        assert_eq!(after(1000, false, Some(BUSY)), 100);
-        assert_eq!(after(250, false, None), 10);
+        assert_eq!(after(150, false, Some(BUSY)), 4);
+        assert_eq!(after(300, false, Some(BUSY)), 18, "60 times its cost");
+        assert_eq!(after(1000, false, Some(BUSY)), 150);
+        assert_eq!(after(150, false, None), 10);
         assert_eq!(after(1000, false, None), 150, "nothing but events is new");
     }
 
@@ -175,14 +174,14 @@ mod tests {
         let wish = schedule.passed(100 * S, Duration::from_secs(1), false, unsettled);
         assert_eq!(
             wish,
-            Some(Wish { scope: Scope { established: true, ..Scope::FEWEST }, at_ns: 200 * S }),
+            Some(Wish { scope: Scope { established: true, ..Scope::FEWEST }, at_ns: 250 * S }),
             "no sooner than a pass may be made"
         );
-        schedule.census(Notice { scope: Scope::FEWEST, ended_ns: 201 * S, calm: false });
+        schedule.census(Notice { scope: Scope::FEWEST, ended_ns: 251 * S, calm: false });
         assert!(!schedule.fulfilled);
-        schedule.census(Notice { ended_ns: 202 * S, ..BUSY });
+        schedule.census(Notice { ended_ns: 252 * S, ..BUSY });
         assert!(schedule.fulfilled);
-        assert_eq!(schedule.due_ns(), 200 * S);
+        assert_eq!(schedule.due_ns(), 250 * S);
     }
 
     #[test]

@@ -2,11 +2,9 @@
 
 use std::{
     cmp::Reverse,
-    collections::hash_map::Entry,
     net::{IpAddr, SocketAddr},
 };
 
-use foldhash::HashMap;
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
 use crate::{
@@ -32,10 +30,18 @@ pub(super) struct Use {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Many {
-    /// By port: the state of the socket that has it, and who acted on that one: the place among the actors, plus one.
-    ports: HashMap<u16, (TcpState, u8)>,
+    ports: Vec<Port>,
     actors: Vec<Process>,
     cookies: Vec<u64>,
+}
+
+/// A socket's port: of those there may be a hundred thousand, 4 bytes each.
+#[derive(Clone, Copy, Debug)]
+struct Port {
+    number: u16,
+    state: TcpState,
+    /// Who acted on it: the place among the actors, plus one.
+    actor: u8,
 }
 
 impl From<&Socket> for Use {
@@ -66,24 +72,19 @@ impl Towards {
 impl Many {
     fn add(&mut self, next: Use) {
         let Use { port, state, cookie, actor } = next;
-        let place = self.ports.entry(port);
-        if matches!(&place, Entry::Occupied(first) if first.get().0 != TcpState::TimeWait) {
-            return;
-        }
-        place.insert_entry((state, actor.map_or(0, |actor| number(&mut self.actors, actor))));
+        let actor = actor.map_or(0, |actor| number(&mut self.actors, actor));
+        self.ports.push(Port { number: port, state, actor });
         if self.cookies.len() < Destination::MAX_COOKIES {
             self.cookies.push(cookie);
         }
     }
 
-    pub(super) fn used(&self) -> u64 {
-        self.ports.len() as u64
-    }
-
-    pub(super) fn into_destination(self, netns: u32, local: IpAddr, remote: SocketAddr) -> Destination {
+    pub(super) fn into_destination(mut self, netns: u32, local: IpAddr, remote: SocketAddr) -> Destination {
         let mut by_state = [0; STATE_SLOTS];
         let mut actors: Vec<_> = self.actors.into_iter().map(|actor| (actor, 0)).collect();
-        for (state, actor) in self.ports.into_values() {
+        self.ports.sort_unstable_by_key(|port| (port.number, port.state == TcpState::TimeWait));
+        self.ports.dedup_by_key(|port| port.number);
+        for Port { state, actor, .. } in self.ports {
             by_state[state.index()] += 1;
             if let Some((_, count)) =
                 usize::from(actor).checked_sub(1).and_then(|place| actors.get_mut(place))
@@ -129,7 +130,6 @@ mod tests {
         }
         let Towards::Many(many) = towards else { return None };
         let local = Ipv4Addr::LOCALHOST.into();
-        assert_eq!(many.used(), many.clone().into_destination(1, local, (local, 80).into()).used());
         Some(many.into_destination(1, local, (local, 80).into()))
     }
 
