@@ -12,16 +12,15 @@ use crate::{clock, track::Scope};
 /// Up to this cost a census is taken often enough for a verdict: what costs more could not be had in time anyway without
 /// taking more than 2 % of a CPU.
 const AFFORDABLE: Duration = Duration::from_millis(100);
-/// After a census of such a cost the next one of its kind waits this many times as long as it took of the CPU, up to
-/// [`IN_TIME`].
+/// After a census of at most that cost the next one of its kind waits this many times as long as it took of the CPU, and
+/// [`IN_TIME`] at most.
 const EASY_REST: u32 = 600;
-/// The same after one that costs more: half a percent of a CPU.
-const DEAR_REST: u32 = 200;
-/// The same for all else that is looked at again.
-const REST: u32 = 150;
-/// From one census of such a cost to the next at most.
 const IN_TIME: Duration = Duration::from_secs(8);
-/// The same while somebody waits for it: 2 % of a CPU.
+/// After one that costs more it waits this many times as long: half a percent of a CPU.
+const DEAR_REST: u32 = 200;
+/// The same after counting `TIME_WAIT`, and after a look-up of holders.
+const REST: u32 = 150;
+/// The same while somebody waits for a census of at most that cost: 2 % of a CPU.
 const HASTE: u32 = 50;
 /// A census that is due waits so long, ns, for the time at which somebody wants it.
 const SOON_NS: u64 = 1_000_000_000;
@@ -32,9 +31,9 @@ const FRESH: Duration = Duration::from_secs(1);
 const FRESH_FACTOR: u32 = 20;
 /// What counting a `TIME_WAIT` takes, as long as it has not been measured.
 const TIME_WAIT_COST: Duration = Duration::from_nanos(1500);
-/// Where counting them is more than [`AFFORDABLE`], it is done no more often than each of them once, as long as it lasts
-/// (`TCP_TIMEWAIT_LEN` in `include/net/tcp.h`).
-const TIME_WAIT_LASTS: Duration = Duration::from_secs(60);
+/// How long one lasts (`TCP_TIMEWAIT_LEN` in `include/net/tcp.h`): where counting them is more than [`AFFORDABLE`], each of
+/// them is counted once.
+const TIME_WAIT_LASTS: Duration = Duration::from_mins(1);
 /// Fewer do not make a measurement.
 const ENOUGH: u64 = 1000;
 
@@ -219,8 +218,8 @@ impl Pace {
         let Some(last) = self.time_wait else { return true };
         let cost = times(self.each_time_wait, time_waits);
         let last = Last { cost, ..last };
-        let least = if cost <= AFFORDABLE { self.interval } else { TIME_WAIT_LASTS };
-        let due_ns = last.after(least.max(cost.saturating_mul(REST)));
+        let shortest = if cost <= AFFORDABLE { self.interval } else { TIME_WAIT_LASTS };
+        let due_ns = last.after(shortest.max(cost.saturating_mul(REST)));
         self.is_due(last, due_ns, now_ns, true)
     }
 
