@@ -3,7 +3,7 @@
 //! `ESTABLISHED` are looked at more often than the rest. Where counting is not expensive, it is done often enough for
 //! a verdict, which takes two looks, to come within 15 s, and earlier while something waits for the second look. No
 //! verdict waits for `TIME_WAIT`, which a busy server has a hundred thousand of: they are counted along with the others
-//! as often as they can, by what that will cost.
+//! as often as they can, by what that costs.
 
 use std::time::Duration;
 
@@ -216,7 +216,8 @@ impl Pace {
 
     fn is_for_time_wait(&self, now_ns: u64, time_waits: u64) -> bool {
         let Some(last) = self.time_wait else { return true };
-        let cost = times(self.each_time_wait, time_waits);
+        // Those that have just become many are counted soon, once; those that have become few again, too.
+        let cost = times(self.each_time_wait, time_waits).min(last.cost);
         let last = Last { cost, ..last };
         let shortest = if cost <= AFFORDABLE { self.interval } else { TIME_WAIT_LASTS };
         let due_ns = last.after(shortest.max(cost.saturating_mul(REST)));
@@ -371,20 +372,20 @@ mod tests {
     }
 
     #[test]
-    fn time_wait_that_have_become_many_are_left_out_before_they_have_cost_anything() {
+    fn time_wait_that_have_become_many_are_counted_soon_and_once() {
         let mut pace = Pace::new(millis(5000));
         pace.ended(Scope::ALL, 10 * S, millis(1), (10, 20));
-        assert!(pace.scope(15 * S, 20_000).time_wait);
-        assert!(!pace.scope(15 * S, 100_000).time_wait, "they would take 150 ms");
-        assert!(!pace.scope(64 * S, 100_000).time_wait);
-        assert!(pace.scope(65 * S, 100_000).time_wait, "none of those that were seen is left");
-        assert!(!pace.scope(18 * S, 60_000).time_wait);
-        assert!(pace.scope(19 * S, 60_000).time_wait, "those of all local ports are counted in time");
-        // As they took more than was thought, the next time is later.
-        pace.ended(Scope::ALL, 65 * S, millis(600), (100_000, 100_000));
-        assert!(!pace.scope(149 * S, 100_000).time_wait);
-        assert!(pace.scope(150 * S, 100_000).time_wait, "150 times as long as it took, or nearly so");
-        assert!(pace.scope(70 * S, 1000).time_wait, "few again");
+        assert!(pace.scope(15 * S, 100_000).time_wait);
+        pace.ended(Scope::ALL, 15 * S, millis(90), (60_000, 60_000));
+        assert!(!pace.scope(23 * S, 60_000).time_wait);
+        assert!(pace.scope(24 * S, 60_000).time_wait, "those of all local ports are counted in time");
+        pace.ended(Scope::ALL, 25 * S, millis(150), (100_000, 100_000));
+        assert!(!pace.scope(79 * S, 100_000).time_wait);
+        assert!(pace.scope(80 * S, 100_000).time_wait, "none of those that were seen is left");
+        assert!(pace.scope(30 * S, 1000).time_wait, "few again");
+        pace.ended(Scope::ALL, 80 * S, millis(600), (100_000, 100_000));
+        assert!(!pace.scope(164 * S, 100_000).time_wait);
+        assert!(pace.scope(165 * S, 100_000).time_wait, "150 times as long as it took, or nearly so");
     }
 
     #[test]
