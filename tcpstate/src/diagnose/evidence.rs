@@ -343,7 +343,7 @@ pub struct ResetSeen {
     pub bytes_moved: Option<u64>,
     /// For how long nothing had come from the peer before what led to this RST, ms. `None` when not known.
     pub idle_ms: Option<u64>,
-    /// For a RST in `FIN_WAIT` or `TIME_WAIT`: how long before a process had closed the socket, ns.
+    /// For a RST in `FIN_WAIT` or `TIME_WAIT`: how long the socket had been in that state, ns; it had been closed before.
     pub after_close_ns: Option<u64>,
     /// Who had closed the socket by then, or had it open when it was last looked at. Not to be confused with
     /// `reset.process`, who acted at that moment.

@@ -135,7 +135,10 @@ impl Events {
             Some(_) => group.with_data += 1,
             None => group.unknown += 1,
         }
-        group.after_close_ns = group.after_close_ns.max(seen.after_close_ns);
+        // The peer may have put its acknowledgement of the FIN off until the request, with which the socket is gone
+        // altogether: then only the close itself tells when that was.
+        let closed_ns = close.and_then(|close| reset.at_ns.checked_sub(close.at_ns));
+        group.after_close_ns = group.after_close_ns.max(closed_ns.or(seen.after_close_ns));
         group.idle_ms = match (group.idle_ms, idle_ms) {
             (Some(before), Some(now)) => Some(before.min(now)),
             (before, now) => before.or(now),

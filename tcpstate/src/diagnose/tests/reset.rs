@@ -277,6 +277,24 @@ fn who_closed_is_known_from_the_close_if_the_reset_does_not_say() {
 }
 
 #[test]
+fn how_late_a_request_was_is_known_from_the_close_if_the_reset_does_not_say() {
+    let mut world = server();
+    world.pass();
+    for _ in 0..4 {
+        let close = idle_close(&mut world, 5_000);
+        close.at_ns -= 20_000_000;
+        close.tuple.remote = at("10.0.0.9:4000");
+    }
+    for _ in 0..3 {
+        let seen = world.sent(Reason::AbortOnData, Some(Close), "10.0.0.1:8000", "10.0.0.9:4000");
+        seen.owner = Some(process(77, "nginx"));
+    }
+    world.pass();
+    let verdict = &world.only(Class::KeepaliveRace).verdict;
+    assert!(verdict.contains("in 3 of 4 closes a request arrived within 20 ms of that"), "{verdict}");
+}
+
+#[test]
 fn a_farewell_or_a_late_answer_before_the_close_is_no_proof_of_a_race() {
     let mut world = server();
     world.pass();
