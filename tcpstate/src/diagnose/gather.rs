@@ -161,9 +161,12 @@ impl Gather {
         gathered.counted = self.towards.len();
         for ((netns, local, remote), towards) in self.towards {
             let Towards::Many(many) = towards else { continue };
-            let destination = many.into_destination(netns, local, remote);
             // Accepted connections are no destinations, and have none in common: each has its client's own port.
-            if destination.used() >= self.limits.destination && remote.port() != 0 {
+            if many.sockets() < self.limits.destination || remote.port() == 0 {
+                continue;
+            }
+            let destination = many.into_destination(netns, local, remote);
+            if destination.used() >= self.limits.destination {
                 gathered.destinations.push(destination);
             }
         }

@@ -79,6 +79,11 @@ impl Many {
         }
     }
 
+    /// Sockets that were added: no fewer than the ports that are in use.
+    pub(super) fn sockets(&self) -> u64 {
+        self.ports.len() as u64
+    }
+
     pub(super) fn into_destination(mut self, netns: u32, local: IpAddr, remote: SocketAddr) -> Destination {
         let mut by_state = [0; STATE_SLOTS];
         let mut actors: Vec<_> = self.actors.into_iter().map(|actor| (actor, 0)).collect();

@@ -99,7 +99,7 @@ fn play(trouble: Trouble, begun_ns: u64, costs: Costs, background: Unsettled) ->
         let count_ns = counting.map_or(due_ns, |(_, ends_ns)| ends_ns);
         let pass_ns = passing.map_or_else(|| schedule.due_ns(), |(ends_ns, _)| ends_ns);
         now_ns = count_ns.min(pass_ns).max(now_ns);
-        assert!(now_ns < begun_ns + 1000 * S, "{trouble:?} at {begun_ns} is never told: {costs:?}");
+        assert!(now_ns < begun_ns + 300 * S, "{trouble:?} at {begun_ns} is never told: {costs:?}");
         if count_ns <= pass_ns {
             let Some((scope, ended_ns)) = counting.take() else {
                 let scope = pace.scope(now_ns, 0);
