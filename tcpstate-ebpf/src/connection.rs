@@ -8,7 +8,7 @@ use tcpstate_common::{
 
 use crate::{
     numbers::{self, Told},
-    read::{Read, Untyped},
+    read::{Read, Typed, Untyped},
     slots::Place,
     sock::Sock,
 };
@@ -62,8 +62,10 @@ pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
 /// `tcp_event_data_sent` (`net/ipv4/tcp_input.c`, `tcp_output.c`) keep the times, which begin with the connection. One
 /// read tells of nearly every connection that it was used a moment ago.
 #[inline(always)]
-pub(crate) fn is_idle<R: Read>(sk: Sock<R>) -> bool {
-    u64::from(silent(sk, numbers::ICSK_LRCVTIME)) * numbers::TICK_NS.load() >= IDLE_CLOSE_NS
+pub(crate) fn is_idle(sk: Sock<Typed>) -> bool {
+    let Some(tcp) = sk.tcp() else { return false };
+    let silent = jiffies().wrapping_sub(Typed::field::<u32, _>(tcp, numbers::ICSK_LRCVTIME));
+    u64::from(silent) * numbers::TICK_NS.load() >= IDLE_CLOSE_NS
 }
 
 /// How such a connection has been used.
