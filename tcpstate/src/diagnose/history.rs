@@ -44,10 +44,25 @@ struct Queues {
 
 /// What `tcp_info` said last.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "names end with units")]
 pub(super) struct Heard {
+    /// When that was, monotonic ns.
+    pub(super) at_ns: u64,
     /// When data was last sent, and last came in, monotonic ns; 0 when not known.
     pub(super) sent_ns: u64,
     pub(super) received_ns: u64,
+}
+
+impl Heard {
+    /// Whether data had moved less than so long before, ms, in any direction.
+    pub(super) fn is_lively(&self, within_ms: u64) -> bool {
+        self.was_less_than(within_ms, self.sent_ns.max(self.received_ns))
+    }
+
+    /// Whether something at that time was less than so long before, ms.
+    pub(super) fn was_less_than(&self, within_ms: u64, ns: u64) -> bool {
+        self.at_ns.saturating_sub(ns) < within_ms * NS_PER_MS
+    }
 }
 
 /// Something by cookie, for as long as the socket is there.
@@ -232,7 +247,7 @@ impl History {
         let ago = |ms: Option<u32>| ms.map(|ms| info.at_ns.saturating_sub(u64::from(ms) * NS_PER_MS));
         let sent_ns = ago(info.last_data_sent_ms).unwrap_or(before.sent_ns);
         let received_ns = ago(info.last_data_recv_ms).unwrap_or(before.received_ns);
-        self.heard.insert(cookie, Heard { sent_ns, received_ns }, self.pass);
+        self.heard.insert(cookie, Heard { at_ns: info.at_ns, sent_ns, received_ns }, self.pass);
         if let Some(past) = self.queues.touch(cookie, self.pass) {
             // A queue that is filled up again as it is emptied looks the same, and is not frozen.
             past.quiet_since_ns = past.quiet_since_ns.max(sent_ns).max(received_ns);

@@ -11,6 +11,10 @@ use crate::track::Socket;
 /// Connections that nobody holds that are asked about at a time: of more, some are known to need another look.
 const MAX_UNHELD: usize = 64;
 
+/// Of the sockets whose `tcp_info` may be read at a pass, those on which nothing had moved for long by the last time are at
+/// most one in so many: they may have begun to move again, but seldom have.
+const QUIET_SHARE: usize = 8;
+
 /// What is to be found out about the sockets of a pass before it can be judged.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Wants {
@@ -27,7 +31,7 @@ pub struct Wants {
 /// What the rules want of what was gathered.
 pub(super) fn of(gathered: &Gathered, history: &History, thresholds: &Thresholds, pass: u64) -> Wants {
     let mut wants = Wants::default();
-    let (mut new, mut known) = (Vec::new(), Vec::new());
+    let (mut new, mut lively, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
     // Where there are only `TIME_WAIT`s, no socket was gathered.
     let mut namespaces: BTreeSet<_> =
         gathered.destinations.iter().map(|destination| destination.netns).collect();
@@ -39,14 +43,25 @@ pub(super) fn of(gathered: &Gathered, history: &History, thresholds: &Thresholds
         if socket.state == TcpState::Listen {
             wants.listeners.push(socket.cookie);
         } else if needs_info(&socket) {
-            let checked = history.heard(socket.cookie).is_some();
-            if checked { known.push(socket.cookie) } else { new.push(socket.cookie) }
+            let of_its_kind = match history.heard(socket.cookie) {
+                None => &mut new,
+                // Where it is open, only what is new tells anything.
+                Some(heard)
+                    if socket.state == TcpState::Established || heard.is_lively(thresholds.old_ms) =>
+                {
+                    &mut lively
+                }
+                Some(_) => &mut quiet,
+            };
+            of_its_kind.push(socket.cookie);
         }
     }
     wants.holders.sort_unstable();
     wants.info = new;
     wants.info.truncate(thresholds.max_info);
-    wants.info.extend(take_turns(known, thresholds.max_info - wants.info.len(), pass));
+    wants.info.extend(take_turns(lively, thresholds.max_info - wants.info.len(), pass));
+    let turn = thresholds.max_info.div_ceil(QUIET_SHARE).min(thresholds.max_info - wants.info.len());
+    wants.info.extend(take_turns(quiet, turn, pass));
     wants.namespaces = take_turns(namespaces.into_iter().collect(), thresholds.max_namespaces, pass);
     wants
 }

@@ -88,7 +88,8 @@ fn place_of(listening: &crate::diagnose::history::Listening) -> SocketAddr {
     listening.socket.tuple.local
 }
 
-/// Whether data has gone the open way since the FIN, for longer than the end of an answer takes, and not long ago.
+/// Whether data has gone the open way since the FIN, for longer than the end of an answer takes, and not long ago, as of
+/// when that was read last: of very many, it is not read at each pass.
 pub(super) fn is_carrying(view: &View<'_>, seen: &Seen<'_>) -> bool {
     let Some(heard) = view.heard(seen) else { return false };
     let moved_ns = match seen.socket().state {
@@ -96,7 +97,7 @@ pub(super) fn is_carrying(view: &View<'_>, seen: &Seen<'_>) -> bool {
         _ => heard.received_ns,
     };
     moved_ns > seen.since_ns().saturating_add(LAST_WORDS_NS)
-        && view.evidence.at_ns.saturating_sub(moved_ns) < view.thresholds.old_ms * NS_PER_MS
+        && heard.was_less_than(view.thresholds.old_ms, moved_ns)
 }
 
 /// Whether `tcp_info` has been read, or will not be.

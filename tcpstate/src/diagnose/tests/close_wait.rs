@@ -4,7 +4,7 @@ use tcpstate_common::TcpState::{CloseWait, Established, FinWait1, FinWait2};
 
 use super::{SECOND, World};
 use crate::{
-    diagnose::{Class, Severity, evidence::Paused},
+    diagnose::{Class, Diagnosis, Severity, Thresholds, evidence::Paused},
     track::{Since, Timer},
 };
 
@@ -322,6 +322,46 @@ fn a_stream_after_a_half_close_is_legitimate_and_nothing_more() {
     let stream = world.only(Class::HalfClose);
     assert_eq!((stream.severity, stream.benign), (Severity::Info, true));
     assert!(stream.verdict.ends_with("legitimate."), "{}", stream.verdict);
+}
+
+#[test]
+fn streams_of_which_there_are_too_many_to_be_read_at_once_are_no_leaks() {
+    let mut world = server();
+    world.diagnosis = Diagnosis::new(Thresholds { max_info: 1, ..Thresholds::default() });
+    for cookie in 10..50 {
+        served(&mut world, cookie, 0);
+    }
+    for _ in 0..150 {
+        for cookie in 10..50 {
+            world.carried(cookie, 200, 60_000);
+        }
+        world.pass();
+    }
+    assert_eq!(world.found(), [(Class::HalfClose, Severity::Info)]);
+}
+
+#[test]
+fn what_has_not_moved_for_long_is_read_in_turns() {
+    let mut world = server();
+    let thresholds = Thresholds { max_info: 8, ..Thresholds::default() };
+    world.diagnosis = Diagnosis::new(thresholds);
+    for cookie in 10..26 {
+        served(&mut world, cookie, 0);
+    }
+    let wanted = |world: &mut World| {
+        let mut gather = world.diagnosis.gather();
+        world.sockets.iter().for_each(|socket| gather.see(socket));
+        world.diagnosis.wants(&gather.finish()).info.len()
+    };
+    assert_eq!(wanted(&mut world), 8);
+    world.passes(40);
+    assert_eq!(wanted(&mut world), 1);
+    for _ in 0..18 {
+        world.carried(20, 200, 60_000);
+        world.pass();
+    }
+    assert!(world.found().contains(&(Class::HalfClose, Severity::Info)), "{:?}", world.found());
+    assert_eq!(wanted(&mut world), 2);
 }
 
 #[test]
