@@ -37,7 +37,7 @@ use foldhash::HashSet;
 use book::Book;
 use gather::{Expected, Turn};
 use history::History;
-use rules::reset::Events;
+use rules::events::Events;
 use view::View;
 
 /// What changed at a pass.

@@ -105,7 +105,7 @@ impl IdleTimes {
             closes.times.pop_front();
         }
         closes.times.push_back(Time { at_ns: close.at_ns, idle_ms, said_farewell });
-        super::reset::count(&mut closes.counts, close.at_ns, 1);
+        super::events::count(&mut closes.counts, close.at_ns, 1);
     }
 
     /// What is known of the process behind a listener; of all processes there if the pid is 0.

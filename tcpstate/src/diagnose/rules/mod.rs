@@ -3,12 +3,14 @@
 
 mod accept;
 mod close_wait;
+mod connect;
+pub(super) mod events;
 mod fin_wait;
 mod idle;
 mod pairs;
 mod path;
 mod ports;
-pub(super) mod reset;
+mod reset;
 
 use foldhash::HashMap;
 use tcpstate_common::TcpState;
@@ -24,7 +26,7 @@ use pairs::Pairs;
 pub(super) use ports::MAX_TOLD;
 
 /// Applies every rule.
-pub(super) fn judge(view: &View<'_>, events: &reset::Events) -> Vec<Candidate> {
+pub(super) fn judge(view: &View<'_>, events: &events::Events) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     for (key, members) in sort(view) {
         let mut members: Vec<_> =
@@ -44,7 +46,7 @@ pub(super) fn judge(view: &View<'_>, events: &reset::Events) -> Vec<Candidate> {
     }
     candidates.extend(accept::overflows(view));
     candidates.extend(ports::judge(view));
-    candidates.extend(reset::judge(view, events));
+    candidates.extend(events::judge(view, events));
     candidates
 }
 
