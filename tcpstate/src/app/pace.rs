@@ -152,7 +152,14 @@ impl Pace {
         if time_waits >= ENOUGH {
             self.each_time_wait = share(1);
         }
-        let mut cost = cost.saturating_sub(of_time_wait);
+        // Where `TIME_WAIT` are left out, the kernel still walks past them: counting the others costs no less than it did.
+        let others = |before: Option<Last>| {
+            let rest = cost.saturating_sub(of_time_wait);
+            let before = before.filter(|_| time_waits >= ENOUGH);
+            before.map_or(rest, |before| rest.max(before.cost.min(cost)))
+        };
+        let known = self.some.filter(|some| !some.cost.is_zero());
+        let mut cost = others(if scope.established { self.all } else { known.or(self.all) });
         if scope.established {
             self.all = Some(Last { ended_ns, cost });
             cost = self.some.map_or(Duration::ZERO, |some| some.cost.min(cost));
@@ -369,6 +376,28 @@ mod tests {
         assert_eq!(pace.scope(65 * S, 100_000), Scope::ALL, "a minute, or nearly so");
         assert_eq!(pace.last(Scope::ALL), Some((10 * S, millis(202))), "all are as old as the oldest");
         assert_eq!(pace.last(Scope { time_wait: false, ..Scope::ALL }), Some((60 * S, millis(2))));
+    }
+
+    #[test]
+    fn counting_the_others_costs_no_less_for_having_counted_time_wait_with_them() {
+        const SHOWN: (u64, u64) = (131_000, 131_007);
+        let few = Scope { time_wait: false, ..Scope::ALL };
+        let mut pace = Pace::new(millis(5000));
+        pace.ended(Scope::ALL, 10 * S, millis(165), SHOWN);
+        assert_eq!(pace.due_ns(), 15 * S, "what the others cost is not known");
+        pace.ended(few, 15 * S, millis(26), (0, 7));
+        pace.ended(Scope { established: false, ..Scope::ALL }, 20 * S, millis(165), SHOWN);
+        assert_eq!(
+            (pace.last(few), pace.last(Scope::FEWEST)),
+            (Some((15 * S, millis(26))), Some((20 * S, millis(26))))
+        );
+        pace.ended(Scope::ALL, 80 * S, millis(165), SHOWN);
+        assert_eq!((pace.due_ns(), pace.last(few)), (88 * S, Some((80 * S, millis(26)))));
+        // They have become fewer, and then many.
+        pace.ended(Scope::ALL, 90 * S, millis(10), (2000, 2007));
+        assert_eq!(pace.last(few), Some((90 * S, millis(10))));
+        pace.ended(Scope::ALL, 100 * S, millis(60), (2000, 4000));
+        assert_eq!(pace.last(few), Some((100 * S, millis(30))));
     }
 
     #[test]
