@@ -4,6 +4,7 @@
 pub mod alone;
 mod census;
 mod diagnosis;
+mod drain;
 mod engine;
 mod lookup;
 mod memory;

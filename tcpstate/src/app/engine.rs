@@ -21,6 +21,7 @@ use tracing::{error, warn};
 use super::{
     census::Taker,
     diagnosis::{self, Notice},
+    drain::{self, Looked},
     lookup::Lookup,
     pace::{self, CHEAP, Pace, Wish},
     source::Source,
@@ -47,14 +48,6 @@ use crate::{
 const PORTION: usize = 1024;
 /// An event that is so old, ns, is told before any that is older: as long as the kernel side takes to tell it.
 const SETTLED_NS: u64 = 1_000_000;
-/// From one look into the ring to the next while records come in, and at most while none do.
-const DRAIN_BUSY: Duration = Duration::from_millis(50);
-/// The same while somebody watches, since what comes in meanwhile must have room on the tapes; and while so much
-/// happens that looking at the slots of a longer time would keep questions waiting.
-const DRAIN_OFTEN: Duration = Duration::from_millis(10);
-/// Slots that are quickly looked at: half a millisecond.
-const MANY_SLOTS: usize = 1 << 14;
-const DRAIN_IDLE: Duration = Duration::from_millis(800);
 
 /// See the module.
 pub(super) struct Engine {
@@ -126,7 +119,7 @@ impl Engine {
             told: None,
             watchers: Watchers::new(),
             watched: false,
-            drain_every: DRAIN_BUSY,
+            drain_every: drain::OFTEN,
             drain_at: clock::instant(),
             looked_at: [u64::MAX; 2],
             looked_on: 0,
@@ -169,15 +162,9 @@ impl Engine {
                 () = future::ready(()), if !self.walks.is_empty() => self.walk_on(),
                 () = readable(ring.as_ref()) => { self.drain(); }
                 () = sleep_until(self.drain_at), if ring.is_some() => {
-                    let any = self.drain();
-                    let looked = self.look_in_time();
-                    self.drain_every = if self.watched || looked > MANY_SLOTS {
-                        DRAIN_OFTEN
-                    } else if any || looked > 0 {
-                        DRAIN_BUSY
-                    } else {
-                        (self.drain_every * 2).min(DRAIN_IDLE)
-                    };
+                    let (records, slots) = (self.drain(), self.look_in_time());
+                    let looked = Looked { watched: self.watched, records, slots };
+                    self.drain_every = drain::rest(self.drain_every, looked);
                     self.drain_at = clock::instant() + self.drain_every;
                 }
                 () = sleep_until(census_at), if self.census_running.is_none() => {
@@ -236,7 +223,7 @@ impl Engine {
         if !self.watched {
             self.watchers.forget();
         }
-        self.drain_every = DRAIN_OFTEN;
+        self.drain_every = drain::OFTEN;
         self.drain_at = clock::instant();
     }
 
@@ -268,7 +255,7 @@ impl Engine {
 
     fn transitions(&self) -> Option<u64> {
         // Reports of the state that a socket is in already say who acts.
-        self.counters().map(|counters| counters.transitions_total() + counters.ignored)
+        self.counters.as_deref().map(CpuCounters::reports)
     }
 
     /// What a census that is taken now might as well show.
