@@ -1,5 +1,5 @@
 //! How long it is from one look into the ring, and at the slots, to the next. Each wakes the daemon, and what it finds
-//! cost nothing to leave there for a while.
+//! loses nothing by waiting there for a while.
 
 use std::time::Duration;
 
