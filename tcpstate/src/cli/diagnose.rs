@@ -53,7 +53,7 @@ Examples:
   tcpstate diagnose --fail-on critical         for a health check: 1 only if connections fail
   tcpstate diagnose --json                     for programs, as /api/v1/findings answers
 
-Exit code: 0 nothing wrong, 1 findings of the severity of --fail-on or worse, 2 it could not be
+Exit code: 0 nothing wrong, 1 findings of the severity of --fail-on or worse, 2 it could not be \
 found out. What is harmless, or only worth knowing, stands at the end and is never a reason for 1.";
 
 /// From which severity on a finding counts.

@@ -23,7 +23,7 @@ use clap::{Parser, Subcommand};
     name = "tcpstate",
     version,
     about,
-    after_help = "To begin: `tcpstate diagnose` says what is wrong here, `tcpstate check` what this kernel allows. `tcpstate daemon`\nwatches all the time; then `tcpstate sockets --state close-wait` lists sockets that a program forgot to close."
+    after_help = "To begin: `tcpstate diagnose` says what is wrong here, `tcpstate check` what this kernel allows. `tcpstate daemon` watches all the time; then `tcpstate sockets --state close-wait` lists sockets that a program forgot to close."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -63,4 +63,24 @@ pub fn main() -> ExitCode {
         let _ = writeln!(io::stderr(), "tcpstate: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn paragraphs_of_help_are_wrapped_by_the_terminal_alone() {
+        let cli = Cli::command();
+        for command in std::iter::once(&cli).chain(cli.get_subcommands()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let is_prose = |line: &str| !line.is_empty() && !line.starts_with("  ") && !line.ends_with(':');
+            let lines: Vec<_> = help.lines().collect();
+            for pair in lines.windows(2) {
+                assert!(!pair.iter().all(|line| is_prose(line)), "{}: {pair:?}", command.get_name());
+            }
+        }
+    }
 }

@@ -34,8 +34,8 @@ Examples:
   tcpstate sockets --port 443 --peer 10.0.0.7        what goes on with one peer
   tcpstate sockets --state time-wait --json          for programs
 
-AGE is the time in the state; ≥: at least that, since the daemon came later. A socket with several holders has
-a line for each. Where no process holds a socket, PROGRAM says why: never accepted, orphan (closed, and the
+AGE is the time in the state; ≥: at least that, since the daemon came later. A socket with several holders has \
+a line for each. Where no process holds a socket, PROGRAM says why: never accepted, orphan (closed, and the \
 kernel still works on it), mini-socket (what the kernel keeps of a closed connection).";
 
 #[derive(Clone, Debug, clap::Args)]

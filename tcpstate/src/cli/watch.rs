@@ -41,7 +41,7 @@ Examples:
   tcpstate watch --port 5432 --json     for programs, one object a line
   tcpstate watch --pid 4121 --count 10  ten events of one process, then end
 
-A program is named only where the kernel's event truly is its doing; what the network brings about has none.
+A program is named only where the kernel's event truly is its doing; what the network brings about has none. \
 SPENT is the time in the old state, where its beginning was seen. Ctrl-C ends it.";
 
 #[derive(Clone, Debug, clap::Args)]
