@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
+use super::SLOTS;
+
 /// The first time, and as long as somebody watches, since what comes in meanwhile must have room on the tapes; never
 /// is it less.
 pub(super) const OFTEN: Duration = Duration::from_millis(10);
 /// While something happens, and at most while nothing does.
 const BUSY: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_millis(800);
-/// Slots whose sockets are taken note of in a millisecond or two; more keep questions waiting. They are half of the
-/// table, so that a slot is seen before all others have been used.
-const MANY_SLOTS: usize = 1 << 16;
+/// Half of the table: the sockets there are taken note of in a millisecond or two, and more keep questions waiting.
+const MANY_SLOTS: usize = SLOTS as usize / 2;
 
 /// What a look has found.
 #[derive(Clone, Copy)]

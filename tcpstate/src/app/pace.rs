@@ -153,18 +153,19 @@ impl Pace {
             self.each_time_wait = share(1);
         }
         // Where `TIME_WAIT` are left out, the kernel still walks past them: counting the others costs no less than it did.
-        let others = |before: Option<Last>| {
-            let rest = cost.saturating_sub(of_time_wait);
-            let before = before.filter(|_| time_waits >= ENOUGH);
-            before.map_or(rest, |before| rest.max(before.cost.min(cost)))
-        };
         let known = self.some.filter(|some| !some.cost.is_zero());
-        let mut cost = others(if scope.established { self.all } else { known.or(self.all) });
-        if scope.established {
-            self.all = Some(Last { ended_ns, cost });
-            cost = self.some.map_or(Duration::ZERO, |some| some.cost.min(cost));
+        let before = if scope.established { self.all } else { known.or(self.all) };
+        let mut others = cost.saturating_sub(of_time_wait);
+        if let Some(before) = before
+            && time_waits >= ENOUGH
+        {
+            others = others.max(before.cost.min(cost));
         }
-        self.some = Some(Last { ended_ns, cost });
+        if scope.established {
+            self.all = Some(Last { ended_ns, cost: others });
+            others = self.some.map_or(Duration::ZERO, |some| some.cost.min(others));
+        }
+        self.some = Some(Last { ended_ns, cost: others });
     }
 
     /// A census has failed. What was seen before stays as old as it is.

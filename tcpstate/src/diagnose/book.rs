@@ -5,7 +5,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
-    Changes,
+    Changes, NS_PER_MS,
     candidate::{Candidate, Key},
     finding::{Finding, Limit, MAX_SAMPLES, Resource, Severity, Status},
     history::History,
@@ -13,7 +13,6 @@ use super::{
     thresholds::Thresholds,
 };
 
-const NS_PER_MS: u64 = 1_000_000;
 /// Lines of evidence that a finding shows at most, and of what could not be seen.
 const MAX_LINES: usize = 12;
 

@@ -7,6 +7,7 @@ use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{
+    NS_PER_MS,
     candidate::Key,
     evidence::{Evidence, TcpInfo},
     thresholds::Thresholds,
@@ -14,7 +15,6 @@ use super::{
 };
 use crate::track::{Holder, Socket};
 
-const NS_PER_MS: u64 = 1_000_000;
 /// Groups whose counts are remembered.
 const MAX_SERIES: usize = 4_096;
 /// Points of one series.

@@ -40,6 +40,8 @@ use history::History;
 use rules::events::Events;
 use view::View;
 
+const NS_PER_MS: u64 = 1_000_000;
+
 /// What changed at a pass.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {

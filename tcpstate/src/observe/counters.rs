@@ -1,7 +1,7 @@
 //! The kernel side's counters, mapped into this process: reading them takes no system call, so that everybody may ask at
 //! any time.
 
-use std::{os::fd::BorrowedFd, ptr};
+use std::{mem::offset_of, ops::Range, os::fd::BorrowedFd, ptr};
 
 use tcpstate_common::{Counters, PerCpu, state::STATE_SLOTS};
 
@@ -9,8 +9,13 @@ use super::mapping::Mapping;
 
 /// Counters in one copy, each a `u64`.
 const WORDS: usize = size_of::<Counters>() / size_of::<u64>();
-/// Those of them that count changes of state.
-const TRANSITIONS: usize = 2 * STATE_SLOTS * STATE_SLOTS;
+/// The places of those that count changes of state.
+const TRANSITIONS: Range<usize> = {
+    let first = offset_of!(Counters, transitions) / size_of::<u64>();
+    first..first + 2 * STATE_SLOTS * STATE_SLOTS
+};
+/// The place of what counts reports that were none.
+const IGNORED: usize = offset_of!(Counters, ignored) / size_of::<u64>();
 
 /// The counters, a copy for each CPU.
 #[derive(Debug)]
@@ -31,8 +36,7 @@ impl CpuCounters {
         let mut words = [0_u64; WORDS];
         for copy in self.copies() {
             for (place, sum) in words.iter_mut().enumerate() {
-                // SAFETY: within the copy. A CPU writes it meanwhile, each counter in one step.
-                *sum = sum.wrapping_add(unsafe { copy.cast::<u64>().add(place).read_volatile() });
+                *sum = sum.wrapping_add(copy.word(place));
             }
         }
         // SAFETY: counters are nothing but such words.
@@ -43,44 +47,42 @@ impl CpuCounters {
     /// it is for whoever asks all the time.
     #[must_use]
     pub fn reports(&self) -> u64 {
-        let changes = |copy: *const Counters| {
-            // SAFETY: within the copy.
-            let first = unsafe { &raw const (*copy).transitions }.cast::<u64>();
-            (0..TRANSITIONS).map(move |place| {
-                // SAFETY: as above. A CPU writes it meanwhile, in one step.
-                unsafe { first.add(place).read_volatile() }
-            })
-        };
-        // SAFETY: as above.
-        let ignored = |copy: *const Counters| unsafe { (&raw const (*copy).ignored).read_volatile() };
-        self.copies().map(|copy| changes(copy).sum::<u64>() + ignored(copy)).sum()
+        let places = TRANSITIONS.chain([IGNORED]);
+        self.copies().flat_map(|copy| places.clone().map(move |place| copy.word(place))).sum()
     }
 
-    fn copies(&self) -> impl Iterator<Item = *const Counters> {
+    fn copies(&self) -> impl Iterator<Item = Words> {
         (0..self.0.len()).flat_map(|cpu| {
             let cpu = self.0.at(cpu);
             // SAFETY: within the mapping.
-            unsafe { [&raw const (*cpu).plain, &raw const (*cpu).nested] }
+            unsafe { [Words((&raw const (*cpu).plain).cast()), Words((&raw const (*cpu).nested).cast())] }
         })
+    }
+}
+
+/// One copy, as its words.
+struct Words(*const u64);
+
+impl Words {
+    fn word(&self, place: usize) -> u64 {
+        assert!(place < WORDS, "counter {place} of {WORDS}");
+        // SAFETY: within the copy. A CPU writes it meanwhile, each counter in one step.
+        unsafe { self.0.add(place).read_volatile() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, io::Write, os::fd::AsFd};
+    use std::os::fd::AsFd;
 
-    use super::*;
+    use super::{super::mapping::file_of, *};
 
     #[test]
     fn reports_are_all_changes_on_all_cpus_and_what_was_ignored() {
         const CPUS: usize = 3;
-        let mut file = File::from(
-            rustix::fs::memfd_create("counters", rustix::fs::MemfdFlags::empty()).expect("a file"),
-        );
         // Every word is another number, so that one too many or too few shows.
-        for word in 0..(CPUS * size_of::<PerCpu>() / size_of::<u64>()) as u64 {
-            file.write_all(&(word * word).to_ne_bytes()).expect("room");
-        }
+        let words = CPUS * size_of::<PerCpu>() / size_of::<u64>();
+        let file = file_of(&(0..words as u64).map(|word| word * word).collect::<Vec<_>>());
         let counters = CpuCounters::map(file.as_fd(), CPUS).expect("a mapping");
         let all = counters.read();
         assert_eq!(counters.reports(), all.transitions_total() + all.ignored);

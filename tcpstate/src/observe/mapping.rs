@@ -64,3 +64,14 @@ impl<T> Drop for Mapping<T> {
         debug_assert!(unmapped.is_ok(), "a whole mapping can be unmapped");
     }
 }
+
+/// A file with these values, plain numbers without padding, to be mapped in place of a map.
+#[cfg(test)]
+pub(super) fn file_of<T: Copy>(values: &[T]) -> std::fs::File {
+    let file = rustix::fs::memfd_create("values", rustix::fs::MemfdFlags::empty()).expect("a file");
+    let file = std::fs::File::from(file);
+    // SAFETY: plain numbers without padding.
+    let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
+    std::os::unix::fs::FileExt::write_all_at(&file, bytes, 0).expect("written");
+    file
+}

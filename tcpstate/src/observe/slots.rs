@@ -128,7 +128,7 @@ fn note(slot: &Slot, now_ns: u64) -> Option<Note> {
 mod tests {
     use tcpstate_common::wire::slot::tag;
 
-    use super::*;
+    use super::{super::mapping::file_of, *};
 
     const S: u64 = 1_000_000_000;
 
@@ -137,19 +137,7 @@ mod tests {
     }
 
     fn table(slots: &[Slot]) -> Slots {
-        let file = rustix::fs::memfd_create("slots", rustix::fs::MemfdFlags::empty()).expect("a file");
-        let file = std::fs::File::from(file);
-        let bytes: Vec<u8> = slots
-            .iter()
-            .flat_map(|slot| {
-                // SAFETY: plain numbers without padding.
-                unsafe {
-                    std::slice::from_raw_parts(std::ptr::from_ref(slot).cast::<u8>(), size_of::<Slot>())
-                }
-                .to_vec()
-            })
-            .collect();
-        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).expect("written");
+        let file = file_of(slots);
         Slots::map(std::os::fd::AsFd::as_fd(&file), slots.len()).expect("mapped")
     }
 

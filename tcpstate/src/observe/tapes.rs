@@ -129,16 +129,16 @@ impl Tapes {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::os::{fd::AsFd, unix::fs::FileExt};
+    use std::os::fd::AsFd;
 
-    use super::*;
+    use super::{super::mapping::file_of, *};
 
     impl Tapes {
         /// One tape, on which events of these times have been written.
         pub(crate) fn of(times_ns: &[u64]) -> Self {
             let mut tape: Vec<_> = times_ns.iter().map(|time_ns| event(*time_ns, 0)).collect();
             tape.resize(16, event(0, 0));
-            let (tape, ends) = (file(&tape), file(&[end(0, times_ns.len() as u64)]));
+            let (tape, ends) = (file_of(&tape), file_of(&[end(0, times_ns.len() as u64)]));
             Self::map(tape.as_fd(), ends.as_fd(), 1, 16).expect("mapped")
         }
     }
@@ -159,15 +159,6 @@ pub(crate) mod tests {
             flags,
             code: 0,
         }
-    }
-
-    fn file<T: Copy>(values: &[T]) -> std::fs::File {
-        let file = rustix::fs::memfd_create("tape", rustix::fs::MemfdFlags::empty()).expect("a file");
-        let file = std::fs::File::from(file);
-        // SAFETY: plain numbers without padding.
-        let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
-        file.write_all_at(bytes, 0).expect("written");
-        file
     }
 
     fn end(read: u64, written: u64) -> TapeEnd {
@@ -194,7 +185,7 @@ pub(crate) mod tests {
             event(40, 0),
         ];
         let ends = [end(2, 6), end(0, 4)];
-        let (tape, ends) = (file(&tape), file(&ends));
+        let (tape, ends) = (file_of(&tape), file_of(&ends));
         let mut tapes = Tapes::map(tape.as_fd(), ends.as_fd(), 2, 4).expect("mapped");
         assert_eq!(
             read(&mut tapes, 30),

@@ -10,6 +10,7 @@ use tcpstate_common::TcpState;
 use super::{MAX_TOLD, Pairs, base, blame_holder, descriptors, grade, holder, oldest_ms};
 use crate::{
     diagnose::{
+        NS_PER_MS,
         candidate::{Candidate, Key},
         class::Class,
         evidence::Paused,
@@ -20,7 +21,6 @@ use crate::{
     track::{Holder, Timer},
 };
 
-const NS_PER_MS: u64 = 1_000_000;
 /// What is sent so soon after the FIN is the end of an answer, not a stream, ns.
 const LAST_WORDS_NS: u64 = 1_000_000_000;
 /// How exactly the beginning of a connection is known, ns: kernel ticks, twice.

@@ -1,7 +1,7 @@
 //! What is said of connects that failed.
 
 use super::{
-    events::{EHOSTUNREACH, Group, warn_of_several},
+    events::{EHOSTUNREACH, Group, warn_from},
     ports,
 };
 use crate::diagnose::{candidate::Candidate, finding::Severity, say, view::View};
@@ -28,7 +28,7 @@ pub(super) fn refused(view: &View<'_>, candidate: &mut Candidate, group: &Group,
 /// No ARP answer within three seconds (`EHOSTUNREACH`), or no answer to any SYN (`ETIMEDOUT`).
 pub(super) fn unreachable(view: &View<'_>, candidate: &mut Candidate, group: &Group, who: &str) {
     let peer = candidate.subject.peer.clone().unwrap_or_default();
-    warn_of_several(view, candidate);
+    warn_from(candidate, view.thresholds.several);
     let (error, why) = match group.errno {
         EHOSTUNREACH => ("EHOSTUNREACH (113)", "no neighbour or router takes the packets"),
         _ => ("ETIMEDOUT (110)", "no SYN was answered"),

@@ -12,6 +12,7 @@ use tcpstate_common::TcpState;
 use super::{accept, connect, idle::IdleTimes, ports, reset};
 use crate::{
     diagnose::{
+        NS_PER_MS,
         candidate::{Candidate, Key},
         class::Class,
         evidence::{Reason, ResetSeen},
@@ -22,7 +23,6 @@ use crate::{
     track::{Direction, Failure, IdleClose, Process, Tuple},
 };
 
-pub(super) const NS_PER_MS: u64 = 1_000_000;
 /// Groups of events that are remembered.
 const MAX_GROUPS: usize = 4_096;
 /// Passes of which a group remembers how many events there were.
@@ -340,8 +340,7 @@ fn judge_group(view: &View<'_>, events: &Events, key: Key, group: &Group) -> Opt
     };
     let who = blame(view, &mut candidate, group);
     locate(&mut candidate);
-    let many = candidate.count >= view.thresholds.many_events;
-    candidate.severity = Some(if many { Severity::Warning } else { Severity::Info });
+    warn_from(&mut candidate, view.thresholds.many_events);
     match key.class {
         Class::RstUnreadData => reset::unread_data(view, &mut candidate, group, &who)?,
         Class::RstLingerZero => reset::linger_zero(&mut candidate, group, &who),
@@ -382,10 +381,9 @@ fn locate(candidate: &mut Candidate) {
     }
 }
 
-/// A few are told, and several are a warning.
-pub(super) fn warn_of_several(view: &View<'_>, candidate: &mut Candidate) {
-    let several = candidate.count >= view.thresholds.several;
-    candidate.severity = Some(if several { Severity::Warning } else { Severity::Info });
+/// Fewer than so many are told, and so many are a warning.
+pub(super) fn warn_from(candidate: &mut Candidate, enough: u64) {
+    candidate.severity = Some(if candidate.count >= enough { Severity::Warning } else { Severity::Info });
 }
 
 fn told(

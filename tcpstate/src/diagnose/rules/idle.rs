@@ -7,11 +7,10 @@ use std::{
 };
 
 use crate::{
-    diagnose::{evidence::IDLE_CLOSE_MS, view::View},
+    diagnose::{NS_PER_MS, evidence::IDLE_CLOSE_MS, view::View},
     track::IdleClose,
 };
 
-const NS_PER_MS: u64 = 1_000_000;
 /// Servers whose times are remembered.
 const MAX_SERVERS: usize = 4_096;
 /// Times that are remembered of each.

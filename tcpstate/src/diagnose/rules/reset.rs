@@ -1,10 +1,11 @@
 //! What is said of RSTs, by their reason (`enum sk_rst_reason` in `include/net/rstreason.h`).
 
 use super::{
-    events::{Events, Group, NS_PER_MS, warn_of_several},
+    events::{Events, Group, warn_from},
     idle::{Habit, MIN_TIMES},
 };
 use crate::diagnose::{
+    NS_PER_MS,
     candidate::{Candidate, Key},
     evidence::What,
     finding::Severity,
@@ -73,7 +74,7 @@ pub(super) fn linger_zero(candidate: &mut Candidate, group: &Group, who: &str) {
 /// `inet_csk_listen_stop`: the children that nobody accepted are reset, without their owner's lock.
 pub(super) fn listener_closed(view: &View<'_>, candidate: &mut Candidate, who: &str) {
     let place = candidate.key.place.map_or_else(String::new, say::listener);
-    warn_of_several(view, candidate);
+    warn_from(candidate, view.thresholds.several);
     candidate.verdict = format!(
         "{} that nobody had accepted {} reset when the listener {place} of {who} was closed",
         say::count(candidate.count, "connection"),
@@ -157,7 +158,7 @@ fn tenths(ms: u64) -> String {
 /// The peer's host answered with RST because it has no such connection (RFC 9293 section 3.5.2, group 1).
 pub(super) fn peer_lost(view: &View<'_>, candidate: &mut Candidate, group: &Group, who: &str) {
     let peer = candidate.subject.peer.clone().unwrap_or_default();
-    warn_of_several(view, candidate);
+    warn_from(candidate, view.thresholds.several);
     let idle =
         group.idle_ms.map_or_else(String::new, |ms| format!(" after {} of silence", say::duration(ms)));
     candidate.verdict = format!(
@@ -177,7 +178,7 @@ pub(super) fn peer_lost(view: &View<'_>, candidate: &mut Candidate, group: &Grou
 /// Probes without answer (`tcp_keepalive_timer`): the kernel gave the connection up with `ETIMEDOUT`.
 pub(super) fn keepalive_timeout(view: &View<'_>, candidate: &mut Candidate, who: &str) {
     let peer = candidate.subject.peer.clone().unwrap_or_default();
-    warn_of_several(view, candidate);
+    warn_from(candidate, view.thresholds.several);
     candidate.verdict = format!(
         "{peer} did not answer the keepalive probes of {who} on {}, which the kernel has ended",
         say::count(candidate.count, "connection")

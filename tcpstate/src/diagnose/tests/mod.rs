@@ -19,7 +19,7 @@ use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{
-    Changes, Class, Diagnosis, Evidence, Finding, Severity, Status, Thresholds,
+    Changes, Class, Diagnosis, Evidence, Finding, Gathered, Severity, Status, Thresholds, Wants,
     evidence::{Counters, Listener, Namespace, Paused, Process, Reason, ResetSeen, TcpInfo, Unseen},
 };
 use crate::track::{self, Comm, Direction, Family, Holder, Holders, Key, Reset, Since, Socket, Timer, Tuple};
@@ -209,15 +209,21 @@ impl World {
         self.resets.last_mut().expect("just pushed")
     }
 
-    /// Five seconds later.
-    pub(super) fn pass(&mut self) -> Changes {
-        self.at_ns += PACE_NS;
+    /// What is gathered for a pass, and what the rules want of it.
+    pub(super) fn gather(&mut self) -> (Gathered, Wants) {
         let mut gather = self.diagnosis.gather();
         for socket in &self.sockets {
             gather.see(socket);
         }
         let gathered = gather.finish();
         let wants = self.diagnosis.wants(&gathered);
+        (gathered, wants)
+    }
+
+    /// Five seconds later.
+    pub(super) fn pass(&mut self) -> Changes {
+        self.at_ns += PACE_NS;
+        let (gathered, wants) = self.gather();
         let at_ns = self.at_ns;
         let aged = |cookie: &u64| {
             let info = self.info.get(cookie)?;
