@@ -75,6 +75,8 @@ numbers! {
     TP_BYTES_RECEIVED = "tcp_sock", "bytes_received";
     TP_BYTES_SENT = "tcp_sock", "bytes_sent";
     TP_BYTES_RETRANS = "tcp_sock", "bytes_retrans";
+    TP_WRITE_SEQ = "tcp_sock", "write_seq";
+    TP_SND_UNA = "tcp_sock", "snd_una";
     TASK_FLAGS = "task_struct", "flags";
     TASK_TGID = "task_struct", "tgid";
     TASK_GROUP_LEADER = "task_struct", "group_leader";

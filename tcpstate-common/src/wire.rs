@@ -148,6 +148,13 @@ pub struct About {
     /// For how long nothing had come from the peer, ms; for a socket that a process has closed or shut, no data. If
     /// [`about::CONNECTION`].
     pub idle_ms: u32,
+    /// For how long no data had been sent, ms; counts from the beginning of the connection if none ever was. If
+    /// [`about::CONNECTION`].
+    pub spoke_ms: u32,
+    /// Bytes that had been written and that the peer had not acknowledged, a FIN among them. If [`about::CONNECTION`].
+    pub unsent_bytes: u32,
+    /// See [`Slot::opened`]; 0 when not known.
+    pub opened: u64,
     /// Bits of [`about`].
     pub known: u32,
     /// The process that had last acted on the socket (connect, shutdown, close); 0 when nobody can be named.
@@ -186,10 +193,14 @@ pub mod about {
     pub const PACKET: u32 = 1 << 1;
     /// It is a SYN.
     pub const SYN: u32 = 1 << 2;
+    /// The peer's FIN had come in (`SOCK_DONE`). If [`CONNECTION`].
+    pub const FIN: u32 = 1 << 3;
+    /// The process that sent the reset was ending (`PF_EXITING`), so that it chose nothing.
+    pub const ENDING: u32 = 1 << 4;
 }
 
-/// What the kernel side remembers of a socket that sits in a state that parks, or that has ended in a
-/// mini-socket: one place of a table in which a socket's place follows from its cookie. Written by one CPU at a
+/// What the kernel side remembers of a socket that sits in a state that parks, that has ended in a mini-socket, or that
+/// is `ESTABLISHED` (as long as no other socket needs the place): one place of a table in which a socket's place follows from its cookie. Written by one CPU at a
 /// time, and read by user space meanwhile: what stands between two equal tags that are not [`slot::BUSY`] belongs
 /// together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -199,6 +210,8 @@ pub struct Slot {
     pub tag: u64,
     /// When the socket entered that state, `CLOCK_MONOTONIC` ns: at most one kernel tick too early.
     pub entered_ns: u64,
+    /// When the connection was opened, `CLOCK_MONOTONIC` ns, with [`slot::ACTIVE`] as its lowest bit; 0 when not known.
+    pub opened: u64,
     /// The process that last acted on the socket (connect, shutdown, close); 0 when nobody can be named.
     pub pid: u32,
     /// When this place was last written: see [`slot::stamp`].
@@ -289,6 +302,9 @@ pub mod slot {
     pub const BUSY: u64 = 15;
     /// Stands for the mini-socket that goes on in `FIN_WAIT2` for a socket that was closed there.
     pub const MINI_FIN_WAIT2: u8 = 13;
+    /// Lowest bit of [`super::Slot::opened`]: this host opened the connection (the active opener, RFC 9293 section 3.5).
+    /// The times are multiples of nothing, so one ns more or less says nothing.
+    pub const ACTIVE: u64 = 1;
     /// How long a place belongs to a socket that parks, ns: user space has taken note of it by then, and of
     /// what comes later the ring tells.
     pub const KEPT_NS: u64 = 20_000_000_000;
@@ -445,10 +461,10 @@ pub struct Holder {
 
 const _: () = {
     assert!(size_of::<Event>() == 104);
-    assert!(size_of::<About>() == 48);
+    assert!(size_of::<About>() == 64);
     assert!(size_of::<Reset>() == size_of::<Event>() + size_of::<About>());
     assert!(size_of::<IdleClose>() == size_of::<Event>() + 16);
-    assert!(size_of::<Slot>() == 40);
+    assert!(size_of::<Slot>() == 48);
     assert!(size_of::<Brief>() == 64);
     assert!(size_of::<Addresses6>() == 64);
     assert!(size_of::<TapeEnd>() == 128);

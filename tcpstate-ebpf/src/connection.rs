@@ -15,14 +15,15 @@ use crate::{
 
 const NS_PER_MS: u64 = 1_000_000;
 
-/// Adds when the socket with this cookie entered its state, and who acted on it last.
+/// Adds when the socket with this cookie was opened and entered its state, and who acted on it last.
 pub(crate) fn describe_past(cookie: u64, about: &mut About) {
     if cookie != 0
         && let Some(place) = Place::of(cookie)
-        && let Some((entered_ns, actor)) = place.last_known(cookie)
+        && let Some(past) = place.last_known(cookie)
     {
-        about.entered_ns = entered_ns;
-        if let Some(process) = actor {
+        about.entered_ns = past.entered_ns;
+        about.opened = past.opened;
+        if let Some(process) = past.actor {
             about.pid = process.pid;
             about.comm = process.comm();
         }
@@ -46,6 +47,12 @@ pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
     let next = Untyped::field::<u32, _>(raw, numbers::TP_RCV_NXT);
     let read = Untyped::field::<u32, _>(raw, numbers::TP_COPIED_SEQ);
     about.unread_bytes = next.wrapping_sub(read).saturating_sub(fin as u32);
+    let written = Untyped::field::<u32, _>(raw, numbers::TP_WRITE_SEQ);
+    about.unsent_bytes = written.wrapping_sub(Untyped::field::<u32, _>(raw, numbers::TP_SND_UNA));
+    about.spoke_ms = millis(silent(sk, numbers::TP_LSNDTIME));
+    if fin != 0 {
+        about.known |= about::FIN;
+    }
     let mut idle = silent(sk, numbers::ICSK_LRCVTIME);
     if state == TcpState::Established as u8 {
         // Where this side has closed, the acknowledgement of that says nothing about the peer's intentions.

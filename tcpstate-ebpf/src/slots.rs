@@ -1,11 +1,11 @@
-//! The table of sockets that park. A socket's place follows from its cookie, and cookies are given out one after
+//! The table of sockets that park, and of those that are `ESTABLISHED`, as far as there is room. A socket's place follows from its cookie, and cookies are given out one after
 //! the other: places that are used together lie together, and nothing is searched, allocated or balanced. Most
 //! sockets leave their state within microseconds, and then their place is free again without anybody having
 //! looked. User space reads the table every now and then, and takes note of those that stay.
 
 use tcpstate_common::{
     Slot, TcpState,
-    wire::slot::{self, BUSY, FREE, GRACE_NS, KEPT_NS, MINI_FIN_WAIT2, state, tag},
+    wire::slot::{self, ACTIVE, BUSY, FREE, GRACE_NS, KEPT_NS, MINI_FIN_WAIT2, state, tag},
 };
 
 use crate::{
@@ -13,6 +13,19 @@ use crate::{
     publish::publish,
     task::{self, Process},
 };
+
+const ESTABLISHED: u8 = TcpState::Established as u8;
+const TIME_WAIT: u8 = TcpState::TimeWait as u8;
+
+/// What is remembered of a socket.
+pub(crate) struct Past {
+    /// When it entered the state that it was last in.
+    pub(crate) entered_ns: u64,
+    /// See [`Slot::opened`].
+    pub(crate) opened: u64,
+    /// Who acted on it last.
+    pub(crate) actor: Option<Process>,
+}
 
 /// A place in the table.
 #[derive(Clone, Copy)]
@@ -61,12 +74,14 @@ impl Place {
         }
     }
 
-    /// When the socket with this cookie entered the state that it was last in, and who acted on it last.
-    pub(crate) fn last_known(self, cookie: u64) -> Option<(u64, Option<Process>)> {
+    /// What is known of the socket with this cookie.
+    pub(crate) fn last_known(self, cookie: u64) -> Option<Past> {
         let before = self.tag();
-        let known = (self.entered_ns(), self.actor());
+        // SAFETY: as in `entered_ns`, but for what the second look at the tag finds out.
+        let opened = unsafe { (*self.0).opened };
+        let past = Past { entered_ns: self.entered_ns(), opened, actor: self.actor() };
         // Another socket may have taken the place meanwhile.
-        (slot::cookie(before) == cookie && self.tag() == before).then_some(known)
+        (slot::cookie(before) == cookie && self.tag() == before).then_some(past)
     }
 
     /// Takes the place for a socket that enters a state, brought there by the running process if that acts. Returns false
@@ -74,19 +89,54 @@ impl Place {
     #[inline(always)]
     pub(crate) fn take(self, cookie: u64, state: u8, now_ns: u64, acts: bool) -> bool {
         let before = self.tag();
+        // It may hold the socket's own opening, which stays known.
+        if before == tag(cookie, ESTABLISHED) && self.swap(before, BUSY) {
+            // SAFETY: while the tag says BUSY the place is ours alone, also below.
+            unsafe { (*self.0).entered_ns = now_ns };
+            self.write(cookie, state, now_ns, acts);
+            return true;
+        }
         if !is_free(before) && self.age_ns(now_ns) < KEPT_NS + GRACE_NS {
             return false;
         }
         if before == BUSY || !self.swap(before, BUSY) {
             return false;
         }
-        // SAFETY: while the tag says BUSY the place is ours alone.
+        // SAFETY: as above.
         unsafe {
             (*self.0).entered_ns = now_ns;
+            (*self.0).opened = 0;
             (*self.0).pid = 0;
         }
         self.write(cookie, state, now_ns, acts);
         true
+    }
+
+    /// Keeps note of when this host opened a connection, and of the process that did. For a place that remembers it.
+    #[inline(always)]
+    pub(crate) fn open(self, cookie: u64, now_ns: u64) {
+        self.publish(BUSY);
+        // SAFETY: while the tag says BUSY the place is ours alone.
+        unsafe {
+            (*self.0).entered_ns = now_ns;
+            (*self.0).opened = now_ns | ACTIVE;
+        }
+        self.write(cookie, ESTABLISHED, now_ns, false);
+    }
+
+    /// The same for a connection that a peer opened, if the place is free.
+    #[inline(always)]
+    pub(crate) fn accept(self, cookie: u64, now_ns: u64) {
+        let before = self.tag();
+        if is_free(before) && self.swap(before, BUSY) {
+            // SAFETY: while the tag says BUSY the place is ours alone.
+            unsafe {
+                (*self.0).entered_ns = now_ns;
+                (*self.0).opened = now_ns & !ACTIVE;
+                (*self.0).pid = 0;
+            }
+            self.write(cookie, ESTABLISHED, now_ns, false);
+        }
     }
 
     /// Moves the socket to its next state. For a place that remembers it.
@@ -114,7 +164,7 @@ impl Place {
         self.free();
         match state(held) {
             MINI_FIN_WAIT2 => Some(TcpState::FinWait2 as u8),
-            number if number == TcpState::TimeWait as u8 => Some(number),
+            TIME_WAIT => Some(TIME_WAIT),
             _ => None,
         }
     }
@@ -175,5 +225,6 @@ impl Place {
 /// Whether a place may be taken at once: it is free, or what it holds is no socket that parks.
 #[inline(always)]
 fn is_free(held: u64) -> bool {
-    held == FREE || state(held) == TcpState::TimeWait as u8 || state(held) == MINI_FIN_WAIT2
+    let state = state(held);
+    held == FREE || state == TIME_WAIT || state == MINI_FIN_WAIT2 || state == ESTABLISHED
 }

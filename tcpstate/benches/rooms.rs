@@ -194,6 +194,7 @@ fn time_waits() -> Tracker {
             entered_ns: BEGIN_NS,
             written_ns: BEGIN_NS,
             actor: Some(Process { pid: 7, comm: Comm::new("proxy") }),
+            opened: None,
         });
     }
     census(&mut tracker, &rows, BEGIN_NS + 1);
@@ -283,6 +284,7 @@ fn parked(number: u64) -> Socket {
         uid: Some(1000),
         inode: 77,
         actor: None,
+        opened: None,
     }
 }
 

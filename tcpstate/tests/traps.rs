@@ -68,6 +68,55 @@ fn time_wait_is_seen_with_its_owner_and_is_not_roots() {
     });
 }
 
+/// The peer's FIN comes later than its ACK, as on any real network: then `TIME_WAIT` comes of a mini-socket, in silence.
+#[test]
+fn time_wait_after_a_late_fin_keeps_who_closed() {
+    alone("time_wait_after_a_late_fin_keeps_who_closed", || {
+        let daemon = Daemon::start(&[]);
+        let mut actor = Actor::in_new_namespace();
+        let listener = actor.told("listen l 127.0.0.1:0");
+        let local = actor.told(&format!("connect c {listener}"));
+        actor.told("accept a l");
+        actor.told("close c");
+        assert_eq!(actor.told("recv a 1"), "0");
+        actor.told("close a");
+        let socket = state_at(&daemon, &local, "TIME_WAIT");
+        assert_eq!(socket["actor"]["pid"], actor.pid(), "{socket:#}");
+    });
+}
+
+/// A socket dump tells no age. Since when a connection is open the programs remember, at both ends; and who listens.
+#[test]
+fn open_connections_and_listeners_tell_their_age() {
+    alone("open_connections_and_listeners_tell_their_age", || {
+        let daemon = Daemon::start(&[]);
+        let mut actor = Actor::in_new_namespace();
+        let listener = actor.told("listen l 127.0.0.1:0");
+        let client = actor.told(&format!("connect c {listener}"));
+        actor.told("accept a l");
+        let at = |state: &str, local: &String| {
+            let port = local.rsplit(':').next().expect("a port");
+            eventually(|| {
+                let all = daemon.sockets(&format!("state={state}&port={port}"));
+                all.iter()
+                    .find(|socket| socket["local"] == *local)
+                    .cloned()
+                    .ok_or_else(|| format!("{all:#?}"))
+            })
+        };
+        let pid = Value::from(actor.pid());
+        for (state, local, acted) in [
+            ("ESTABLISHED", &client, &pid),
+            ("ESTABLISHED", &listener, &Value::Null),
+            ("LISTEN", &listener, &pid),
+        ] {
+            let socket = at(state, local);
+            assert_eq!(socket["age_is"], "exact", "{socket:#}");
+            assert_eq!(&socket["actor"]["pid"], acted, "{socket:#}");
+        }
+    });
+}
+
 /// Trap 2: the process on the CPU when a FIN comes in is the one that sent it, not the one that gets it.
 #[test]
 fn no_event_names_a_process_that_does_not_own_the_socket() {

@@ -32,6 +32,8 @@ const FIN_WAIT1: u64 = TcpState::FinWait1 as u64;
 const FIN_WAIT2: u64 = TcpState::FinWait2 as u64;
 const SYN_SENT: u64 = TcpState::SynSent as u64;
 const SYN_RECV: u64 = TcpState::SynRecv as u64;
+const LAST_ACK: u64 = TcpState::LastAck as u64;
+const LISTEN: u64 = TcpState::Listen as u64;
 const TIME_WAIT: u64 = TcpState::TimeWait as u64;
 /// The states in which a socket parks, as a bit set.
 const PARKS: u32 = {
@@ -45,6 +47,13 @@ const PARKS: u32 = {
     }
     set
 };
+/// The states of which something is to be remembered, or told, when they are entered: those that park, `ESTABLISHED` for
+/// when it began, and `LISTEN` for who listens.
+const NOTABLE: u32 = PARKS | 1 << ESTABLISHED | 1 << LISTEN;
+/// The states to which only a process takes a socket: by close, shutdown, connect, listen and disconnect. All others are
+/// the network's doing, also where a process works off the packets that came in while it held the lock
+/// (`release_sock`, `net/core/sock.c`).
+const BY_PROCESS: u32 = 1 << FIN_WAIT1 | 1 << LAST_ACK | 1 << SYN_SENT | 1 << LISTEN | 1 << CLOSE;
 /// `ECONNABORTED`: what `tcp_abort` (ss -K) leaves in `sk_err`; whoever runs it does not own the socket.
 const ECONNABORTED: u32 = 103;
 /// `EADDRNOTAVAIL`: the kernel returns it from `connect()` without storing it in `sk_err`.
@@ -183,7 +192,7 @@ unsafe fn handle<const NESTED: bool>(
                 + maps::state_index(new),
         ));
         let watched = maps::watched();
-        if parks(old) || parks(new) || watched {
+        if parks(old) || NOTABLE >> (new & 15) & 1 != 0 || watched {
             remember::<NESTED>(Change { sk, old, said, new, by_process, watched }, cpu, counters);
         }
     }
@@ -239,8 +248,9 @@ unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counter
     // A child that is being born still carries its listener's cookie up to 6.12; it gets its own later.
     let cookie = if said == SYN_RECV { 0 } else { sk.cookie() };
     let Some(place) = Place::of(cookie) else { return };
-    let acts = by_process && acts(sk);
     let inferred = new != said;
+    let acts =
+        by_process && BY_PROCESS >> (said & 15) & 1 != 0 && !ends_by_network(sk, old, said, new) && acts(sk);
     let told =
         |kind| old | new << 8 | kind | if inferred { INFERRED } else { 0 } | if acts { ACTS } else { 0 };
     if parks(old) && place.remembers(cookie, old as u8, now_ns) {
@@ -258,13 +268,18 @@ unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counter
         unsafe { count_dwell(old, now_ns.saturating_sub(entered_ns), counters) };
         if inferred || parks(new) {
             place.go_on(cookie, new as u8, now_ns, acts);
+        } else if new == ESTABLISHED {
+            place.open(cookie, now_ns);
         } else {
             place.free();
         }
         return;
     }
+    if old == SYN_RECV && new == ESTABLISHED {
+        place.accept(cookie, now_ns);
+    }
     // If it parked, it is older than the table remembers, so that user space knows it.
-    let mut unknown = parks(old);
+    let mut unknown = parks(old) || new == LISTEN;
     if parks(new) && !unknown || new == TIME_WAIT {
         unknown |= !place.take(cookie, new as u8, now_ns, acts);
     }
@@ -274,6 +289,13 @@ unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counter
     if acts && old == ESTABLISHED && new == FIN_WAIT1 && connection::is_idle(sk) {
         tell_idle_close(sk, cookie, now_ns);
     }
+}
+
+/// Whether a socket comes to `CLOSE` by a packet: its last ACK, a FIN that makes it `TIME_WAIT`, or a RST, which leaves
+/// `sk_err` behind.
+#[inline(always)]
+fn ends_by_network(sk: Sock<Typed>, old: u64, said: u64, new: u64) -> bool {
+    said == CLOSE && (old == LAST_ACK || new == TIME_WAIT || sk.error() != 0)
 }
 
 /// What [`tell`] is told beside the two states: user space has to know it, not only who watches.

@@ -6,7 +6,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tcpstate_common::{
     EventKind, TcpState,
     state::STATE_SLOTS,
-    wire::{AF_INET6, About, REASON_SLOTS, Reset, flags},
+    wire::{AF_INET6, About, REASON_SLOTS, Reset, about, flags},
 };
 
 use crate::{clock, connection, emit, maps, numbers, packet, read::Untyped, slots::Place, sock::Sock, task};
@@ -96,6 +96,9 @@ fn describe(sk: Sock<Untyped>, skb: *const u8, past: About, reset: &mut Reset) {
         // that is not his (ss -K).
         if state == CLOSE && sk.owned() {
             emit::blame(event, task::current());
+            if task::is_ending() {
+                about.known |= about::ENDING;
+            }
         }
     }
 }

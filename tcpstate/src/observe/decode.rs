@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 
 use tcpstate_common::{
     Event as Wire, EventKind, Holder as WireHolder, TcpState,
-    wire::{self, AF_INET, AF_INET6, About, Idle, about, flags},
+    wire::{self, AF_INET, AF_INET6, About, Idle, about, flags, slot},
 };
 
 use crate::track::{
-    Actor, Circumstances, Comm, Event, Family, IdleClose, Process, ResetReceived, ResetSent, Transition,
-    Tuple, address, parked::Holder,
+    Actor, Circumstances, Comm, Event, Family, IdleClose, Opened, Process, ResetReceived, ResetSent,
+    Transition, Tuple, address, parked::Holder,
 };
 
 /// Why a record was refused.
@@ -61,9 +61,19 @@ fn circumstances(about: &About) -> Circumstances {
         unread_bytes: connection.then_some(about.unread_bytes),
         moved_bytes: connection.then_some(about.moved_bytes),
         idle_ms: connection.then_some(about.idle_ms.into()),
+        spoke_ms: connection.then_some(about.spoke_ms.into()),
+        unsent_bytes: connection.then_some(about.unsent_bytes),
+        peer_ended: connection.then_some(about.known & about::FIN != 0),
+        ending: connection.then_some(about.known & about::ENDING != 0),
+        opened: opened(about.opened),
         entered_ns: (about.entered_ns != 0).then_some(about.entered_ns),
         actor: (about.pid != 0).then_some(Process { pid: about.pid, comm: Comm(about.comm) }),
     }
+}
+
+/// How a connection came to be, as a slot keeps it.
+pub(super) fn opened(word: u64) -> Option<Opened> {
+    (word != 0).then_some(Opened { at_ns: word & !slot::ACTIVE, active: word & slot::ACTIVE != 0 })
 }
 
 /// One record of the ring.
@@ -310,7 +320,11 @@ mod tests {
         assert_eq!(split(&bytes), (blank().to_vec(), Circumstances::default()));
         bytes.extend(700_u64.to_ne_bytes());
         bytes.extend(9_u64.to_ne_bytes());
-        for number in [5_u32, 3000, 1, 77] {
+        for number in [5_u32, 3000, 4000, 6] {
+            bytes.extend(number.to_ne_bytes());
+        }
+        bytes.extend(101_u64.to_ne_bytes());
+        for number in [1_u32 | 8, 77] {
             bytes.extend(number.to_ne_bytes());
         }
         bytes.extend(*b"server\0\0\0\0\0\0\0\0\0\0");
@@ -319,16 +333,21 @@ mod tests {
             unread_bytes: Some(5),
             moved_bytes: Some(700),
             idle_ms: Some(3000),
+            spoke_ms: Some(4000),
+            unsent_bytes: Some(6),
+            peer_ended: Some(true),
+            ending: Some(false),
+            opened: Some(Opened { at_ns: 100, active: true }),
             entered_ns: Some(9),
             actor: Some(Process { pid: 77, comm: Comm::new("server") }),
         };
         assert_eq!(split(&bytes), (blank().to_vec(), expected));
         // What is not known is not 0; a packet that was looked at is no SYN.
-        bytes[LEN + 24] = 2;
+        bytes[LEN + 40] = 2;
         let (_, about) = split(&bytes);
         assert_eq!((about.unread_bytes, about.moved_bytes, about.idle_ms), (None, None, None));
         assert_eq!(about.answered_syn, Some(false));
-        bytes[LEN + 24] = 6;
+        bytes[LEN + 40] = 6;
         assert_eq!(split(&bytes).1.answered_syn, Some(true));
         // A record of another length stays whole, and is refused.
         bytes.pop();

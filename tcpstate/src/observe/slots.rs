@@ -11,7 +11,7 @@ use tcpstate_common::{
     wire::slot::{BUSY, FREE, KEPT_NS, MINI_FIN_WAIT2, cookie, stamp, state},
 };
 
-use super::mapping::Mapping;
+use super::{decode, mapping::Mapping};
 use crate::track::{Comm, Note, Process};
 
 /// How much earlier than the last look a place may have been written and still be read again: the kernel side's
@@ -111,7 +111,8 @@ fn note(slot: &Slot, now_ns: u64) -> Option<Note> {
             (state, state == TcpState::TimeWait)
         }
     };
-    if !mini && now_ns.saturating_sub(slot.entered_ns) >= KEPT_NS {
+    // Who is open stays so without having to be kept up to date.
+    if !mini && state != TcpState::Established && now_ns.saturating_sub(slot.entered_ns) >= KEPT_NS {
         return None;
     }
     Some(Note {
@@ -121,6 +122,7 @@ fn note(slot: &Slot, now_ns: u64) -> Option<Note> {
         entered_ns: slot.entered_ns,
         written_ns: now_ns.saturating_sub(u64::from(stamp(now_ns).wrapping_sub(slot.stamp)) << 20),
         actor: (slot.pid != 0).then_some(Process { pid: slot.pid, comm: Comm(slot.comm) }),
+        opened: decode::opened(slot.opened),
     })
 }
 
@@ -133,7 +135,7 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     fn slot(state: u8, entered_ns: u64) -> Slot {
-        Slot { tag: tag(7, state), entered_ns, pid: 0, stamp: stamp(entered_ns), comm: [0; 16] }
+        Slot { tag: tag(7, state), entered_ns, opened: 0, pid: 0, stamp: stamp(entered_ns), comm: [0; 16] }
     }
 
     fn table(slots: &[Slot]) -> Slots {

@@ -19,6 +19,18 @@ pub enum Timer {
 }
 
 impl Timer {
+    const ALL: [Self; 5] = [Self::None, Self::Retransmit, Self::Keepalive, Self::TimeWait, Self::Persist];
+
+    /// The kernel's number.
+    pub(super) fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The timer with this number; none for a number that no timer has.
+    pub(super) fn of(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::None)
+    }
+
     /// The name in the API.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {

@@ -95,6 +95,38 @@ pub struct Process {
     pub comm: Comm,
 }
 
+/// How a connection came to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Opened {
+    /// When it became `ESTABLISHED`, monotonic ns: at most one kernel tick too early.
+    pub at_ns: u64,
+    /// This host was the active opener (RFC 9293 section 3.5): the client.
+    pub active: bool,
+}
+
+impl Opened {
+    /// Makes 32 bits of it, beside the time since which the socket has been in its state: the time between the two in
+    /// units of about a millisecond (2^20 ns). A connection that was older than 13 days then, counts as 13 days old.
+    #[must_use]
+    pub fn pack(opened: Option<Self>, since_ns: u64) -> u32 {
+        opened.map_or(0, |opened| {
+            let before = since_ns.saturating_sub(opened.at_ns) >> Self::UNIT;
+            let before = u32::try_from(before).unwrap_or(u32::MAX).min((u32::MAX >> 1) - 1);
+            (before + 1) << 1 | u32::from(opened.active)
+        })
+    }
+
+    /// The same backwards.
+    #[must_use]
+    pub fn unpack(packed: u32, since_ns: u64) -> Option<Self> {
+        let before = (packed >> 1).checked_sub(1)?;
+        let at_ns = since_ns.saturating_sub(u64::from(before) << Self::UNIT);
+        Some(Self { at_ns, active: packed & 1 != 0 })
+    }
+
+    const UNIT: u32 = 20;
+}
+
 /// Whom an event names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Actor {

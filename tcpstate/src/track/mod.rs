@@ -33,7 +33,7 @@ use tcpstate_common::{Counters, Dwell, TcpState, state::STATE_SLOTS};
 pub use census::{Row, Scope, Tally, Timer};
 pub use closes::IdleClose;
 pub use event::{
-    Actor, Comm, Event, Family, Process, ResetReceived, ResetSent, Transition, Tuple, address, octets,
+    Actor, Comm, Event, Family, Opened, Process, ResetReceived, ResetSent, Transition, Tuple, address, octets,
 };
 pub use failures::Failure;
 pub use gauge::{Gauges, SocketCounts};
@@ -163,7 +163,7 @@ impl Tracker {
             Since::Exactly(ns) if Some(socket.state) == state => Some(ns),
             _ => None,
         };
-        Circumstances { entered_ns, actor: socket.actor, ..Circumstances::default() }
+        Circumstances { entered_ns, actor: socket.actor, opened: socket.opened, ..Circumstances::default() }
     }
 
     /// A process acted on a socket, and the socket stays in its state.
@@ -200,7 +200,7 @@ impl Tracker {
         let Some(census) = &mut self.census else { return };
         for row in rows {
             census.tally.add(row, now_ns);
-            self.table.census_shows(row, census.started_ns, &mut self.notes);
+            self.table.census_shows(row, census.started_ns, now_ns, &mut self.notes);
         }
     }
 
@@ -213,7 +213,7 @@ impl Tracker {
         minis: Option<u64>,
     ) -> Compared {
         let Some(Census { started_ns, tally }) = self.census.take() else { return Compared::default() };
-        self.table.census_ends(tally.scope, started_ns, finished_ns);
+        self.table.census_ends(tally.scope, started_ns, finished_ns, &mut self.notes);
         self.notes.forget_before(started_ns, tally.scope);
         let (sockets, time_waits) = (tally.sockets, tally.minis(TcpState::TimeWait));
         let drift = self.gauges.reconcile(tally, counters, minis, finished_ns);

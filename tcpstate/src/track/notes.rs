@@ -6,7 +6,8 @@ use tcpstate_common::TcpState;
 
 use super::{
     census::{Row, Scope},
-    event::Process,
+    event::{Opened, Process},
+    table,
 };
 
 /// How much later than it says a note may have been written, ns: see [`Note::written_ns`].
@@ -14,8 +15,8 @@ const LATE_NS: u64 = 200_000_000;
 /// Notes that are kept and given up together: those of sockets whose cookies come one after the other, which are
 /// about as old as each other.
 const SHEET: usize = 512;
-/// How long a `TIME_WAIT` lasts, ns (`TCP_TIMEWAIT_LEN`, `include/net/tcp.h`), and what a note may be late by.
-const TIME_WAIT_NS: u64 = 60_000_000_000 + LATE_NS;
+/// How long a `TIME_WAIT` lasts, ns, and what a note may be late by.
+const TIME_WAIT_NS: u64 = table::TIME_WAIT_NS + LATE_NS;
 /// Sheets that are known to have been given up.
 const MAX_TORN: usize = 65_536;
 
@@ -33,6 +34,8 @@ pub struct Note {
     pub written_ns: u64,
     /// The process that last connected, shut down or closed it.
     pub actor: Option<Process>,
+    /// How the connection came to be.
+    pub opened: Option<Opened>,
 }
 
 /// A note, without what its place says. There may be millions, in memory that is new to this process, so every byte
@@ -41,6 +44,8 @@ pub struct Note {
 #[repr(Rust, packed(4))]
 struct Line {
     entered_ns: u64,
+    /// See [`Opened::pack`].
+    opened: u32,
     /// Who acted: the index among the sheet's actors, plus one; 0 for nobody who is known.
     actor: u16,
     /// `None` where nothing stands.
@@ -49,15 +54,16 @@ struct Line {
 }
 
 impl Line {
-    const EMPTY: Self = Self { entered_ns: 0, actor: 0, state: None, mini: false };
+    const EMPTY: Self = Self { entered_ns: 0, opened: 0, actor: 0, state: None, mini: false };
 }
 
 /// What a census learns from a note.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Noted {
-    /// Monotonic ns.
-    pub(super) entered_ns: u64,
+    /// Monotonic ns; `None` for a `TIME_WAIT` whose note is about the `FIN_WAIT2` that it came from.
+    pub(super) entered_ns: Option<u64>,
     pub(super) actor: Option<Process>,
+    pub(super) opened: Option<Opened>,
 }
 
 #[derive(Debug)]
@@ -77,18 +83,27 @@ impl Sheet {
     fn write(&mut self, line: usize, note: &Note) {
         self.written_ns = self.written_ns.max(note.written_ns);
         let actor = note.actor.map_or(0, |actor| self.number(actor));
+        let opened = Opened::pack(note.opened, note.entered_ns);
         self.lines[line] =
-            Line { entered_ns: note.entered_ns, actor, state: Some(note.state), mini: note.mini };
+            Line { entered_ns: note.entered_ns, opened, actor, state: Some(note.state), mini: note.mini };
     }
 
-    /// Takes what stands there, if it is about the state in which the socket is.
+    /// Takes what stands there, if it is about the state in which the socket is. A `FIN_WAIT2` mini-socket becomes a
+    /// `TIME_WAIT` without any event (`tcp_timewait_state_process`, `net/ipv4/tcp_minisocks.c`): whoever closed the one
+    /// has closed the other.
     fn take(&mut self, line: usize, row: &Row) -> Option<Noted> {
-        let Line { entered_ns, actor, state, mini } = self.lines[line];
-        if state != Some(row.state) || mini != row.is_mini() {
+        let Line { entered_ns, opened, actor, state, mini } = self.lines[line];
+        let same = state == Some(row.state);
+        let became = (state, row.state) == (Some(TcpState::FinWait2), TcpState::TimeWait);
+        if mini != row.is_mini() || !(same || became && mini) {
             return None;
         }
         self.lines[line] = Line::EMPTY;
-        Some(Noted { entered_ns, actor: self.actor(actor) })
+        Some(Noted {
+            entered_ns: same.then_some(entered_ns),
+            actor: self.actor(actor),
+            opened: Opened::unpack(opened, entered_ns),
+        })
     }
 
     /// Connections that come one after the other are mostly one process's.
@@ -107,43 +122,44 @@ impl Sheet {
     }
 }
 
-/// The notes: those of `TIME_WAIT`, which are many and which not every census asks about, by themselves.
+/// The notes: those of mini-sockets, which are or become `TIME_WAIT`, which are many and which not every census asks
+/// about, by themselves.
 #[derive(Debug)]
 pub(super) struct Notes {
-    time_wait: Sheets,
+    minis: Sheets,
     others: Sheets,
 }
 
 impl Notes {
     /// Room for the notes of so many sockets that came one after the other, and for those of a few hundred at least:
-    /// in `TIME_WAIT`, and in other states.
+    /// of mini-sockets, and of others.
     pub(super) fn new(max: usize) -> Self {
-        Self { time_wait: Sheets::new(max, Some(TIME_WAIT_NS)), others: Sheets::new(max, None) }
+        Self { minis: Sheets::new(max, Some(TIME_WAIT_NS)), others: Sheets::new(max, None) }
     }
 
-    fn about(&mut self, state: TcpState) -> &mut Sheets {
-        if state == TcpState::TimeWait { &mut self.time_wait } else { &mut self.others }
+    fn of(&mut self, mini: bool) -> &mut Sheets {
+        if mini { &mut self.minis } else { &mut self.others }
     }
 
     /// Sockets that a census has shown after their notes had been given up for want of room, so far.
     pub(super) fn missed(&self) -> u64 {
-        self.time_wait.missed + self.others.missed
+        self.minis.missed + self.others.missed
     }
 
     /// Keeps a note; a newer one about the same socket takes the place of the older one.
     pub(super) fn add(&mut self, note: &Note) {
-        self.about(note.state).add(note);
+        self.of(note.mini).add(note);
     }
 
     /// Takes the note about a socket that a census shows, if it is about the state in which that one is. `new`: no
     /// census has shown it before.
     pub(super) fn take(&mut self, row: &Row, new: bool) -> Option<Noted> {
-        self.about(row.state).take(row, new)
+        self.of(row.is_mini()).take(row, new)
     }
 
     /// Forgets a socket.
     pub(super) fn forget(&mut self, cookie: u64) {
-        self.time_wait.forget(cookie);
+        self.minis.forget(cookie);
         self.others.forget(cookie);
     }
 
@@ -152,7 +168,7 @@ impl Notes {
     pub(super) fn forget_before(&mut self, started_ns: u64, scope: Scope) {
         self.others.forget_before(started_ns);
         if scope.time_wait {
-            self.time_wait.forget_before(started_ns);
+            self.minis.forget_before(started_ns);
         }
     }
 }

@@ -8,7 +8,7 @@ use tcpstate_common::TcpState;
 use super::{
     aside::Aside,
     census::Timer,
-    event::{Family, Tuple},
+    event::{Family, Opened, Tuple},
     table::{Since, Socket},
 };
 
@@ -27,12 +27,14 @@ pub(super) struct Packed {
     inode: u32,
     /// The number aside of the process that acted; 0: nobody did.
     actor: u32,
-    /// Which census has seen it last.
-    pub(super) seen: u32,
+    /// See [`Opened::pack`].
+    opened: u32,
     state: TcpState,
-    timer: Timer,
     retransmits: u8,
-    flags: u8,
+    /// The timer and flags.
+    bits: u8,
+    /// The number of the census that has seen it last, which goes round.
+    pub(super) seen: u8,
 }
 
 /// The addresses of both ends, its own first.
@@ -47,12 +49,14 @@ enum Ends {
 const V6: u8 = 1;
 const EXACTLY: u8 = 2;
 const HAS_UID: u8 = 4;
+/// From this bit on the timer's number stands.
+const TIMER_SHIFT: u32 = 3;
 
 const _: () = assert!(size_of::<Packed>() == 64);
 
 impl Packed {
     /// Packs a socket. What is put aside stays there until [`Self::leave`].
-    pub(super) fn new(socket: &Socket, seen: u32, aside: &mut Aside) -> Self {
+    pub(super) fn new(socket: &Socket, seen: u8, aside: &mut Aside) -> Self {
         let (since_ns, exactly) = match socket.since {
             Since::Exactly(ns) => (ns, EXACTLY),
             Since::AtLatest(ns) => (ns, 0),
@@ -71,11 +75,11 @@ impl Packed {
             uid: socket.uid.unwrap_or(0),
             inode: socket.inode,
             actor: socket.actor.map_or(0, |actor| aside.add_actor(actor)),
-            seen,
+            opened: Opened::pack(socket.opened, since_ns),
             state: socket.state,
-            timer: socket.timer,
             retransmits: socket.retransmits,
-            flags: v6 | exactly | has_uid,
+            bits: v6 | exactly | has_uid | socket.timer.number() << TIMER_SHIFT,
+            seen,
         }
     }
 
@@ -93,7 +97,7 @@ impl Packed {
     #[expect(clippy::inline_always, reason = "whoever asks for little of it has little of it unpacked")]
     #[inline(always)]
     pub(super) fn unpack(&self, aside: &Aside) -> Socket {
-        let is = |flag| self.flags & flag != 0;
+        let is = |flag| self.bits & flag != 0;
         let family = if is(V6) { Family::V6 } else { Family::V4 };
         let (local, remote) = match self.ends {
             Ends::Narrow(local, remote) if is(V6) => {
@@ -115,13 +119,14 @@ impl Packed {
             },
             state: self.state,
             since: if is(EXACTLY) { Since::Exactly(self.since_ns) } else { Since::AtLatest(self.since_ns) },
-            timer: self.timer,
+            timer: Timer::of(self.bits >> TIMER_SHIFT),
             retransmits: self.retransmits,
             rqueue: self.rqueue,
             wqueue: self.wqueue,
             uid: is(HAS_UID).then_some(self.uid),
             inode: self.inode,
             actor: aside.actor(self.actor),
+            opened: Opened::unpack(self.opened, self.since_ns),
         }
     }
 

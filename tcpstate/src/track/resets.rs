@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use tcpstate_common::TcpState;
 
-use super::event::{Process, ResetReceived, ResetSent, Tuple};
+use super::event::{Opened, Process, ResetReceived, ResetSent, Tuple};
 
 /// Which way a reset went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -88,6 +88,16 @@ pub struct Circumstances {
     pub moved_bytes: Option<u64>,
     /// For how long nothing had come from the peer, ms.
     pub idle_ms: Option<u64>,
+    /// For how long no data had been sent, ms; counts from the beginning of the connection if none ever was.
+    pub spoke_ms: Option<u64>,
+    /// Bytes that had been written and that the peer had not acknowledged, a FIN among them.
+    pub unsent_bytes: Option<u32>,
+    /// Whether the peer's FIN had come in.
+    pub peer_ended: Option<bool>,
+    /// For a sent one: whether the process that sent it was ending, and chose nothing.
+    pub ending: Option<bool>,
+    /// How the connection had come to be.
+    pub opened: Option<Opened>,
     /// When the socket entered the state in which the reset met it, monotonic ns.
     pub entered_ns: Option<u64>,
     /// The process that had last acted on the socket before: that had closed it, mostly.
@@ -103,6 +113,11 @@ impl Circumstances {
             unread_bytes: self.unread_bytes.or(other.unread_bytes),
             moved_bytes: self.moved_bytes.or(other.moved_bytes),
             idle_ms: self.idle_ms.or(other.idle_ms),
+            spoke_ms: self.spoke_ms.or(other.spoke_ms),
+            unsent_bytes: self.unsent_bytes.or(other.unsent_bytes),
+            peer_ended: self.peer_ended.or(other.peer_ended),
+            ending: self.ending.or(other.ending),
+            opened: self.opened.or(other.opened),
             entered_ns: self.entered_ns.or(other.entered_ns),
             actor: self.actor.or(other.actor),
         }

@@ -60,7 +60,7 @@ impl Sockets {
     }
 
     /// The same with the number of the census that has seen it.
-    pub(super) fn push_seen(&mut self, socket: &Socket, seen: u32) {
+    pub(super) fn push_seen(&mut self, socket: &Socket, seen: u8) {
         self.packed.push(Packed::new(socket, seen, &mut self.aside));
     }
 
@@ -84,7 +84,7 @@ impl Sockets {
     }
 
     /// A census has seen the socket at this place.
-    pub(super) fn see(&mut self, place: usize, census: u32) {
+    pub(super) fn see(&mut self, place: usize, census: u8) {
         self.packed[place].seen = census;
     }
 
@@ -117,7 +117,7 @@ mod tests {
     use tcpstate_common::TcpState;
 
     use super::*;
-    use crate::track::{Comm, Family, Process, Since, Timer, Tuple};
+    use crate::track::{Comm, Family, Opened, Process, Since, Timer, Tuple};
 
     fn sockets() -> impl Strategy<Value = Socket> {
         // Few processes, so that several sockets are one's.
@@ -140,6 +140,7 @@ mod tests {
                 uid: has_uid.then_some(uid),
                 inode,
                 actor,
+                opened: exactly.then_some(Opened { at_ns: ns, active: has_uid }),
             }
         })
     }

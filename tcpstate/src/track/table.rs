@@ -8,7 +8,7 @@ use tcpstate_common::{Dwell, TcpState, state::STATE_SLOTS};
 
 use super::{
     census::{Row, Scope, Timer},
-    event::{Actor, Process, Transition, Tuple},
+    event::{Actor, Opened, Process, Transition, Tuple},
     notes::{Note, Noted, Notes},
     places::Places,
     sockets::Sockets,
@@ -16,6 +16,8 @@ use super::{
 
 /// How long a socket that has ended is remembered, so that what is told late about it is known to be late.
 const TOMBSTONE_NS: u64 = 30_000_000_000;
+/// How long a `TIME_WAIT` lasts, ns (`TCP_TIMEWAIT_LEN`, `include/net/tcp.h`).
+pub(super) const TIME_WAIT_NS: u64 = 60_000_000_000;
 /// Tombstones kept at most; beyond it the oldest go first.
 const MAX_TOMBSTONES: usize = 65_536;
 
@@ -57,8 +59,10 @@ pub struct Socket {
     pub uid: Option<u32>,
     /// See [`Row::inode`].
     pub inode: u32,
-    /// The process that last acted on it: connected, shut down or closed it.
+    /// The process that last acted on it: connected, shut down or closed it; for a listener the one that made it listen.
     pub actor: Option<Process>,
+    /// How the connection came to be, if that was seen.
+    pub opened: Option<Opened>,
 }
 
 impl Socket {
@@ -83,7 +87,7 @@ pub struct Table {
     /// Where the search for a socket that may go was ended last.
     hand: usize,
     /// The number of the census that is being taken, or was last.
-    census: u32,
+    census: u8,
     /// Whatever a census has shown in `TIME_WAIT` entered that state until then, monotonic ns: a note of one that did so
     /// later is about none of these, which is known without a search.
     time_waits_until_ns: u64,
@@ -225,6 +229,7 @@ impl Table {
                     uid: None,
                     inode: 0,
                     actor,
+                    opened: None,
                 };
                 if event.inferred {
                     become_mini(&mut socket);
@@ -260,18 +265,22 @@ impl Table {
     }
 
     /// Takes in what the kernel side remembers of a socket. Returns whether the socket is in the table, in the
-    /// state that the note is about.
+    /// state that the note is about, or in the `TIME_WAIT` that a `FIN_WAIT2` mini-socket became.
     pub(super) fn note(&mut self, note: &Note) -> bool {
         if note.state == TcpState::TimeWait && note.written_ns > self.time_waits_until_ns {
             return false;
         }
         let Some(mut socket) = self.get(note.cookie) else { return false };
         let is_mini = socket.timer == Timer::TimeWait;
-        if socket.state != note.state || is_mini != note.mini {
+        let became = (note.state, socket.state) == (TcpState::FinWait2, TcpState::TimeWait);
+        if is_mini != note.mini || !(socket.state == note.state || became && is_mini) {
             return false;
         }
-        socket.since = Since::Exactly(note.entered_ns);
+        if !became {
+            socket.since = Since::Exactly(note.entered_ns);
+        }
         socket.actor = note.actor.or(socket.actor);
+        socket.opened = socket.opened.or(note.opened);
         self.put(&socket);
         true
     }
@@ -292,14 +301,14 @@ impl Table {
     }
 
     /// Takes in a socket that a census shows, unless an event told of it after the census began.
-    pub(super) fn census_shows(&mut self, row: &Row, started_ns: u64, notes: &mut Notes) {
+    pub(super) fn census_shows(&mut self, row: &Row, started_ns: u64, now_ns: u64, notes: &mut Notes) {
         if self.ended.get(&row.cookie).is_some_and(|ended_ns| *ended_ns >= started_ns) {
             return;
         }
         let place = self.place(row.cookie);
         let before = place.map(|place| self.sockets.at(place));
         let note = notes.take(row, before.is_none());
-        let socket = merge(row, before, note, started_ns);
+        let socket = merge(row, before, note, started_ns, now_ns);
         let place = match place {
             Some(place) => {
                 self.replace(place, &socket);
@@ -312,8 +321,9 @@ impl Table {
         }
     }
 
-    /// Forgets the sockets that a census should have shown and has not.
-    pub(super) fn census_ends(&mut self, scope: Scope, started_ns: u64, finished_ns: u64) {
+    /// Forgets the sockets that a census should have shown and has not. A `FIN_WAIT2` mini-socket may have become a
+    /// `TIME_WAIT`, of which there is no event: where the census has not asked about those, it stays known who closed.
+    pub(super) fn census_ends(&mut self, scope: Scope, started_ns: u64, finished_ns: u64, notes: &mut Notes) {
         self.forget_tombstones(finished_ns);
         if scope.time_wait {
             self.time_waits_until_ns = finished_ns;
@@ -321,7 +331,18 @@ impl Table {
         for place in (0..self.sockets.len()).rev() {
             let socket = &self.sockets.packed()[place];
             if socket.seen != self.census && scope.has(socket.state()) && socket.since_ns() < started_ns {
-                self.remove(place);
+                let gone = self.remove(place);
+                if gone.timer == Timer::TimeWait && gone.state == TcpState::FinWait2 && !scope.time_wait {
+                    notes.add(&Note {
+                        cookie: gone.cookie,
+                        state: gone.state,
+                        mini: true,
+                        entered_ns: gone.since.ns(),
+                        written_ns: finished_ns,
+                        actor: gone.actor,
+                        opened: gone.opened,
+                    });
+                }
             }
         }
     }
@@ -453,18 +474,28 @@ fn importance(state: TcpState) -> usize {
     }
 }
 
-fn merge(row: &Row, before: Option<Socket>, note: Option<Noted>, started_ns: u64) -> Socket {
+/// When a `TIME_WAIT` began, by its timer: it may have been set again since, by a packet that came late.
+fn time_wait_since(row: &Row, now_ns: u64) -> Option<u64> {
+    let left_ns = u64::from(row.expires_ms) * 1_000_000;
+    let is_known = row.state == TcpState::TimeWait && row.is_mini() && left_ns > 0;
+    is_known.then(|| now_ns.saturating_sub(TIME_WAIT_NS.saturating_sub(left_ns)))
+}
+
+fn merge(row: &Row, before: Option<Socket>, note: Option<Noted>, started_ns: u64, now_ns: u64) -> Socket {
     // An event after the census began is newer than the census.
     let before = match before {
         Some(known) if known.state != row.state && known.since.ns() >= started_ns => return known,
         before => before,
     };
     let same = before.as_ref().filter(|known| known.state == row.state);
-    let since = match (note, same) {
-        (Some(note), _) => Since::Exactly(note.entered_ns),
+    let since = match (note.and_then(|note| note.entered_ns), same) {
+        (Some(entered_ns), _) => Since::Exactly(entered_ns),
         (None, Some(known)) => known.since,
-        (None, None) => Since::AtLatest(started_ns),
+        (None, None) => {
+            Since::AtLatest(time_wait_since(row, now_ns).map_or(started_ns, |ns| ns.min(started_ns)))
+        }
     };
+    let opened = before.as_ref().and_then(|known| known.opened);
     Socket {
         cookie: row.cookie,
         netns: row.netns,
@@ -478,5 +509,6 @@ fn merge(row: &Row, before: Option<Socket>, note: Option<Noted>, started_ns: u64
         uid: row.uid,
         inode: row.inode,
         actor: note.and_then(|note| note.actor).or(before.and_then(|known| known.actor)),
+        opened: opened.or(note.and_then(|note| note.opened)),
     }
 }

@@ -201,6 +201,7 @@ pub(super) mod tests {
             uid: Some(0),
             inode,
             actor: None,
+            opened: None,
         }
     }
 

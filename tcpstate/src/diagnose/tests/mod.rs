@@ -105,6 +105,7 @@ impl World {
             uid: Some(1000),
             inode: u32::try_from(cookie).expect("small"),
             actor: None,
+            opened: None,
         });
         self.sockets.last_mut().expect("just pushed")
     }

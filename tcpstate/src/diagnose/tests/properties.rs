@@ -65,6 +65,7 @@ fn socket() -> impl Strategy<Value = Socket> {
             uid: None,
             inode: if has_file { 5 } else { 0 },
             actor,
+            opened: None,
         },
     )
 }

@@ -119,6 +119,7 @@ pub(super) fn listener(cookie: u64, local: &str, queue: u32, limit: u32) -> Sock
         uid: Some(0),
         inode: 80,
         actor: None,
+        opened: None,
     }
 }
 

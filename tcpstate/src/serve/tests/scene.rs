@@ -59,7 +59,7 @@ fn notes() -> Vec<Note> {
     let note = |cookie, state, age_s, actor| {
         let entered_ns = NOW_NS - age_s * S;
         let mini = state == TcpState::TimeWait;
-        Note { cookie, state, mini, entered_ns, written_ns: entered_ns, actor }
+        Note { cookie, state, mini, entered_ns, written_ns: entered_ns, actor, opened: None }
     };
     vec![
         note(1, TcpState::CloseWait, 90, None),

@@ -3,11 +3,19 @@
 use tcpstate_common::TcpState;
 
 use super::{SECOND, census, process, row, tracker};
-use crate::track::{Filter, Note, Scope, Since, Socket, Tracker};
+use crate::track::{Filter, Note, Opened, Row, Scope, Since, Socket, Timer, Tracker};
 
 fn note(cookie: u64, state: TcpState, at_ns: u64) -> Note {
     let mini = state == TcpState::TimeWait;
-    Note { cookie, state, mini, entered_ns: at_ns, written_ns: at_ns, actor: Some(process(9, "app")) }
+    Note {
+        cookie,
+        state,
+        mini,
+        entered_ns: at_ns,
+        written_ns: at_ns,
+        actor: Some(process(9, "app")),
+        opened: None,
+    }
 }
 
 fn first(tracker: &Tracker) -> Socket {
@@ -165,4 +173,75 @@ fn what_was_given_up_counts_where_somebody_misses_it() {
         tracker.reconcile(&census(second * SECOND, rows.clone()), None);
         assert_eq!(tracker.given_up().notes, 1, "a socket counts once");
     }
+}
+
+fn late(cookie: u64) -> Note {
+    Note { mini: true, ..note(cookie, TcpState::FinWait2, 3 * SECOND) }
+}
+
+fn begun_by_its_timer(left_ms: u32) -> Row {
+    Row { expires_ms: left_ms, ..row(7, TcpState::TimeWait) }
+}
+
+/// The peer's FIN comes later than its ACK: `FIN_WAIT2` goes on in a mini-socket, which becomes `TIME_WAIT` in silence.
+#[test]
+fn time_wait_after_a_late_fin_keeps_who_closed_and_tells_its_age_by_its_timer() {
+    // The test's census takes a microsecond.
+    let expected = (Since::AtLatest(4 * SECOND + 1_000), Some(process(9, "app")));
+    // The note comes before the census that shows the TIME_WAIT, or after it.
+    let mut tracker = tracker(8);
+    tracker.note(late(7));
+    tracker.reconcile(&census(10 * SECOND, vec![begun_by_its_timer(54_000)]), None);
+    assert_eq!((first(&tracker).since, first(&tracker).actor), expected);
+    let mut tracker = super::tracker(8);
+    tracker.reconcile(&census(10 * SECOND, vec![begun_by_its_timer(54_000)]), None);
+    tracker.note(late(7));
+    assert_eq!((first(&tracker).since, first(&tracker).actor), expected);
+}
+
+#[test]
+fn time_wait_keeps_who_closed_where_censuses_do_not_ask_about_it_for_a_while() {
+    for is_seen in [false, true] {
+        let mut tracker = tracker(8);
+        tracker.note(late(7));
+        if is_seen {
+            let mini = Row { timer: Timer::TimeWait, inode: 0, ..row(7, TcpState::FinWait2) };
+            tracker.reconcile(&census(4 * SECOND, vec![mini]), None);
+        }
+        // It has become TIME_WAIT, which these do not show.
+        for round in [5, 10] {
+            tracker.census_begins(Scope::FEWEST, round * SECOND);
+            tracker.census_ends(round * SECOND + 1, None, None);
+        }
+        tracker.reconcile(&census(15 * SECOND, vec![row(7, TcpState::TimeWait)]), None);
+        assert_eq!(first(&tracker).actor, Some(process(9, "app")), "seen before: {is_seen}");
+    }
+}
+
+#[test]
+fn note_says_how_a_connection_came_to_be_and_that_stays_known() {
+    let opened = Opened { at_ns: 3 * SECOND, active: true };
+    let mut tracker = tracker(8);
+    tracker.note(Note { opened: Some(opened), ..note(7, TcpState::Established, 3 * SECOND) });
+    tracker.reconcile(&census(10 * SECOND, vec![row(7, TcpState::Established)]), None);
+    let socket = first(&tracker);
+    assert_eq!((socket.since, socket.opened), (Since::Exactly(3 * SECOND), Some(opened)));
+    tracker.reconcile(&census(20 * SECOND, vec![row(7, TcpState::CloseWait)]), None);
+    let known = first(&tracker).opened.expect("as before");
+    // In units of 2^20 ns.
+    assert!(known.active && known.at_ns.abs_diff(3 * SECOND) < 2 << 20, "{known:?}");
+}
+
+#[test]
+fn how_a_connection_came_to_be_is_kept_in_32_bits() {
+    let day = 86_400 * SECOND;
+    for (at_ns, since_ns) in [(0, 0), (5, 5), (SECOND, 90 * SECOND), (SECOND, 20 * day)] {
+        for active in [false, true] {
+            let opened = Opened { at_ns, active };
+            let again = Opened::unpack(Opened::pack(Some(opened), since_ns), since_ns).expect("known");
+            let off_ns = again.at_ns.abs_diff(at_ns);
+            assert!(again.active == active && (off_ns <= 1 << 20 || since_ns - again.at_ns >= 13 * day));
+        }
+    }
+    assert_eq!(Opened::unpack(Opened::pack(None, 7), 7), None);
 }
