@@ -207,11 +207,11 @@ fn walking(c: &mut Criterion) {
     group.sample_size(10);
     let mut tracker = time_waits();
     group.throughput(Throughput::Elements(tracker.tracked() as u64));
-    group.bench_function("gather", |b| {
+    group.bench_function("selection", |b| {
         b.iter(|| {
-            let mut gather = Diagnosis::new(Thresholds::default()).gather();
-            tracker.some(0..usize::MAX, |socket| gather.see(socket));
-            gather.finish()
+            let mut selection = Diagnosis::new(Thresholds::default()).selection();
+            tracker.some(0..usize::MAX, |socket| selection.see(socket));
+            selection.finish()
         });
     });
     group.bench_function("group", |b| {
@@ -242,26 +242,26 @@ fn diagnosing(c: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
             b.iter(|| {
                 at_ns += 5_000_000_000;
-                let mut gather = diagnosis.gather();
+                let mut selection = diagnosis.selection();
                 for socket in &sockets {
-                    gather.see(socket);
+                    selection.see(socket);
                 }
-                let gathered = gather.finish();
-                let wants = diagnosis.wants(&gathered);
-                let info = wants.info.iter().map(|cookie| (*cookie, silent(at_ns))).collect();
+                let selected = selection.finish();
+                let requirements = diagnosis.requirements(&selected);
+                let info = requirements.info.iter().map(|cookie| (*cookie, silent(at_ns))).collect();
                 let mut evidence = Evidence {
                     at_ns,
                     census_ns: at_ns,
                     established_ns: at_ns,
                     boot_offset_ns: Some(0),
-                    sockets: gathered.sockets,
-                    destinations: gathered.destinations,
+                    sockets: selected.sockets,
+                    destinations: selected.destinations,
                     holders: Arc::clone(&holders),
                     holders_complete: true,
                     info,
                     ..Evidence::default()
                 };
-                for pid in diagnosis.wants_processes(&evidence) {
+                for pid in diagnosis.requires_processes(&evidence) {
                     evidence.processes.insert(pid, evidence::Process::default());
                 }
                 diagnosis.pass(&evidence)

@@ -98,7 +98,7 @@ impl Diagnoser {
             match self.pass() {
                 Ok(cpu_ns) => {
                     let (now_ns, cost) = (clock::monotonic_ns(), Duration::from_nanos(cpu_ns));
-                    let wish = schedule.passed(now_ns, cost, self.has_open(), self.diagnosis.unsettled());
+                    let wish = schedule.passed(now_ns, cost, self.has_open(), self.diagnosis.pending());
                     let told = wish.map_or(Ok(()), |wish| {
                         self.questions.blocking_send(Question::Count(wish.scope, wish.at_ns))
                     });
@@ -118,13 +118,14 @@ impl Diagnoser {
     /// Returns the CPU time that it took, with what the engine and the look-up of holders did for it, ns.
     fn pass(&mut self) -> Result<u64, Ends> {
         let begun_ns = clock::thread_cpu_ns();
-        let wish = MaterialWish { gather: self.diagnosis.gather(), seen: self.seen, most: self.max_events };
+        let wish =
+            MaterialWish { selection: self.diagnosis.selection(), seen: self.seen, most: self.max_events };
         let material = self.ask(|answer| Question::Material(Box::new(wish), answer))?;
-        let mut wants = self.diagnosis.wants(&material.gathered);
-        let beside = (!self.is_known(&wants.holders, &material))
-            .then(|| collect::beside_parked(&wants.holders, &material.gathered));
+        let mut requirements = self.diagnosis.requirements(&material.selected);
+        let beside = (!self.is_known(&requirements.holders, &material))
+            .then(|| collect::beside_parked(&requirements.holders, &material.selected));
         // They may be many, and nobody asks for them any more.
-        wants.holders = Vec::new();
+        requirements.holders = Vec::new();
         let (now_ns, mut others_ns, tracked) = (material.now_ns, material.cpu_ns, material.tracked);
         self.seen = material.seen;
         let mut evidence = self.begin(*material);
@@ -135,10 +136,10 @@ impl Diagnoser {
             }
         }
         self.add_holders(&mut evidence);
-        wants.info.extend(self.diagnosis.wants_unheld(&evidence));
+        requirements.info.extend(self.diagnosis.requires_info(&evidence));
         let known_ns = clock::thread_cpu_ns();
-        self.collector.namespaces(&wants, &mut evidence);
-        let pids = self.diagnosis.wants_processes(&evidence);
+        self.collector.namespaces(&requirements, &mut evidence);
+        let pids = self.diagnosis.requires_processes(&evidence);
         self.collector.processes(&pids, &mut evidence);
         let collected_ns = clock::thread_cpu_ns();
         say(&self.diagnosis.pass(&evidence));
@@ -164,13 +165,13 @@ impl Diagnoser {
         if wanted.is_empty() || age > cost * GOOD_ENOUGH_FOR {
             return wanted.is_empty();
         }
-        if self.diagnosis.unsettled().holders && age > cost * REST {
+        if self.diagnosis.pending().holders && age > cost * REST {
             return false;
         }
         if age > cost * GOOD_FOR {
-            return !collect::has_urgent(&material.gathered);
+            return !collect::has_urgent(&material.selected);
         }
-        self.held.holders.were_all_asked(&collect::urgent(&material.gathered))
+        self.held.holders.were_all_asked(&collect::urgent(&material.selected))
     }
 
     fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Ends> {
@@ -204,9 +205,9 @@ impl Diagnoser {
             census_ns: material.census_ns.unwrap_or(0),
             established_ns: material.established_ns.unwrap_or(0),
             boot_offset_ns: Some(clock::boot_offset_ns()),
-            sockets: material.gathered.sockets,
-            left_out: material.gathered.left_out,
-            destinations: material.gathered.destinations,
+            sockets: material.selected.sockets,
+            left_out: material.selected.left_out,
+            destinations: material.selected.destinations,
             resets,
             failures: material.failures,
             closes: material.closes,

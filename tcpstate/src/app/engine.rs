@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     clock,
-    diagnose::Gathered,
+    diagnose::Selected,
     observe::{
         census::{Part, Taken},
         counters::CpuCounters,
@@ -388,9 +388,9 @@ impl Engine {
             return;
         }
         match self.walks.pop_front().map(Walk::done) {
-            Some(Done::Gathered { gathered, seen, most, answer, cpu_ns }) => {
+            Some(Done::Selected { selected, seen, most, answer, cpu_ns }) => {
                 // The diagnosis may have ended meanwhile.
-                let _ = answer.send(Box::new(self.material(gathered, seen, most, cpu_ns)));
+                let _ = answer.send(Box::new(self.material(selected, seen, most, cpu_ns)));
             }
             Some(Done::Grouped { grouping, found }) => {
                 let (top, now_ns) = (self.limits.top_owners, clock::monotonic_ns());
@@ -485,8 +485,8 @@ impl Engine {
             Question::Material(wish, answer) => {
                 self.drain();
                 self.told = Some(self.happened());
-                let MaterialWish { gather, seen, most } = *wish;
-                self.walk(Task::Gather { gather: Box::new(gather), seen, most, answer });
+                let MaterialWish { selection, seen, most } = *wish;
+                self.walk(Task::Selection { selection: Box::new(selection), seen, most, answer });
             }
             Question::Holders(cookies, answer) => {
                 self.diagnosed = cookies;
@@ -513,7 +513,7 @@ impl Engine {
         }
     }
 
-    fn material(&self, gathered: Gathered, seen: Seen, most: usize, cpu_ns: u64) -> Material {
+    fn material(&self, selected: Selected, seen: Seen, most: usize, cpu_ns: u64) -> Material {
         let (resets, resets_left_out) = self.tracker.resets().since(seen.resets, most);
         let (failures, failures_left_out) = self.tracker.failures().since(seen.failures, most);
         let (closes, closes_left_out) = self.tracker.closes().since(seen.closes, most);
@@ -533,7 +533,7 @@ impl Engine {
                 closes: self.tracker.closes().pushed(),
             },
             reset_reasons: Arc::clone(&self.reset_reasons),
-            gathered,
+            selected,
             tracked: self.tracker.tracked(),
             cpu_ns,
         }

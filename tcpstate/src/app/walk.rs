@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     clock,
-    diagnose::{Gather, Gathered},
+    diagnose::{Selected, Selection},
     observe::holders::Found,
     serve::ask::{Material, Seen},
     track::{Grouping, Tracker},
@@ -20,15 +20,15 @@ const PORTION: usize = 4096;
 /// What a walk is for.
 pub(super) enum Task {
     /// To choose what a diagnosis looks at.
-    Gather { gather: Box<Gather>, seen: Seen, most: usize, answer: oneshot::Sender<Box<Material>> },
+    Selection { selection: Box<Selection>, seen: Seen, most: usize, answer: oneshot::Sender<Box<Material>> },
     /// To group the sockets that park by those who hold them.
     Group { grouping: Grouping, found: Arc<Found> },
 }
 
 /// What a walk has come to.
 pub(super) enum Done {
-    Gathered {
-        gathered: Gathered,
+    Selected {
+        selected: Selected,
         seen: Seen,
         most: usize,
         answer: oneshot::Sender<Box<Material>>,
@@ -64,7 +64,7 @@ impl Walk {
         let places: Range<usize> = self.place..self.place + PORTION;
         self.place = places.end;
         let more = match &mut self.task {
-            Task::Gather { gather, .. } => tracker.some(places, |socket| gather.see(socket)),
+            Task::Selection { selection, .. } => tracker.some(places, |socket| selection.see(socket)),
             Task::Group { grouping, found } => tracker.group(grouping, places, &found.holders),
         };
         self.cpu_ns += clock::thread_cpu_ns().saturating_sub(begun_ns);
@@ -74,10 +74,10 @@ impl Walk {
     pub(super) fn done(self) -> Done {
         let begun_ns = clock::thread_cpu_ns();
         match self.task {
-            Task::Gather { gather, seen, most, answer } => {
-                let gathered = gather.finish();
+            Task::Selection { selection, seen, most, answer } => {
+                let selected = selection.finish();
                 let cpu_ns = self.cpu_ns + clock::thread_cpu_ns().saturating_sub(begun_ns);
-                Done::Gathered { gathered, seen, most, answer, cpu_ns }
+                Done::Selected { selected, seen, most, answer, cpu_ns }
             }
             Task::Group { grouping, found } => Done::Grouped { grouping, found },
         }

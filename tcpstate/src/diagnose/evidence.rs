@@ -25,24 +25,24 @@ pub struct Evidence {
     pub established_ns: u64,
     /// `CLOCK_BOOTTIME` minus `CLOCK_MONOTONIC`, ns: starts of processes are told in the former.
     pub boot_offset_ns: Option<u64>,
-    /// The sockets that [`super::Gather`] chose, listeners among them.
+    /// The sockets that [`super::Selection`] chose, listeners among them.
     pub sockets: Sockets,
     /// Sockets that it would have chosen, had there been room.
     pub left_out: u64,
-    /// `tcp_info` by cookie, of the sockets in [`super::Wants::info`] that were still there.
+    /// `tcp_info` by cookie, of the sockets in [`super::Requirements::info`] that were still there.
     pub info: HashMap<u64, TcpInfo>,
-    /// Who has which of the sockets in [`super::Wants::holders`] open.
+    /// Who has which of the sockets in [`super::Requirements::holders`] open.
     pub holders: Arc<Holders>,
     /// Whether that look-up saw the descriptors of every process. Without it, a socket without holder may be held by
     /// somebody who could not be looked at.
     pub holders_complete: bool,
-    /// By pid, of those in [`super::Diagnosis::wants_processes`].
+    /// By pid, of those in [`super::Diagnosis::requires_processes`].
     pub processes: HashMap<u32, Process>,
-    /// By inode number, of those in [`super::Wants::namespaces`].
+    /// By inode number, of those in [`super::Requirements::namespaces`].
     pub namespaces: HashMap<u32, Namespace>,
     /// By the cookie of the listener.
     pub listeners: HashMap<u64, Listener>,
-    /// Destinations with many connections from here, the largest first, from [`super::Gather`].
+    /// Destinations with many connections from here, the largest first, from [`super::Selection`].
     pub destinations: Vec<Destination>,
     /// RSTs since the last pass, the oldest first; at most [`super::Thresholds::max_events`].
     pub resets: Vec<ResetSeen>,

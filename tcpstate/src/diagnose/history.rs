@@ -8,10 +8,10 @@ use tcpstate_common::TcpState;
 
 use super::{
     NS_PER_MS,
-    candidate::Key,
     evidence::{Evidence, TcpInfo},
+    suspicion::Key,
     thresholds::Thresholds,
-    view::{Held, Seen},
+    view::{Holding, SocketView},
 };
 use crate::track::{Holder, Socket};
 
@@ -188,7 +188,7 @@ pub(super) struct History {
 
 impl History {
     /// Takes note of what a pass shows.
-    pub(super) fn observe(&mut self, evidence: &Evidence, all: &[Seen<'_>]) {
+    pub(super) fn observe(&mut self, evidence: &Evidence, all: &[SocketView<'_>]) {
         self.pass = self.pass.wrapping_add(1);
         for seen in all {
             let socket = seen.socket();
@@ -205,7 +205,7 @@ impl History {
         self.listeners.retain(|_, listening| at_ns.saturating_sub(listening.seen_ns) < LISTENER_GONE_NS);
     }
 
-    fn observe_socket(&mut self, socket: &Socket, held: Held, evidence: &Evidence) {
+    fn observe_socket(&mut self, socket: &Socket, held: Holding, evidence: &Evidence) {
         let (cookie, pass) = (socket.cookie, self.pass);
         self.observe_queues(socket, evidence.counted_ns(socket.state));
         self.heard.touch(cookie, pass);
@@ -214,8 +214,10 @@ impl History {
         }
         let since_ns = self.ownerless.touch(cookie, pass).copied();
         match held {
-            Held::Nobody if since_ns.is_none() => self.ownerless.insert(cookie, evidence.holders.at_ns, pass),
-            Held::By { holder, .. } => {
+            Holding::Nobody if since_ns.is_none() => {
+                self.ownerless.insert(cookie, evidence.holders.at_ns, pass)
+            }
+            Holding::By { holder, .. } => {
                 if since_ns.is_some() {
                     self.ownerless.0.remove(&cookie);
                 }

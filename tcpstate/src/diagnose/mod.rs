@@ -1,25 +1,25 @@
 //! From evidence to findings: which program mistreats its connections, why, and what to change. Pure: time is an
 //! argument, memory is bounded. Knows nothing of where evidence comes from and who reads the findings.
 //!
-//! A pass goes like this: [`Diagnosis::gather`] chooses sockets while somebody walks through the table;
-//! [`Diagnosis::wants`] says what else is to be found out about them, and [`Diagnosis::wants_processes`], once it is
+//! A pass goes like this: [`Diagnosis::selection`] chooses sockets while somebody walks through the table;
+//! [`Diagnosis::requirements`] says what else is to be found out about them, and [`Diagnosis::requires_processes`], once it is
 //! known who holds them, about which processes; [`Diagnosis::pass`] judges.
 
-mod book;
-mod candidate;
+mod causes;
 pub mod class;
 pub mod evidence;
 pub mod explain;
 pub mod finding;
-pub mod gather;
+mod format;
 mod history;
-mod rules;
-mod say;
-mod suppress;
+mod pending;
+pub mod requirements;
+pub mod selection;
+mod store;
+mod suspicion;
+mod suspicions;
 pub mod thresholds;
-mod unsettled;
 mod view;
-pub mod wants;
 
 #[cfg(test)]
 mod tests;
@@ -27,17 +27,17 @@ mod tests;
 pub use class::Class;
 pub use evidence::Evidence;
 pub use finding::{Finding, Severity, Status};
-pub use gather::{Gather, Gathered};
+pub use pending::Pending;
+pub use requirements::Requirements;
+pub use selection::{Selected, Selection};
 pub use thresholds::Thresholds;
-pub use unsettled::Unsettled;
-pub use wants::Wants;
 
 use foldhash::HashSet;
 
-use book::Book;
-use gather::{Expected, Turn};
 use history::History;
-use rules::events::Events;
+use selection::{Expected, Turn};
+use store::FindingStore;
+use suspicions::events::Events;
 use view::View;
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -57,13 +57,13 @@ pub struct Diagnosis {
     thresholds: Thresholds,
     history: History,
     events: Events,
-    book: Book,
+    store: FindingStore,
     /// Cookies of sockets that use up ports, to see who holds them.
     users_of_ports: HashSet<u64>,
     established: u64,
     expected: Expected,
     passes: u64,
-    unsettled: Unsettled,
+    pending: Pending,
     cannot_see: Vec<String>,
 }
 
@@ -75,19 +75,19 @@ impl Diagnosis {
             thresholds,
             history: History::default(),
             events: Events::default(),
-            book: Book::default(),
+            store: FindingStore::default(),
             users_of_ports: HashSet::default(),
             established: 0,
             expected: Expected::default(),
             passes: 0,
-            unsettled: Unsettled::default(),
+            pending: Pending::default(),
             cannot_see: Vec::new(),
         }
     }
 
     /// Begins a pass: to be shown every socket of the table, in any order.
     #[must_use]
-    pub fn gather(&self) -> Gather {
+    pub fn selection(&self) -> Selection {
         let listening = self
             .history
             .listeners()
@@ -96,34 +96,34 @@ impl Diagnosis {
         let watched = ownerless.chain(self.users_of_ports.iter().copied());
         let of = self.established.div_ceil(self.thresholds.max_established.max(1) as u64).max(1);
         let turn = Turn { of, rest: self.passes % of };
-        Gather::new(&self.thresholds, listening.collect(), watched.collect(), turn, self.expected)
+        Selection::new(&self.thresholds, listening.collect(), watched.collect(), turn, self.expected)
     }
 
-    /// What is to be found out about the sockets that were gathered.
+    /// What is to be found out about the sockets that were selected.
     #[must_use]
-    pub fn wants(&mut self, gathered: &Gathered) -> Wants {
-        self.established = gathered.established;
-        self.expected = Expected { sockets: gathered.sockets.len(), destinations: gathered.counted };
-        self.users_of_ports = gathered
+    pub fn requirements(&mut self, selected: &Selected) -> Requirements {
+        self.established = selected.established;
+        self.expected = Expected { sockets: selected.sockets.len(), destinations: selected.counted };
+        self.users_of_ports = selected
             .destinations
             .iter()
             .flat_map(|destination| destination.cookies.iter().copied())
             .collect();
-        wants::of(gathered, &self.history, &self.thresholds, self.passes)
+        requirements::of(selected, &self.history, &self.thresholds, self.passes)
     }
 
     /// Sockets whose `tcp_info` is wanted as well, once it is known who holds which: whether they are still there says
     /// whether they are worth another look.
     #[must_use]
-    pub fn wants_unheld(&self, evidence: &Evidence) -> Vec<u64> {
-        wants::unheld(evidence)
+    pub fn requires_info(&self, evidence: &Evidence) -> Vec<u64> {
+        requirements::unheld(evidence)
     }
 
     /// The processes that are to be looked at, once `evidence` has everything but them: at most
     /// [`Thresholds::max_processes`].
     #[must_use]
-    pub fn wants_processes(&self, evidence: &Evidence) -> Vec<u32> {
-        wants::processes(evidence, self.events.pids(), self.thresholds.max_processes)
+    pub fn requires_processes(&self, evidence: &Evidence) -> Vec<u32> {
+        requirements::processes(evidence, self.events.pids(), self.thresholds.max_processes)
     }
 
     /// Judges. The events in `evidence` are those since the last pass.
@@ -132,29 +132,29 @@ impl Diagnosis {
         let seen = view::all(evidence);
         self.history.observe(evidence, &seen);
         let view = View::new(evidence, seen, &self.history, &self.thresholds);
-        self.unsettled = unsettled::of(&view);
+        self.pending = pending::of(&view);
         self.events.observe(&view);
-        let mut candidates = rules::judge(&view, &self.events);
-        suppress::explain(&mut candidates);
+        let mut suspicions = suspicions::judge(&view, &self.events);
+        causes::explain(&mut suspicions);
         let counted: Vec<_> =
-            candidates.iter().map(|candidate| (candidate.key, candidate.count, candidate.since_ns)).collect();
+            suspicions.iter().map(|suspicion| (suspicion.key, suspicion.count, suspicion.since_ns)).collect();
         let at_ns = evidence.at_ns;
-        let changes = self.book.update(candidates, &self.history, at_ns, &self.thresholds);
+        let changes = self.store.update(suspicions, &self.history, at_ns, &self.thresholds);
         self.history.count(counted.into_iter(), at_ns);
-        self.cannot_see = unseen(evidence, self.book.refused());
+        self.cannot_see = unseen(evidence, self.store.refused());
         changes
     }
 
     /// Everything found: first what is open, the worst first; then what was resolved not long ago.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
-        self.book.findings()
+        self.store.findings()
     }
 
     /// What the last pass could not tell yet.
     #[must_use]
-    pub fn unsettled(&self) -> Unsettled {
-        self.unsettled
+    pub fn pending(&self) -> Pending {
+        self.pending
     }
 
     /// What could not be seen at the last pass, one sentence each, for the head of the list.
@@ -171,17 +171,17 @@ fn unseen(evidence: &Evidence, refused: u64) -> Vec<String> {
     if evidence.left_out > 0 {
         lines.push(format!(
             "{} were not looked at for lack of room.",
-            say::count(evidence.left_out, "socket")
+            format::count(evidence.left_out, "socket")
         ));
     }
     if evidence.events_left_out > 0 {
-        let events = say::count(evidence.events_left_out, "event");
+        let events = format::count(evidence.events_left_out, "event");
         lines.push(format!(
             "{events} (resets, failed connects, closes of idle connections) were not looked at for lack of room."
         ));
     }
     if refused > 0 {
-        lines.push(format!("{} could not be kept for lack of room.", say::count(refused, "finding")));
+        lines.push(format!("{} could not be kept for lack of room.", format::count(refused, "finding")));
     }
     lines
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What is known of one threshold, for whoever wants to set it.
+/// What is known of one threshold, for setting it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct About {
     /// As the field is called, the unit at its end.

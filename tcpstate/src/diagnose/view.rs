@@ -13,12 +13,12 @@ use hashbrown::HashTable;
 use tcpstate_common::TcpState;
 
 use super::{
-    candidate::Key,
     class::Class,
     evidence::{Evidence, Namespace, Paused, Process, TcpInfo, What},
     finding::{AgeIs, MAX_SAMPLES, Sample, Subject},
+    format,
     history::{Heard, History, Listening},
-    say,
+    suspicion::Key,
     thresholds::Thresholds,
 };
 use crate::track::{self, Holder, Since, Socket};
@@ -28,7 +28,7 @@ pub(super) const DEFAULT_LOCAL_PORTS: (u16, u16) = (32_768, 60_999);
 
 /// Who has a socket open.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Held {
+pub(super) enum Holding {
     /// It has no file: nobody can.
     NoFile,
     /// It has not been looked up yet.
@@ -52,15 +52,15 @@ pub(super) enum Side {
 
 /// One socket with what is known of it. There may be half a million, so it is only where that is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen<'a> {
+pub(super) struct SocketView<'a> {
     evidence: &'a Evidence,
     place: u32,
-    held: HeldAt,
+    held: HoldingAt,
 }
 
-/// See [`Held`].
+/// See [`Holding`].
 #[derive(Clone, Copy, Debug)]
-enum HeldAt {
+enum HoldingAt {
     NoFile,
     NotAsked,
     Unseen,
@@ -72,7 +72,7 @@ enum HeldAt {
     },
 }
 
-impl Seen<'_> {
+impl SocketView<'_> {
     #[expect(clippy::inline_always, reason = "whoever asks for little of it has little of it unpacked")]
     #[inline(always)]
     pub(super) fn socket(&self) -> Socket {
@@ -89,15 +89,15 @@ impl Seen<'_> {
         self.socket().since.ns()
     }
 
-    pub(super) fn held(&self) -> Held {
+    pub(super) fn held(&self) -> Holding {
         match self.held {
-            HeldAt::NoFile => Held::NoFile,
-            HeldAt::NotAsked => Held::NotAsked,
-            HeldAt::Unseen => Held::Unseen,
-            HeldAt::Nobody => Held::Nobody,
-            HeldAt::By { place, processes } => match self.evidence.holders.at(place as usize) {
-                Some(holder) => Held::By { holder, processes },
-                None => Held::Nobody,
+            HoldingAt::NoFile => Holding::NoFile,
+            HoldingAt::NotAsked => Holding::NotAsked,
+            HoldingAt::Unseen => Holding::Unseen,
+            HoldingAt::Nobody => Holding::Nobody,
+            HoldingAt::By { place, processes } => match self.evidence.holders.at(place as usize) {
+                Some(holder) => Holding::By { holder, processes },
+                None => Holding::Nobody,
             },
         }
     }
@@ -108,7 +108,7 @@ pub(super) struct View<'a> {
     pub(super) evidence: &'a Evidence,
     pub(super) history: &'a History,
     pub(super) thresholds: &'a Thresholds,
-    pub(super) seen: Vec<Seen<'a>>,
+    pub(super) seen: Vec<SocketView<'a>>,
     listeners: HashMap<(u32, u16), Vec<&'a Listening>>,
     /// Sockets by their addresses, as indexes.
     ends: OnceCell<HashTable<u32>>,
@@ -118,7 +118,7 @@ pub(super) struct View<'a> {
 impl<'a> View<'a> {
     pub(super) fn new(
         evidence: &'a Evidence,
-        seen: Vec<Seen<'a>>,
+        seen: Vec<SocketView<'a>>,
         history: &'a History,
         thresholds: &'a Thresholds,
     ) -> Self {
@@ -160,7 +160,7 @@ impl<'a> View<'a> {
         // In another namespace the address must be one of its own, which only its connections show.
         let owned = self.owned.get_or_init(|| {
             let local =
-                |seen: &Seen<'_>| (seen.socket().netns, seen.socket().tuple.local.ip().to_canonical());
+                |seen: &SocketView<'_>| (seen.socket().netns, seen.socket().tuple.local.ip().to_canonical());
             self.seen.iter().map(local).collect()
         });
         let mut others = self.listeners.keys().filter(|(other, port)| {
@@ -199,29 +199,29 @@ impl<'a> View<'a> {
     pub(super) fn since_look(&self, netns: u32) -> String {
         self.namespace(netns).and_then(|namespace| namespace.delta_ms).map_or_else(
             || "since the last look".to_owned(),
-            |ms| format!("in the last {}", say::duration(ms)),
+            |ms| format!("in the last {}", format::duration(ms)),
         )
     }
 
     /// For how long the queues had not moved when the socket was counted last, ms; 0 if they are empty.
-    pub(super) fn quiet_ms(&self, seen: &Seen<'_>) -> u64 {
+    pub(super) fn quiet_ms(&self, seen: &SocketView<'_>) -> u64 {
         self.history.quiet_ms(seen.socket().cookie, self.evidence.counted_ns(seen.socket().state))
     }
 
     /// What `tcp_info` said when it was last asked for.
-    pub(super) fn heard(&self, seen: &Seen<'_>) -> Option<&'a Heard> {
+    pub(super) fn heard(&self, seen: &SocketView<'_>) -> Option<&'a Heard> {
         self.history.heard(seen.socket().cookie)
     }
 
     /// Of how many of them `tcp_info` has been asked for.
-    pub(super) fn count_heard(&self, members: &[&Seen<'_>]) -> usize {
+    pub(super) fn count_heard(&self, members: &[&SocketView<'_>]) -> usize {
         members.iter().filter(|seen| self.heard(seen).is_some()).count()
     }
 
     /// For how long it has been looked up in vain who holds a socket, ms, as of the last look-up and as far as the
     /// socket has been seen since: `ESTABLISHED` sockets are counted less often, and one that has ended meanwhile is
     /// held by nobody either.
-    pub(super) fn ownerless_ms(&self, seen: &Seen<'_>) -> Option<u64> {
+    pub(super) fn ownerless_ms(&self, seen: &SocketView<'_>) -> Option<u64> {
         let since_ns = self.history.ownerless_since_ns(seen.socket().cookie)?;
         let until_ns = self.evidence.holders.at_ns.min(self.evidence.counted_ns(seen.socket().state));
         Some(until_ns.saturating_sub(since_ns) / 1_000_000)
@@ -231,9 +231,9 @@ impl<'a> View<'a> {
         self.evidence.info.get(&socket.cookie)
     }
 
-    /// The socket at the other end, if it was gathered too: in the same namespace, or else in the only other one that
+    /// The socket at the other end, if it was selected too: in the same namespace, or else in the only other one that
     /// has a socket with these addresses. What is of the loopback net stays in its namespace.
-    pub(super) fn other_end(&self, socket: &Socket) -> Option<&Seen<'a>> {
+    pub(super) fn other_end(&self, socket: &Socket) -> Option<&SocketView<'a>> {
         let ends = self.ends.get_or_init(|| {
             let mut ends = HashTable::with_capacity(self.seen.len());
             let hash_of =
@@ -316,16 +316,16 @@ impl<'a> View<'a> {
             .map(|unseen| unseen.why.clone())
     }
 
-    fn sample(seen: &Seen<'_>) -> Sample {
+    fn sample(seen: &SocketView<'_>) -> Sample {
         let socket = seen.socket();
         let holder = match seen.held() {
-            Held::By { holder, .. } => Some(holder),
+            Holding::By { holder, .. } => Some(holder),
             _ => None,
         };
         Sample {
             cookie: socket.cookie.to_string(),
-            local: say::address(socket.tuple.local),
-            remote: say::address(socket.tuple.remote),
+            local: format::address(socket.tuple.local),
+            remote: format::address(socket.tuple.remote),
             state: socket.state.name().to_owned(),
             age_ms: seen.age_ms(),
             age_is: match socket.since {
@@ -340,7 +340,7 @@ impl<'a> View<'a> {
     }
 
     /// The oldest of these sockets, which are in the order of their ages.
-    pub(super) fn samples(members: &[&Seen<'_>]) -> Vec<Sample> {
+    pub(super) fn samples(members: &[&SocketView<'_>]) -> Vec<Sample> {
         members.iter().take(MAX_SAMPLES).map(|seen| Self::sample(seen)).collect()
     }
 
@@ -371,14 +371,14 @@ fn hash(ends: (Option<u32>, (SocketAddr, SocketAddr))) -> u64 {
 }
 
 /// All the sockets of a pass, with who holds each.
-pub(super) fn all(evidence: &Evidence) -> Vec<Seen<'_>> {
+pub(super) fn all(evidence: &Evidence) -> Vec<SocketView<'_>> {
     let all = (0_u32..).zip(evidence.sockets.iter());
-    all.map(|(place, socket)| Seen { evidence, place, held: held(evidence, &socket) }).collect()
+    all.map(|(place, socket)| SocketView { evidence, place, held: held(evidence, &socket) }).collect()
 }
 
-fn held(evidence: &Evidence, socket: &Socket) -> HeldAt {
+fn held(evidence: &Evidence, socket: &Socket) -> HoldingAt {
     if socket.inode == 0 {
-        return HeldAt::NoFile;
+        return HoldingAt::NoFile;
     }
     let mut best: Option<(Holder, u32)> = None;
     let mut pids = [0; 4];
@@ -400,10 +400,10 @@ fn held(evidence: &Evidence, socket: &Socket) -> HeldAt {
         }
     }
     match best {
-        Some((_, place)) => HeldAt::By { place, processes },
-        None if !evidence.holders.know(socket) => HeldAt::NotAsked,
-        None if evidence.holders_complete => HeldAt::Nobody,
-        None => HeldAt::Unseen,
+        Some((_, place)) => HoldingAt::By { place, processes },
+        None if !evidence.holders.know(socket) => HoldingAt::NotAsked,
+        None if evidence.holders_complete => HoldingAt::Nobody,
+        None => HoldingAt::Unseen,
     }
 }
 
@@ -437,19 +437,20 @@ fn subject(pid: u32, comm: String, process: Option<&Process>, netns: u32) -> Sub
 
 /// The peers of some sockets: the one that most of them have, how many of them have it, and how many peers there
 /// are. Ports of clients say nothing, so only those of servers are told.
-pub(super) fn peers(members: &[&Seen<'_>], side: Side) -> Option<(String, u64, usize)> {
+pub(super) fn peers(members: &[&SocketView<'_>], side: Side) -> Option<(String, u64, usize)> {
     let mut counts = HashMap::<(IpAddr, u16), u64>::default();
     for seen in members {
         let remote = seen.socket().tuple.remote;
         *counts.entry((remote.ip(), if side == Side::Accept { 0 } else { remote.port() })).or_default() += 1;
     }
     let ((ip, port), most) = counts.iter().max_by_key(|(peer, count)| (**count, Reverse(**peer)))?;
-    let text = if side == Side::Accept { say::ip(*ip) } else { say::address(SocketAddr::new(*ip, *port)) };
+    let text =
+        if side == Side::Accept { format::ip(*ip) } else { format::address(SocketAddr::new(*ip, *port)) };
     Some((text, *most, counts.len()))
 }
 
 /// "10.0.0.7:443", or "12 peers, most often 10.0.0.7:443".
-pub(super) fn say_peers(members: &[&Seen<'_>], side: Side) -> String {
+pub(super) fn say_peers(members: &[&SocketView<'_>], side: Side) -> String {
     match peers(members, side) {
         None => "no peer".to_owned(),
         Some((peer, _, 1)) => peer,

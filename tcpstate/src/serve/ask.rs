@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
     diagnose::{
-        Finding, Gather, Gathered,
+        Finding, Selected, Selection,
         evidence::{Destination, Listener, Namespace, Process},
     },
     track::{
@@ -39,11 +39,11 @@ pub enum Question {
     Count(Scope, u64),
 }
 
-/// What a diagnosis wants to begin with.
+/// Requirements of a diagnosis at the begin of a pass.
 #[derive(Debug)]
 pub struct MaterialWish {
     /// Is shown every socket of the table.
-    pub gather: Gather,
+    pub selection: Selection,
     /// Events up to here are known.
     pub seen: Seen,
     /// Events of each kind at most.
@@ -71,7 +71,7 @@ pub struct Material {
     /// `None` before the first.
     pub census_ns: Option<u64>,
     pub established_ns: Option<u64>,
-    pub gathered: Gathered,
+    pub selected: Selected,
     /// Sockets in the table.
     pub tracked: usize,
     /// What has happened since, the oldest first.

@@ -8,7 +8,7 @@ use super::{readings::Readings, words};
 use crate::{
     clock,
     diagnose::{
-        Evidence, Gathered, Wants,
+        Evidence, Requirements, Selected,
         evidence::{Listener, What},
     },
     observe::evidence::{
@@ -33,14 +33,14 @@ impl Collector {
     }
 
     /// Visits the namespaces in question, and adds what is wanted of each.
-    pub(super) fn namespaces(&mut self, wants: &Wants, evidence: &mut Evidence) {
+    pub(super) fn namespaces(&mut self, requirements: &Requirements, evidence: &mut Evidence) {
         let mut wanted: BTreeMap<u32, namespaces::Wanted> = BTreeMap::new();
-        for netns in &wants.namespaces {
+        for netns in &requirements.namespaces {
             let of_this = wanted.entry(*netns).or_default();
             (of_this.counters, of_this.sysctls) = (true, true);
         }
-        let info: HashSet<u64> = wants.info.iter().copied().collect();
-        let listeners: HashSet<u64> = wants.listeners.iter().copied().collect();
+        let info: HashSet<u64> = requirements.info.iter().copied().collect();
+        let listeners: HashSet<u64> = requirements.listeners.iter().copied().collect();
         let mut places = HashMap::with_capacity(info.len() + listeners.len());
         let mut alive: HashSet<u32> =
             evidence.destinations.iter().map(|destination| destination.netns).collect();
@@ -125,7 +125,7 @@ impl Collector {
     }
 }
 
-/// Takes in what a look at a single socket has shown. Returns false for one that has moved on since it was gathered:
+/// Takes in what a look at a single socket has shown. Returns false for one that has moved on since it was selected:
 /// what was seen belongs to another state then.
 fn refresh(sockets: &mut Sockets, place: usize, row: &Row) -> bool {
     let mut socket = sockets.at(place);
@@ -142,16 +142,16 @@ fn refresh(sockets: &mut Sockets, place: usize, row: &Row) -> bool {
 
 /// Sockets whose holders one cannot wait for, in the order of their cookies: something may be about to be said about
 /// them.
-pub(super) fn urgent(gathered: &Gathered) -> Vec<u64> {
-    let sockets = gathered.sockets.iter().filter(is_urgent);
+pub(super) fn urgent(selected: &Selected) -> Vec<u64> {
+    let sockets = selected.sockets.iter().filter(is_urgent);
     let mut urgent: Vec<_> = sockets.map(|socket| socket.cookie).collect();
     urgent.sort_unstable();
     urgent
 }
 
 /// Whether there are such sockets.
-pub(super) fn has_urgent(gathered: &Gathered) -> bool {
-    gathered.sockets.iter().any(|socket| is_urgent(&socket))
+pub(super) fn has_urgent(selected: &Selected) -> bool {
+    selected.sockets.iter().any(|socket| is_urgent(&socket))
 }
 
 fn is_urgent(socket: &Socket) -> bool {
@@ -160,10 +160,10 @@ fn is_urgent(socket: &Socket) -> bool {
 
 /// Of the sockets whose holders are wanted those that the engine does not ask about anyhow, which are those that park
 /// and have a file.
-pub(super) fn beside_parked(wanted: &[u64], gathered: &Gathered) -> Vec<u64> {
-    let others = gathered.sockets.iter().filter(|socket| socket.inode != 0 && !socket.state.parks());
+pub(super) fn beside_parked(wanted: &[u64], selected: &Selected) -> Vec<u64> {
+    let others = selected.sockets.iter().filter(|socket| socket.inode != 0 && !socket.state.parks());
     let others = others.map(|socket| socket.cookie);
-    let towards = gathered.destinations.iter().flat_map(|destination| destination.cookies.iter().copied());
+    let towards = selected.destinations.iter().flat_map(|destination| destination.cookies.iter().copied());
     let mut beside: Vec<_> =
         others.chain(towards).filter(|cookie| wanted.binary_search(cookie).is_ok()).collect();
     beside.sort_unstable();
@@ -205,79 +205,83 @@ pub(super) mod tests {
         }
     }
 
-    fn gathered(sockets: Vec<Socket>) -> Gathered {
-        let mut gathered = Gathered::default();
-        gathered.sockets = sockets.into_iter().collect();
-        gathered
+    fn selected(sockets: Vec<Socket>) -> Selected {
+        let mut selected = Selected::default();
+        selected.sockets = sockets.into_iter().collect();
+        selected
     }
 
     #[test]
     fn sockets_that_park_are_not_asked_about_twice() {
-        let gathered = gathered(vec![
+        let selected = selected(vec![
             socket(9, TcpState::Established, 1),
             socket(8, TcpState::CloseWait, 1),
             socket(7, TcpState::Established, 1),
             socket(6, TcpState::Established, 0),
             socket(5, TcpState::Established, 1),
         ]);
-        assert_eq!(beside_parked(&[6, 7, 8, 9], &gathered), [7, 9]);
+        assert_eq!(beside_parked(&[6, 7, 8, 9], &selected), [7, 9]);
     }
 
     #[test]
     fn only_what_is_remarkable_is_urgent() {
         let mut full = socket(8, TcpState::Listen, 1);
         full.rqueue = 1;
-        let gathered = gathered(vec![
+        let selected = selected(vec![
             socket(9, TcpState::FinWait2, 1),
             full,
             socket(7, TcpState::Listen, 1),
             socket(6, TcpState::Established, 1),
             socket(5, TcpState::CloseWait, 0),
         ]);
-        assert_eq!(urgent(&gathered), [8, 9]);
+        assert_eq!(urgent(&selected), [8, 9]);
     }
 
     #[test]
     fn listener_is_looked_at_as_it_is_now_and_counters_as_they_have_grown() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         let cookie = socket_cookie(std::os::fd::AsFd::as_fd(&listener)).expect("a cookie");
-        let gathered = socket(cookie, TcpState::Listen, 1);
-        let wants = Wants { namespaces: vec![gathered.netns], listeners: vec![cookie], ..Wants::default() };
+        let selected = socket(cookie, TcpState::Listen, 1);
+        let requirements = Requirements {
+            namespaces: vec![selected.netns],
+            listeners: vec![cookie],
+            ..Requirements::default()
+        };
         let mut collector = Collector::new();
         let mut look = || {
             let mut evidence =
-                Evidence { sockets: Sockets::from_iter([gathered.clone()]), ..Evidence::default() };
-            collector.namespaces(&wants, &mut evidence);
+                Evidence { sockets: Sockets::from_iter([selected.clone()]), ..Evidence::default() };
+            collector.namespaces(&requirements, &mut evidence);
             evidence
         };
         let first = look();
         assert_eq!(first.sockets.at(0).wqueue, 128, "the limit of the backlog");
         assert_eq!(first.listeners[&cookie].drops, Some(0));
-        let namespace = &first.namespaces[&gathered.netns];
+        let namespace = &first.namespaces[&selected.netns];
         assert_eq!(namespace.delta, None, "nothing was read before");
         assert!(namespace.sysctls.local_ports.is_some() && namespace.counters.orphans.is_some());
         std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("a connection");
         let second = look();
         assert_eq!(second.sockets.at(0).rqueue, 1, "it waits to be accepted");
-        let delta = second.namespaces[&gathered.netns].delta.expect("read before");
+        let delta = second.namespaces[&selected.netns].delta.expect("read before");
         assert!(delta.active_opens >= Some(1) && delta.orphans.is_none(), "{delta:?}");
     }
 
     #[test]
     fn namespace_that_is_not_visited_keeps_its_settings_and_its_counters_go_on() {
         let here = socket(1, TcpState::Listen, 1);
-        let visit = Wants { namespaces: vec![here.netns], ..Wants::default() };
+        let visit = Requirements { namespaces: vec![here.netns], ..Requirements::default() };
         let mut collector = Collector::new();
-        let mut look = |wants: &Wants| {
+        let mut look = |requirements: &Requirements| {
             let mut evidence =
                 Evidence { sockets: Sockets::from_iter([here.clone()]), ..Evidence::default() };
-            collector.namespaces(wants, &mut evidence);
+            collector.namespaces(requirements, &mut evidence);
             evidence.namespaces.remove(&here.netns).expect("known")
         };
         let first = look(&visit);
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("a connection");
-        let between = look(&Wants::default());
+        let between = look(&Requirements::default());
         assert_eq!((between.sysctls, between.delta), (first.sysctls, None));
         let later = look(&visit);
         assert!(later.delta.expect("read before").active_opens >= Some(1) && later.delta_ms.is_some());
@@ -286,7 +290,7 @@ pub(super) mod tests {
     #[test]
     fn socket_that_has_moved_on_is_not_refreshed() {
         let one = socket(7, TcpState::CloseWait, 1);
-        let mut gathered = Sockets::from_iter([one.clone()]);
+        let mut selected = Sockets::from_iter([one.clone()]);
         let row = |state| Row {
             cookie: 7,
             netns: 1,
@@ -301,10 +305,10 @@ pub(super) mod tests {
             inode: 1,
         };
         let (later, same) = (row(TcpState::LastAck), row(TcpState::CloseWait));
-        assert!(!refresh(&mut gathered, 0, &later));
-        assert_eq!(gathered.at(0).wqueue, 0);
-        assert!(refresh(&mut gathered, 0, &same));
-        assert_eq!((gathered.at(0).timer, gathered.at(0).wqueue), (Timer::Persist, 4));
+        assert!(!refresh(&mut selected, 0, &later));
+        assert_eq!(selected.at(0).wqueue, 0);
+        assert!(refresh(&mut selected, 0, &same));
+        assert_eq!((selected.at(0).timer, selected.at(0).wqueue), (Timer::Persist, 4));
     }
 
     #[test]

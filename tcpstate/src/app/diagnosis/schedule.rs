@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::Notice;
-use crate::{app::pace::Wish, clock, diagnose::Unsettled, track::Scope};
+use crate::{app::pace::Wish, clock, diagnose::Pending, track::Scope};
 
 /// From one pass to the next, ns. Three fit into the 15 s within which a verdict is due.
 const INTERVAL_NS: u64 = 5_000_000_000;
@@ -53,14 +53,14 @@ impl Schedule {
         ended_ns: u64,
         cost: Duration,
         has_open: bool,
-        unsettled: Unsettled,
+        pending: Pending,
     ) -> Option<Wish> {
         let before = self.last.filter(|_| self.census.is_none());
         let fresh_ns = before.map_or(ended_ns, |last| last.fresh_ns);
         self.last = Some(Last { ended_ns, cost, has_open, fresh_ns });
         self.census = None;
         let at_ns = ended_ns.saturating_add((INTERVAL_NS - EARLY_NS).max(rest_ns(cost)));
-        self.wish = scope(unsettled).map(|scope| Wish { scope, at_ns });
+        self.wish = scope(pending).map(|scope| Wish { scope, at_ns });
         self.fulfilled = false;
         self.wish
     }
@@ -97,8 +97,8 @@ fn rest_ns(cost: Duration) -> u64 {
 }
 
 /// Which sockets have to be counted again to settle it.
-fn scope(unsettled: Unsettled) -> Option<Scope> {
-    let Unsettled { established, others, .. } = unsettled;
+fn scope(pending: Pending) -> Option<Scope> {
+    let Pending { established, others, .. } = pending;
     (established || others).then_some(Scope { established, ..Scope::FEWEST })
 }
 
@@ -112,7 +112,7 @@ mod tests {
     const S: u64 = 1_000_000_000;
     const BUSY: Notice = Notice { scope: Scope::ALL, ended_ns: 100 * S, calm: false };
     const CALM: Notice = Notice { calm: true, ..BUSY };
-    const SETTLED: Unsettled = Unsettled { established: false, others: false, holders: false };
+    const SETTLED: Pending = Pending { established: false, others: false, holders: false };
 
     fn after(cost_ms: u64, has_open: bool, census: Option<Notice>) -> u64 {
         let mut schedule = Schedule::default();
@@ -156,8 +156,8 @@ mod tests {
     fn pass_that_leaves_something_unsettled_is_followed_by_the_census_that_it_waits_for() {
         let mut schedule = Schedule::default();
         schedule.census(BUSY);
-        let unsettled = Unsettled { others: true, ..SETTLED };
-        let wish = schedule.passed(100 * S, Duration::from_millis(1), false, unsettled);
+        let pending = Pending { others: true, ..SETTLED };
+        let wish = schedule.passed(100 * S, Duration::from_millis(1), false, pending);
         assert_eq!(wish, Some(Wish { scope: Scope::FEWEST, at_ns: 104 * S }));
         // One that came too early is waited with, but not for ever.
         schedule.census(Notice { ended_ns: 103 * S, ..BUSY });
@@ -170,8 +170,8 @@ mod tests {
     fn census_of_some_sockets_is_not_what_is_waited_for_where_an_open_connection_is_unsettled() {
         let mut schedule = Schedule::default();
         schedule.census(BUSY);
-        let unsettled = Unsettled { established: true, others: true, ..SETTLED };
-        let wish = schedule.passed(100 * S, Duration::from_secs(1), false, unsettled);
+        let pending = Pending { established: true, others: true, ..SETTLED };
+        let wish = schedule.passed(100 * S, Duration::from_secs(1), false, pending);
         assert_eq!(
             wish,
             Some(Wish { scope: Scope { established: true, ..Scope::FEWEST }, at_ns: 250 * S }),

@@ -348,7 +348,7 @@ fn what_has_not_moved_for_long_is_read_in_turns() {
     for cookie in 10..26 {
         served(&mut world, cookie, 0);
     }
-    let wanted = |world: &mut World| world.gather().1.info.len();
+    let wanted = |world: &mut World| world.selection().1.info.len();
     assert_eq!(wanted(&mut world), 8);
     world.passes(40);
     assert_eq!(wanted(&mut world), 1);

@@ -2,15 +2,15 @@
 //! world goes the whole way of a pass, so that a rule gets nothing that it did not ask for.
 
 mod accept;
-mod book;
 mod close_wait;
 mod fin_wait;
 mod many;
 mod path;
+mod pending;
 mod ports;
 mod properties;
 mod reset;
-mod unsettled;
+mod store;
 mod view;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -19,7 +19,7 @@ use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{
-    Changes, Class, Diagnosis, Evidence, Finding, Gathered, Severity, Status, Thresholds, Wants,
+    Changes, Class, Diagnosis, Evidence, Finding, Requirements, Selected, Severity, Status, Thresholds,
     evidence::{Counters, Listener, Namespace, Paused, Process, Reason, ResetSeen, TcpInfo, Unseen},
 };
 use crate::track::{self, Comm, Direction, Family, Holder, Holders, Key, Reset, Since, Socket, Timer, Tuple};
@@ -210,45 +210,49 @@ impl World {
         self.resets.last_mut().expect("just pushed")
     }
 
-    /// What is gathered for a pass, and what the rules want of it.
-    pub(super) fn gather(&mut self) -> (Gathered, Wants) {
-        let mut gather = self.diagnosis.gather();
+    /// What is selected for a pass, and what the rules want of it.
+    pub(super) fn selection(&mut self) -> (Selected, Requirements) {
+        let mut selection = self.diagnosis.selection();
         for socket in &self.sockets {
-            gather.see(socket);
+            selection.see(socket);
         }
-        let gathered = gather.finish();
-        let wants = self.diagnosis.wants(&gathered);
-        (gathered, wants)
+        let selected = selection.finish();
+        let requirements = self.diagnosis.requirements(&selected);
+        (selected, requirements)
     }
 
     /// Five seconds later.
     pub(super) fn pass(&mut self) -> Changes {
         self.at_ns += PACE_NS;
-        let (gathered, wants) = self.gather();
+        let (selected, requirements) = self.selection();
         let at_ns = self.at_ns;
         let aged = |cookie: &u64| {
             let info = self.info.get(cookie)?;
             Some((*cookie, TcpInfo { at_ns, ..*info }))
         };
-        let held = self.held.iter().filter(|(cookie, _)| wants.holders.binary_search(cookie).is_ok());
+        let held = self.held.iter().filter(|(cookie, _)| requirements.holders.binary_search(cookie).is_ok());
         let found: Vec<_> = held.map(|(cookie, holder)| (Key::Cookie(*cookie), *holder)).collect();
         let mut evidence = Evidence {
             at_ns,
             census_ns: at_ns,
             established_ns: self.established_ns.unwrap_or(at_ns),
             boot_offset_ns: Some(0),
-            info: wants.info.iter().filter_map(aged).collect(),
-            holders: Arc::new(Holders::new(at_ns, wants.holders.clone(), Vec::new(), found)),
+            info: requirements.info.iter().filter_map(aged).collect(),
+            holders: Arc::new(Holders::new(at_ns, requirements.holders.clone(), Vec::new(), found)),
             holders_complete: self.holders_complete,
-            namespaces: wants.namespaces.iter().map(|netns| (*netns, self.namespace.clone())).collect(),
-            listeners: wants
+            namespaces: requirements
+                .namespaces
+                .iter()
+                .map(|netns| (*netns, self.namespace.clone()))
+                .collect(),
+            listeners: requirements
                 .listeners
                 .iter()
                 .map(|cookie| (*cookie, Listener { drops: self.drops.get(cookie).copied() }))
                 .collect(),
-            sockets: gathered.sockets,
-            left_out: gathered.left_out,
-            destinations: gathered.destinations,
+            sockets: selected.sockets,
+            left_out: selected.left_out,
+            destinations: selected.destinations,
             resets: std::mem::take(&mut self.resets),
             failures: std::mem::take(&mut self.failures),
             closes: std::mem::take(&mut self.closes),
@@ -256,9 +260,9 @@ impl World {
             cannot_see: self.cannot_see.clone(),
             processes: HashMap::default(),
         };
-        let unheld = self.diagnosis.wants_unheld(&evidence);
+        let unheld = self.diagnosis.requires_info(&evidence);
         evidence.info.extend(unheld.iter().filter_map(aged));
-        for pid in self.diagnosis.wants_processes(&evidence) {
+        for pid in self.diagnosis.requires_processes(&evidence) {
             if let Some(process) = self.processes.get(&pid) {
                 evidence.processes.insert(pid, process.clone());
             }

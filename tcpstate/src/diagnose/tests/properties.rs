@@ -198,12 +198,12 @@ fn scene() -> impl Strategy<Value = Scene> {
 }
 
 fn evidence(diagnosis: &mut Diagnosis, scene: &Scene, at_ns: u64) -> Evidence {
-    let mut gather = diagnosis.gather();
+    let mut selection = diagnosis.selection();
     for socket in &scene.sockets {
-        gather.see(socket);
+        selection.see(socket);
     }
-    let gathered = gather.finish();
-    let wants = diagnosis.wants(&gathered);
+    let selected = selection.finish();
+    let requirements = diagnosis.requirements(&selected);
     let some = Some(scene.number % 7);
     let counters = Counters {
         listen_overflows: some,
@@ -217,10 +217,15 @@ fn evidence(diagnosis: &mut Diagnosis, scene: &Scene, at_ns: u64) -> Evidence {
         census_ns: at_ns,
         established_ns: at_ns,
         boot_offset_ns: Some(scene.number % SECOND),
-        sockets: gathered.sockets,
-        destinations: gathered.destinations,
+        sockets: selected.sockets,
+        destinations: selected.destinations,
         info: scene.info.clone(),
-        holders: std::sync::Arc::new(Holders::new(at_ns, wants.holders, Vec::new(), scene.held.clone())),
+        holders: std::sync::Arc::new(Holders::new(
+            at_ns,
+            requirements.holders,
+            Vec::new(),
+            scene.held.clone(),
+        )),
         holders_complete: scene.complete,
         processes: scene.processes.clone(),
         namespaces: [(NETNS, Namespace { delta: Some(counters), ..Namespace::default() })]
@@ -357,14 +362,14 @@ fn a_look_at_a_million_sockets_keeps_what_it_may() {
     }
     let mut seen = HashSet::default();
     for _ in 0..200 {
-        let mut gather = world.diagnosis.gather();
+        let mut selection = world.diagnosis.selection();
         for socket in world.sockets.iter().filter(|socket| socket.state == TcpState::Established) {
-            gather.see(socket);
+            selection.see(socket);
         }
-        let gathered = gather.finish();
-        assert!(gathered.sockets.len() <= 10);
-        seen.extend(gathered.sockets.iter().map(|socket| socket.cookie));
-        let _ = world.diagnosis.wants(&gathered);
+        let selected = selection.finish();
+        assert!(selected.sockets.len() <= 10);
+        seen.extend(selected.sockets.iter().map(|socket| socket.cookie));
+        let _ = world.diagnosis.requirements(&selected);
         world.diagnosis.passes += 1;
     }
     assert!(seen.len() > 700, "the others have their turn: {}", seen.len());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{REST, Schedule};
 use crate::{
     app::{diagnosis::Notice, pace::Pace},
-    diagnose::{Thresholds, Unsettled},
+    diagnose::{Pending, Thresholds},
     track::Scope,
 };
 
@@ -61,18 +61,18 @@ struct Case {
 
 impl Case {
     /// Returns whether it is told, and otherwise what has to be looked at again.
-    fn look(&mut self, look: &Look) -> Result<(), Unsettled> {
+    fn look(&mut self, look: &Look) -> Result<(), Pending> {
         let Thresholds { settle_ms, notice_ms, frozen_ms, .. } = Thresholds::default();
         let age_ms = look.others.saturating_sub(self.begun_ns) / MS;
-        let mut unsettled = Unsettled { others: (250..notice_ms).contains(&age_ms), ..Unsettled::default() };
+        let mut pending = Pending { others: (250..notice_ms).contains(&age_ms), ..Pending::default() };
         let (counted_ns, now_ns) = match self.trouble {
             Trouble::Aged if age_ms >= notice_ms => return Ok(()),
-            Trouble::Aged => return Err(unsettled),
+            Trouble::Aged => return Err(pending),
             Trouble::Unread => (look.all, look.all),
             Trouble::Ghost => (look.all, look.holders),
         };
         if counted_ns < self.begun_ns {
-            return Err(Unsettled::default());
+            return Err(Pending::default());
         }
         let first_ns = *self.first_ns.get_or_insert(now_ns);
         let is_second = counted_ns.min(now_ns) >= first_ns + frozen_ms * MS;
@@ -80,13 +80,13 @@ impl Case {
         if is_second && is_old {
             return Ok(());
         }
-        unsettled.established = !is_second;
-        Err(unsettled)
+        pending.established = !is_second;
+        Err(pending)
     }
 }
 
-/// Plays a host on which `background` is always unsettled, and on which a trouble begins then.
-fn play(trouble: Trouble, begun_ns: u64, costs: Costs, background: Unsettled) -> Outcome {
+/// Plays a host on which `background` is always pending, and on which a trouble begins then.
+fn play(trouble: Trouble, begun_ns: u64, costs: Costs, background: Pending) -> Outcome {
     let mut pace = Pace::new(Duration::from_secs(5));
     let mut schedule = Schedule::default();
     let mut case = Case { trouble, begun_ns, first_ns: None };
@@ -115,20 +115,20 @@ fn play(trouble: Trouble, begun_ns: u64, costs: Costs, background: Unsettled) ->
             pace.ended(scope, ended_ns, Duration::from_millis(cost), (0, 0));
             waiting.push(Notice { scope, ended_ns, calm: false });
         } else if let Some((_, result)) = passing.take() {
-            let told: Result<(), Unsettled> = result;
-            let Err(unsettled) = told else {
+            let told: Result<(), Pending> = result;
+            let Err(pending) = told else {
                 return Outcome {
                     told_after_ms: (now_ns - begun_ns) / MS,
                     census_ppm: counted_ns * 1_000_000 / begun_ns,
                     pass_ppm: passed_ns * 1_000_000 / begun_ns,
                 };
             };
-            let unsettled = Unsettled {
-                established: unsettled.established || background.established,
-                others: unsettled.others || background.others,
-                ..unsettled
+            let pending = Pending {
+                established: pending.established || background.established,
+                others: pending.others || background.others,
+                ..pending
             };
-            let wish = schedule.passed(now_ns, Duration::from_millis(costs.pass), false, unsettled);
+            let wish = schedule.passed(now_ns, Duration::from_millis(costs.pass), false, pending);
             if let Some(wish) = wish {
                 pace.wish(wish);
             }
@@ -149,15 +149,15 @@ fn play(trouble: Trouble, begun_ns: u64, costs: Costs, background: Unsettled) ->
 }
 
 /// The longest that any phase makes it take, ms.
-fn worst_ms(trouble: Trouble, costs: Costs, background: Unsettled) -> u64 {
+fn worst_ms(trouble: Trouble, costs: Costs, background: Pending) -> u64 {
     let phases = (0..150).map(|step| 60 * S + step * 83 * MS);
     phases.map(|begun_ns| play(trouble, begun_ns, costs, background).told_after_ms).max().unwrap()
 }
 
 const TROUBLES: [Trouble; 3] = [Trouble::Aged, Trouble::Unread, Trouble::Ghost];
-const QUIET: Unsettled = Unsettled { established: false, others: false, holders: false };
-const BUSY: [Unsettled; 3] =
-    [QUIET, Unsettled { others: true, ..QUIET }, Unsettled { established: true, others: true, ..QUIET }];
+const QUIET: Pending = Pending { established: false, others: false, holders: false };
+const BUSY: [Pending; 3] =
+    [QUIET, Pending { others: true, ..QUIET }, Pending { established: true, others: true, ..QUIET }];
 
 #[test]
 fn verdict_comes_in_time_at_every_phase_whatever_looking_costs_up_to_a_limit() {
@@ -209,7 +209,7 @@ fn what_is_unsettled_makes_looking_dearer_by_a_bound() {
 fn look_that_follows_another_is_always_a_second_one() {
     let mut schedule = Schedule::default();
     schedule.census(Notice { scope: Scope::ALL, ended_ns: S, calm: false });
-    let unsettled = Unsettled { established: true, ..QUIET };
-    let wish = schedule.passed(2 * S, Duration::ZERO, false, unsettled).unwrap();
+    let pending = Pending { established: true, ..QUIET };
+    let wish = schedule.passed(2 * S, Duration::ZERO, false, pending).unwrap();
     assert!(wish.at_ns >= 2 * S + Thresholds::default().frozen_ms * MS);
 }

@@ -3,14 +3,14 @@
 
 use tcpstate_common::TcpState;
 
-use super::view::{Held, Seen, View};
+use super::view::{Holding, SocketView, View};
 
 /// What is younger has not had the time to be closed, ms: longer than the longest round trips.
 const BRIEF_MS: u64 = 250;
 
 /// What another look has to show.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Unsettled {
+pub struct Pending {
     /// Sockets that are `ESTABLISHED`.
     pub established: bool,
     /// Sockets in other states.
@@ -20,38 +20,38 @@ pub struct Unsettled {
 }
 
 /// Looks for what the rules have not told yet, and may tell once it is older or has been seen twice.
-pub(super) fn of(view: &View<'_>) -> Unsettled {
-    let mut unsettled = Unsettled::default();
+pub(super) fn of(view: &View<'_>) -> Pending {
+    let mut pending = Pending::default();
     for seen in &view.seen {
         let state = seen.socket().state;
         let is_ghost =
             matches!(state, TcpState::Established | TcpState::CloseWait) && may_be_ghost(view, seen);
-        unsettled.holders |= is_ghost;
+        pending.holders |= is_ghost;
         match state {
-            TcpState::Established => unsettled.established |= is_ghost || is_unread(view, seen),
+            TcpState::Established => pending.established |= is_ghost || is_unread(view, seen),
             TcpState::Listen | TcpState::SynRecv | TcpState::NewSynRecv => {}
-            _ => unsettled.others |= is_ghost || is_young(view, seen) || is_queued(view, seen),
+            _ => pending.others |= is_ghost || is_young(view, seen) || is_queued(view, seen),
         }
     }
-    unsettled
+    pending
 }
 
 /// Whether nobody was found to hold it, and not for long enough, and it was there after it had been looked up: where
 /// connections come and go, most that nobody holds have ended since they were counted.
-fn may_be_ghost(view: &View<'_>, seen: &Seen<'_>) -> bool {
-    seen.held() == Held::Nobody
+fn may_be_ghost(view: &View<'_>, seen: &SocketView<'_>) -> bool {
+    seen.held() == Holding::Nobody
         && view.info(&seen.socket()).is_some()
         && view.ownerless_ms(seen).is_some_and(|ownerless_ms| ownerless_ms < view.thresholds.frozen_ms)
 }
 
 /// Whether it is on the way to the age at which it is noticed.
-fn is_young(view: &View<'_>, seen: &Seen<'_>) -> bool {
+fn is_young(view: &View<'_>, seen: &SocketView<'_>) -> bool {
     (BRIEF_MS..view.thresholds.notice_ms).contains(&seen.age_ms())
 }
 
 /// Whether something lies in its queues that may prove not to move: for a while, since who reads slowly does so for
 /// long.
-fn is_queued(view: &View<'_>, seen: &Seen<'_>) -> bool {
+fn is_queued(view: &View<'_>, seen: &SocketView<'_>) -> bool {
     seen.socket().state == TcpState::CloseWait
         && (seen.socket().rqueue > 0 || seen.socket().wqueue > 0)
         && seen.age_ms() >= BRIEF_MS
@@ -59,24 +59,24 @@ fn is_queued(view: &View<'_>, seen: &Seen<'_>) -> bool {
         && view.quiet_ms(seen) < view.thresholds.frozen_ms
 }
 
-fn is_recent(view: &View<'_>, seen: &Seen<'_>) -> bool {
+fn is_recent(view: &View<'_>, seen: &SocketView<'_>) -> bool {
     seen.age_ms() < 2 * view.thresholds.notice_ms
 }
 
 /// Whether an open connection waits to be accepted, or holds data that its process cannot read or has not read though
 /// the other end has said all.
-fn is_unread(view: &View<'_>, seen: &Seen<'_>) -> bool {
+fn is_unread(view: &View<'_>, seen: &SocketView<'_>) -> bool {
     let holder = match seen.held() {
-        Held::NoFile => return is_young(view, seen),
-        Held::By { holder, .. } => holder,
-        Held::NotAsked | Held::Unseen | Held::Nobody => return false,
+        Holding::NoFile => return is_young(view, seen),
+        Holding::By { holder, .. } => holder,
+        Holding::NotAsked | Holding::Unseen | Holding::Nobody => return false,
     };
     if seen.socket().rqueue == 0 || view.quiet_ms(seen) >= view.thresholds.frozen_ms {
         return false;
     }
-    let has_closed = |other: &Seen<'_>| {
+    let has_closed = |other: &SocketView<'_>| {
         matches!(other.socket().state, TcpState::FinWait1 | TcpState::LastAck)
-            && other.held() == Held::NoFile
+            && other.held() == Holding::NoFile
             && is_recent(view, other)
     };
     view.paused(&holder).is_some() || view.other_end(&seen.socket()).is_some_and(has_closed)

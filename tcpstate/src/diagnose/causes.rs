@@ -1,4 +1,4 @@
-//! One cause gives one finding: what another candidate explains is not told apart from it. Most sockets have been
+//! One cause gives one finding: what another suspicion explains is not told apart from it. Most sockets have been
 //! sorted into one group already; this is about causes that show in different sockets, counters and events.
 
 use std::{
@@ -9,71 +9,71 @@ use std::{
 use foldhash::{HashMap, HashSet};
 
 use super::{
-    candidate::{Candidate, Key},
     class::Class,
     finding::{Resource, Severity},
-    rules::MAX_TOLD,
-    say,
+    format,
+    suspicion::{Key, Suspicion},
+    suspicions::MAX_TOLD,
 };
 
-/// Takes the severity from candidates that others explain, so that they are remembered but not told.
-pub(super) fn explain(candidates: &mut Vec<Candidate>) {
-    merge_destinations(candidates);
-    merge_port_exhaustion(candidates);
-    merge_same(candidates);
-    let by_cookie = candidates.iter().any(|candidate| candidate.key.class == Class::FinWait2Orphan);
-    let told = candidates.iter().filter(|candidate| candidate.severity.is_some());
-    let causes: Vec<_> = told.map(|candidate| Cause::of(candidate, by_cookie)).collect();
-    let explained: Vec<_> = candidates
+/// Takes the severity from suspicions that others explain, so that they are remembered but not told.
+pub(super) fn explain(suspicions: &mut Vec<Suspicion>) {
+    merge_destinations(suspicions);
+    merge_port_exhaustion(suspicions);
+    merge_same(suspicions);
+    let by_cookie = suspicions.iter().any(|suspicion| suspicion.key.class == Class::FinWait2Orphan);
+    let told = suspicions.iter().filter(|suspicion| suspicion.severity.is_some());
+    let causes: Vec<_> = told.map(|suspicion| Cause::of(suspicion, by_cookie)).collect();
+    let explained: Vec<_> = suspicions
         .iter()
         .map(|effect| may_be_explained(effect.key.class) && causes.iter().any(|cause| cause.explains(effect)))
         .collect();
     drop(causes);
-    for (candidate, explained) in candidates.iter_mut().zip(explained) {
+    for (suspicion, explained) in suspicions.iter_mut().zip(explained) {
         if explained {
-            candidate.severity = None;
+            suspicion.severity = None;
         }
     }
 }
 
 /// The ports that are in use, and the connects that found none, are told together.
-fn merge_port_exhaustion(candidates: &mut Vec<Candidate>) {
+fn merge_port_exhaustion(suspicions: &mut Vec<Suspicion>) {
     let mut failures = Vec::new();
-    candidates.retain(|candidate| {
-        let failed = candidate.key.class == Class::PortExhaustion && candidate.is_of_events;
+    suspicions.retain(|suspicion| {
+        let failed = suspicion.key.class == Class::PortExhaustion && suspicion.is_of_events;
         if failed {
-            failures.push(candidate.clone());
+            failures.push(suspicion.clone());
         }
         !failed
     });
     for failed in failures {
-        let used = candidates.iter_mut().find(|used| {
+        let used = suspicions.iter_mut().find(|used| {
             used.key.class == Class::PortExhaustion
                 && (used.key.netns, &used.subject.peer) == (failed.key.netns, &failed.subject.peer)
         });
         match used {
             Some(used) => used.absorb(failed),
-            None => candidates.push(failed),
+            None => suspicions.push(failed),
         }
     }
 }
 
 /// A process that uses up the ports to several destinations has one fault: it is told with the destination that has
 /// the fewest left, and with its connects that found none; the other destinations stand in the evidence.
-fn merge_destinations(candidates: &mut Vec<Candidate>) {
-    let mut by_process = BTreeMap::<(u32, u32), Vec<Candidate>>::new();
-    candidates.retain(|candidate| {
-        let Key { class, netns, pid, .. } = candidate.key;
+fn merge_destinations(suspicions: &mut Vec<Suspicion>) {
+    let mut by_process = BTreeMap::<(u32, u32), Vec<Suspicion>>::new();
+    suspicions.retain(|suspicion| {
+        let Key { class, netns, pid, .. } = suspicion.key;
         let merges = class == Class::PortExhaustion && pid != 0;
         if merges {
-            by_process.entry((netns, pid)).or_default().push(candidate.clone());
+            by_process.entry((netns, pid)).or_default().push(suspicion.clone());
         }
         !merges
     });
     for mut all in by_process.into_values() {
-        all.sort_by_key(|candidate| {
-            let used = candidate.limit.map(|(_, used, max)| say::percent(used, max));
-            (Reverse((used, candidate.severity, candidate.count)), candidate.key)
+        all.sort_by_key(|suspicion| {
+            let used = suspicion.limit.map(|(_, used, max)| format::percent(used, max));
+            (Reverse((used, suspicion.severity, suspicion.count)), suspicion.key)
         });
         let others: Vec<_> = all.drain(1..).collect();
         let Some(mut worst) = all.pop() else { continue };
@@ -93,30 +93,30 @@ fn merge_destinations(candidates: &mut Vec<Candidate>) {
             worst.absorb(other);
         }
         if !names.is_empty() {
-            let also = say::count(names.len() as u64, "other destination");
+            let also = format::count(names.len() as u64, "other destination");
             let more = names.len().saturating_sub(MAX_TOLD);
             names.truncate(MAX_TOLD);
             names.extend((more > 0).then(|| format!("{more} more")));
-            worst.evidence.insert(0, format!("the same to {also}: {}", say::list(&names)));
+            worst.evidence.insert(0, format!("the same to {also}: {}", format::list(&names)));
         }
-        candidates.push(worst);
+        suspicions.push(worst);
     }
 }
 
 /// Sockets that wait and events of those that have waited are the same trouble.
-fn merge_same(candidates: &mut Vec<Candidate>) {
-    let mut merged: Vec<Candidate> = Vec::with_capacity(candidates.len());
+fn merge_same(suspicions: &mut Vec<Suspicion>) {
+    let mut merged: Vec<Suspicion> = Vec::with_capacity(suspicions.len());
     let mut places = HashMap::default();
-    for candidate in candidates.drain(..) {
-        match places.entry(candidate.key) {
+    for suspicion in suspicions.drain(..) {
+        match places.entry(suspicion.key) {
             Entry::Vacant(place) => {
                 place.insert(merged.len());
-                merged.push(candidate);
+                merged.push(suspicion);
             }
-            Entry::Occupied(place) => merged[*place.get()].absorb(candidate),
+            Entry::Occupied(place) => merged[*place.get()].absorb(suspicion),
         }
     }
-    *candidates = merged;
+    *suspicions = merged;
 }
 
 /// Whether [`Cause::explains`] knows the class at all: of the others there may be one for every peer.
@@ -133,22 +133,22 @@ fn may_be_explained(class: Class) -> bool {
     )
 }
 
-/// What there is to know of a candidate for telling what it explains.
+/// What there is to know of a suspicion for telling what it explains.
 struct Cause<'a> {
-    candidate: &'a Candidate,
+    suspicion: &'a Suspicion,
     /// Where some other finding asks for them.
     cookies: HashSet<u64>,
 }
 
 impl<'a> Cause<'a> {
-    fn of(candidate: &'a Candidate, by_cookie: bool) -> Self {
-        let asks = by_cookie && candidate.severity >= Some(Severity::Warning);
-        let cookies = if asks { candidate.cookies.iter().copied().collect() } else { HashSet::default() };
-        Self { candidate, cookies }
+    fn of(suspicion: &'a Suspicion, by_cookie: bool) -> Self {
+        let asks = by_cookie && suspicion.severity >= Some(Severity::Warning);
+        let cookies = if asks { suspicion.cookies.iter().copied().collect() } else { HashSet::default() };
+        Self { suspicion, cookies }
     }
 
-    fn explains(&self, other: &Candidate) -> bool {
-        let (cause, effect) = (&self.candidate.key, &other.key);
+    fn explains(&self, other: &Suspicion) -> bool {
+        let (cause, effect) = (&self.suspicion.key, &other.key);
         let same_place = cause.netns == effect.netns && cause.place.is_some() && cause.place == effect.place;
         let same_process = cause.pid != 0 && cause.pid == effect.pid;
         match (cause.class, effect.class) {
@@ -166,13 +166,13 @@ impl<'a> Cause<'a> {
                 Class::AcceptOverflow | Class::AcceptStall,
             ) => {
                 let half = other.limit.is_some_and(|(of, used, _)| {
-                    of == Resource::FileDescriptors && self.candidate.count.saturating_mul(2) >= used
+                    of == Resource::FileDescriptors && self.suspicion.count.saturating_mul(2) >= used
                 });
                 same_process && half
             }
             // Connects that failed, and others that still try.
             (Class::SynBlackhole, Class::SynBlackhole) => {
-                other.is_of_events && same_place && cause.pid == effect.pid && !self.candidate.is_of_events
+                other.is_of_events && same_place && cause.pid == effect.pid && !self.suspicion.is_of_events
             }
             // The same sockets, seen from their other end.
             (_, Class::FinWait2Orphan) => {

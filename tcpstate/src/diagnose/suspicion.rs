@@ -1,4 +1,4 @@
-//! What a rule hands to the book: a finding without those parts that only time tells.
+//! What a rule hands to the store: a finding without those parts that only time tells.
 
 use std::net::SocketAddr;
 
@@ -34,7 +34,7 @@ impl Key {
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub(super) struct Candidate {
+pub(super) struct Suspicion {
     pub(super) key: Key,
     /// `None`: not worth a word yet, but its count is remembered, so that a trend is known when it is.
     pub(super) severity: Option<Severity>,
@@ -43,7 +43,7 @@ pub(super) struct Candidate {
     pub(super) count: u64,
     /// What is being used up: how much of it, and how much there is.
     pub(super) limit: Option<(Resource, u64, u64)>,
-    /// The sentence, without full stop; the book adds trend and deadline.
+    /// The sentence, without full stop; the store adds trend and deadline.
     pub(super) verdict: String,
     /// The sentence, with full stop.
     pub(super) remedy: String,
@@ -58,7 +58,7 @@ pub(super) struct Candidate {
     pub(super) tells_trend: bool,
 }
 
-impl Candidate {
+impl Suspicion {
     /// Takes in another one that is the same trouble, and is not told by itself then.
     pub(super) fn absorb(&mut self, other: Self) {
         self.severity = self.severity.max(other.severity);

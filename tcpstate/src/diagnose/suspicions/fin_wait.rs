@@ -11,26 +11,26 @@ use tcpstate_common::TcpState;
 use super::{Pairs, base, blame_holder, close_wait::is_carrying, descriptors, grade, oldest_ms};
 use crate::{
     diagnose::{
-        candidate::{Candidate, Key},
         class::Class,
         finding::Severity,
-        say,
-        view::{Held, Seen, Side, View, peers, say_peers},
+        format,
+        suspicion::{Key, Suspicion},
+        view::{Holding, Side, SocketView, View, peers, say_peers},
     },
     track::Timer,
 };
 
 /// Which trouble a socket that has sent its FIN may be.
-pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &Seen<'_>) -> Option<Key> {
+pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &SocketView<'_>) -> Option<Key> {
     let (thresholds, socket) = (view.thresholds, seen.socket());
     if seen.age_ms() < thresholds.settle_ms {
         return None;
     }
     let owned = match seen.held() {
-        Held::NoFile => None,
-        Held::NotAsked | Held::Nobody => return None,
-        Held::Unseen => Some(None),
-        Held::By { holder, .. } => Some(Some(holder)),
+        Holding::NoFile => None,
+        Holding::NotAsked | Holding::Nobody => return None,
+        Holding::Unseen => Some(None),
+        Holding::By { holder, .. } => Some(Some(holder)),
     };
     let key = |class, pid, start_boottime_ns| Key {
         class,
@@ -87,7 +87,7 @@ pub(super) fn join_unknown(view: &View<'_>, groups: &mut HashMap<Key, Vec<u32>>)
 }
 
 /// The server's end of a connection, and on which side it is.
-fn server(view: &View<'_>, seen: &Seen<'_>) -> (Side, SocketAddr) {
+fn server(view: &View<'_>, seen: &SocketView<'_>) -> (Side, SocketAddr) {
     let tuple = seen.socket().tuple;
     match view.side(&seen.socket()) {
         Side::Connect => (Side::Connect, tuple.remote),
@@ -100,7 +100,7 @@ fn server(view: &View<'_>, seen: &Seen<'_>) -> (Side, SocketAddr) {
 
 /// An orphan that cannot get rid of what it has to send. Where the peer is on this host and holds unread data, it is
 /// the peer's fault, and found there.
-fn sort_orphan(view: &View<'_>, seen: &Seen<'_>) -> Option<Class> {
+fn sort_orphan(view: &View<'_>, seen: &SocketView<'_>) -> Option<Class> {
     let socket = seen.socket();
     let stuck = match socket.timer {
         Timer::Persist => {
@@ -113,125 +113,125 @@ fn sort_orphan(view: &View<'_>, seen: &Seen<'_>) -> Option<Class> {
 }
 
 /// What is wrong with a group of sockets, if anything.
-pub(super) fn judge(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
-    let mut candidate = base(key, members);
+pub(super) fn judge(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Suspicion {
+    let mut suspicion = base(key, members);
     match key.class {
-        Class::FinWait2Owned => owned(view, &mut candidate, members),
-        Class::FinWait2Orphan => orphan(view, &mut candidate, members),
-        _ => stuck(view, &mut candidate, members),
+        Class::FinWait2Owned => owned(view, &mut suspicion, members),
+        Class::FinWait2Orphan => orphan(view, &mut suspicion, members),
+        _ => stuck(view, &mut suspicion, members),
     }
-    candidate
+    suspicion
 }
 
-fn side(view: &View<'_>, members: &[&Seen<'_>]) -> Side {
+fn side(view: &View<'_>, members: &[&SocketView<'_>]) -> Side {
     members.first().map_or(Side::Connect, |seen| view.side(&seen.socket()))
 }
 
-fn owned(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
-    candidate.severity = grade(view, &candidate.key, members);
-    let who = blame_holder(view, candidate, members);
+fn owned(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
+    suspicion.severity = grade(view, &suspicion.key, members);
+    let who = blame_holder(view, suspicion, members);
     let side = side(view, members);
-    candidate.subject.peer = peers(members, side).filter(|(.., all)| *all == 1).map(|(peer, ..)| peer);
-    candidate.limit = descriptors(view, members);
-    candidate.tells_trend = true;
-    candidate.verdict = format!(
+    suspicion.subject.peer = peers(members, side).filter(|(.., all)| *all == 1).map(|(peer, ..)| peer);
+    suspicion.limit = descriptors(view, members);
+    suspicion.tells_trend = true;
+    suspicion.verdict = format!(
         "{who} shut down {} to {} and waits for the peer's FIN without a timeout, the oldest for {}",
-        say::count(candidate.count, "connection"),
+        format::count(suspicion.count, "connection"),
         say_peers(members, side),
-        say::duration(oldest_ms(members))
+        format::duration(oldest_ms(members))
     );
     "Close the socket, or give the wait after shutdown() a timeout of its own: tcp_fin_timeout begins only with close()."
-        .clone_into(&mut candidate.remedy);
-    candidate
+        .clone_into(&mut suspicion.remedy);
+    suspicion
         .evidence
         .push("the sockets are open in a process, so that no timer of the kernel ends them".to_owned());
     let checked = view.count_heard(members);
     if checked > 0 {
-        candidate.evidence.push(format!("no data has come in since the shutdown, in a sample of {checked}"));
+        suspicion.evidence.push(format!("no data has come in since the shutdown, in a sample of {checked}"));
     } else {
-        candidate.cannot_see.push("whether data still comes in: no tcp_info of them was read yet".to_owned());
+        suspicion.cannot_see.push("whether data still comes in: no tcp_info of them was read yet".to_owned());
     }
-    tell_other_end(view, candidate, members);
+    tell_other_end(view, suspicion, members);
 }
 
-fn orphan(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
+fn orphan(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let seen = oldest_ms(members) >= view.thresholds.notice_ms;
-    candidate.severity = seen.then_some(Severity::Info);
-    let who = blame_closer(view, candidate, members);
+    suspicion.severity = seen.then_some(Severity::Info);
+    let who = blame_closer(view, suspicion, members);
     let side = side(view, members);
-    candidate.subject.peer = peers(members, side).filter(|(.., all)| *all == 1).map(|(peer, ..)| peer);
-    candidate.verdict = format!(
+    suspicion.subject.peer = peers(members, side).filter(|(.., all)| *all == 1).map(|(peer, ..)| peer);
+    suspicion.verdict = format!(
         "{} of {who} wait for {} to close: the peer is late, and the kernel clears them within a minute",
-        say::count(candidate.count, "closed connection"),
+        format::count(suspicion.count, "closed connection"),
         say_peers(members, side)
     );
-    "Look for CLOSE_WAIT at the peer; here nothing is to be done.".clone_into(&mut candidate.remedy);
-    candidate.evidence.push(format!(
+    "Look for CLOSE_WAIT at the peer; here nothing is to be done.".clone_into(&mut suspicion.remedy);
+    suspicion.evidence.push(format!(
         "the oldest is in FIN_WAIT2 for {}, without a file",
-        say::duration(oldest_ms(members))
+        format::duration(oldest_ms(members))
     ));
-    tell_other_end(view, candidate, members);
+    tell_other_end(view, suspicion, members);
     // Whatever makes those wait is the cause.
     let waiting = members.iter().filter_map(|seen| view.other_end(&seen.socket()));
     let waiting = waiting.filter(|end| end.socket().state == TcpState::CloseWait);
-    candidate.cookies = waiting.map(|end| end.socket().cookie).collect();
+    suspicion.cookies = waiting.map(|end| end.socket().cookie).collect();
 }
 
-fn stuck(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
+fn stuck(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let thresholds = view.thresholds;
-    let who = blame_closer(view, candidate, members);
+    let who = blame_closer(view, suspicion, members);
     let side = side(view, members);
     let persist = members.iter().filter(|seen| seen.socket().timer == Timer::Persist).count() as u64;
     let waiting: u64 = members.iter().map(|seen| u64::from(seen.socket().wqueue)).sum();
-    let namespace = view.namespace(candidate.key.netns);
+    let namespace = view.namespace(suspicion.key.netns);
     let orphans = namespace.and_then(|namespace| namespace.counters.orphans);
     let max = namespace.and_then(|namespace| namespace.sysctls.max_orphans);
     // Half of the maximum: from there on the kernel kills orphans sooner (tcp_out_of_resources).
     let crowded = orphans.zip(max).is_some_and(|(orphans, max)| orphans >= max.div_ceil(2) && max > 0);
     let servers = members.iter().filter(|seen| view.side(&seen.socket()) == Side::Connect).count() as u64;
     let depends = servers >= thresholds.several;
-    let bad = candidate.count > thresholds.lost_clients || crowded || depends;
-    candidate.severity = Some(if bad { Severity::Warning } else { Severity::Info });
-    candidate.tells_trend = true;
-    candidate.subject.peer = peers(members, side).filter(|(.., all)| *all == 1).map(|(peer, ..)| peer);
+    let bad = suspicion.count > thresholds.lost_clients || crowded || depends;
+    suspicion.severity = Some(if bad { Severity::Warning } else { Severity::Info });
+    suspicion.tells_trend = true;
+    suspicion.subject.peer = peers(members, side).filter(|(.., all)| *all == 1).map(|(peer, ..)| peer);
     let why = match persist {
         0 => "the path or the peer is dead: it does not acknowledge".to_owned(),
-        all if all == candidate.count => "the peer does not read: its window is closed".to_owned(),
+        all if all == suspicion.count => "the peer does not read: its window is closed".to_owned(),
         some => format!("{some} of the peers do not read, the others do not answer"),
     };
-    candidate.verdict = format!(
+    suspicion.verdict = format!(
         "{} of {who} cannot get rid of {} for {}; {why}",
-        say::count(candidate.count, "closed connection"),
-        say::bytes(waiting),
+        format::count(suspicion.count, "closed connection"),
+        format::bytes(waiting),
         say_peers(members, side),
     );
     "Give writes a timeout before close (TCP_USER_TIMEOUT), and lower net.ipv4.tcp_orphan_retries if there are many."
-        .clone_into(&mut candidate.remedy);
+        .clone_into(&mut suspicion.remedy);
     let retransmits = members.iter().map(|seen| seen.socket().retransmits).max().unwrap_or(0);
-    candidate.evidence.push(format!(
+    suspicion.evidence.push(format!(
         "the oldest is stuck for {}; up to {}",
-        say::duration(oldest_ms(members)),
-        say::count(retransmits.into(), "retransmit or probe")
+        format::duration(oldest_ms(members)),
+        format::count(retransmits.into(), "retransmit or probe")
     ));
     if let Some(orphans) = orphans {
-        let of = max.map_or_else(String::new, |max| format!(" of at most {}", say::digits(max)));
-        candidate.evidence.push(format!("the host has {}{of}", say::count(orphans, "orphan")));
+        let of = max.map_or_else(String::new, |max| format!(" of at most {}", format::digits(max)));
+        suspicion.evidence.push(format!("the host has {}{of}", format::count(orphans, "orphan")));
     }
 }
 
 /// Names who closed them: a recorded actor, for nobody holds them any more.
-fn blame_closer(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) -> String {
+fn blame_closer(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) -> String {
     if let Some(actor) = members.iter().find_map(|seen| seen.socket().actor) {
-        candidate.subject = view.subject_of(&actor, candidate.key.netns);
+        suspicion.subject = view.subject_of(&actor, suspicion.key.netns);
         let unknown = members.iter().filter(|seen| seen.socket().actor.is_none()).count();
         if unknown > 0 {
-            candidate.cannot_see.push(format!(
+            suspicion.cannot_see.push(format!(
                 "who closed {unknown} of them, which have the same server as the others: no event told of it"
             ));
         }
         view.who_acted(&actor)
     } else {
-        candidate
+        suspicion
             .cannot_see
             .push("who closed them: that was before tcpstate looked, or no event told of it".to_owned());
         "an unknown process".to_owned()
@@ -239,14 +239,14 @@ fn blame_closer(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>
 }
 
 /// Says who holds the other ends that are on this host.
-fn tell_other_end(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
+fn tell_other_end(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let other = members.iter().find_map(|seen| view.other_end(&seen.socket()));
     let Some(other) = other.filter(|other| other.socket().state == TcpState::CloseWait) else { return };
     let local: SocketAddr = other.socket().tuple.local;
-    candidate.evidence.push(match other.held() {
-        Held::By { holder, .. } => {
-            format!("the CLOSE_WAIT at {} is open in {}", say::address(local), view.who(&holder))
+    suspicion.evidence.push(match other.held() {
+        Holding::By { holder, .. } => {
+            format!("the CLOSE_WAIT at {} is open in {}", format::address(local), view.who(&holder))
         }
-        _ => format!("the CLOSE_WAIT is on this host, at {}", say::address(local)),
+        _ => format!("the CLOSE_WAIT is on this host, at {}", format::address(local)),
     });
 }

@@ -1,4 +1,4 @@
-//! The book of findings: opens them, keeps them under the same id, and resolves them when the trouble has been gone
+//! The store of findings: opens them, keeps them under the same id, and resolves them when the trouble has been gone
 //! for a while, so that what comes and goes at every pass does not flicker. Adds what only time tells: the trend, and
 //! when a limit will be reached.
 
@@ -6,10 +6,10 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     Changes, NS_PER_MS,
-    candidate::{Candidate, Key},
     finding::{Finding, Limit, MAX_SAMPLES, Resource, Severity, Status},
+    format,
     history::History,
-    say,
+    suspicion::{Key, Suspicion},
     thresholds::Thresholds,
 };
 
@@ -18,7 +18,7 @@ const MAX_LINES: usize = 12;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct FindingStore {
     entries: BTreeMap<Key, Entry>,
     shown: Vec<Finding>,
     refused: u64,
@@ -32,20 +32,20 @@ struct Entry {
     is_of_events: bool,
 }
 
-impl Book {
+impl FindingStore {
     /// Takes in what a pass has found.
     pub(super) fn update(
         &mut self,
-        candidates: Vec<Candidate>,
+        suspicions: Vec<Suspicion>,
         history: &History,
         at_ns: u64,
         thresholds: &Thresholds,
     ) -> Changes {
         let mut changes = Changes::default();
-        for candidate in candidates {
-            let Some(severity) = candidate.severity else { continue };
-            let (key, is_of_events) = (candidate.key, candidate.is_of_events);
-            let mut finding = write(candidate, severity, history, at_ns, thresholds);
+        for suspicion in suspicions {
+            let Some(severity) = suspicion.severity else { continue };
+            let (key, is_of_events) = (suspicion.key, suspicion.is_of_events);
+            let mut finding = write(suspicion, severity, history, at_ns, thresholds);
             if !self.entries.contains_key(&key) && !self.make_room(thresholds.max_findings) {
                 self.refused += 1;
                 continue;
@@ -124,28 +124,28 @@ impl Book {
     }
 }
 
-/// Makes a finding of a candidate.
+/// Makes a finding of a suspicion.
 fn write(
-    mut candidate: Candidate,
+    mut suspicion: Suspicion,
     mut severity: Severity,
     history: &History,
     at_ns: u64,
     thresholds: &Thresholds,
 ) -> Finding {
-    let class = candidate.key.class;
-    let series = history.series(&candidate.key);
-    let trend = series.and_then(|series| series.per_minute(at_ns, candidate.count, thresholds));
+    let class = suspicion.key.class;
+    let series = history.series(&suspicion.key);
+    let trend = series.and_then(|series| series.per_minute(at_ns, suspicion.count, thresholds));
     let rising = trend.filter(|trend| *trend > 0.0);
-    let limit = candidate.limit.map(|(of, used, max)| {
+    let limit = suspicion.limit.map(|(of, used, max)| {
         let reached_in_seconds = rising.and_then(|per_minute| until(max.saturating_sub(used), per_minute));
         Limit { of, used, max, reached_in_seconds }
     });
     if let Some(limit) = &limit
         && severity >= Severity::Warning
         // It is what uses the limit up, not a bystander.
-        && candidate.count.saturating_mul(10) >= limit.used
+        && suspicion.count.saturating_mul(10) >= limit.used
     {
-        let nearly = say::percent(limit.used, limit.max) >= thresholds.limit_percent;
+        let nearly = format::percent(limit.used, limit.max) >= thresholds.limit_percent;
         if nearly || limit.reached_in_seconds.is_some_and(|seconds| seconds <= thresholds.deadline_s) {
             severity = Severity::Critical;
         }
@@ -153,11 +153,11 @@ fn write(
     if class.benign() {
         severity = Severity::Info;
     }
-    let mut verdict = std::mem::take(&mut candidate.verdict);
-    if candidate.tells_trend
+    let mut verdict = std::mem::take(&mut suspicion.verdict);
+    if suspicion.tells_trend
         && let Some(per_minute) = rising
     {
-        verdict.extend(["; +", &say::rate(per_minute), "/min"]);
+        verdict.extend(["; +", &format::rate(per_minute), "/min"]);
     }
     if let Some(limit) = &limit {
         verdict.push_str(&deadline(limit, thresholds));
@@ -165,32 +165,32 @@ fn write(
     verdict.push('.');
     let mut first = verdict.chars();
     if let Some(letter) = first.next().filter(char::is_ascii_lowercase)
-        && !candidate.subject.comm.as_ref().is_some_and(|comm| verdict.starts_with(comm.as_str()))
+        && !suspicion.subject.comm.as_ref().is_some_and(|comm| verdict.starts_with(comm.as_str()))
     {
         verdict = format!("{}{}", letter.to_ascii_uppercase(), first.as_str());
     }
-    candidate.evidence.truncate(MAX_LINES);
-    candidate.cannot_see.truncate(MAX_LINES);
-    candidate.sockets.truncate(MAX_SAMPLES);
+    suspicion.evidence.truncate(MAX_LINES);
+    suspicion.cannot_see.truncate(MAX_LINES);
+    suspicion.sockets.truncate(MAX_SAMPLES);
     Finding {
-        id: candidate.key.id(),
+        id: suspicion.key.id(),
         class,
         severity,
         benign: class.benign(),
         status: Status::Open,
-        subject: candidate.subject,
-        since: candidate.since_ns.min(at_ns),
+        subject: suspicion.subject,
+        since: suspicion.since_ns.min(at_ns),
         opened_at: at_ns,
         updated_at: at_ns,
         resolved_at: None,
-        count: candidate.count,
+        count: suspicion.count,
         trend_per_minute: trend,
         limit,
         verdict,
-        remedy: candidate.remedy,
-        evidence: candidate.evidence,
-        cannot_see: candidate.cannot_see,
-        sockets: candidate.sockets,
+        remedy: suspicion.remedy,
+        evidence: suspicion.evidence,
+        cannot_see: suspicion.cannot_see,
+        sockets: suspicion.sockets,
         explanation: format!("/api/v1/explain/{}", class.name()),
     }
 }
@@ -210,19 +210,23 @@ fn until(left: u64, per_minute: f64) -> Option<u64> {
 
 /// How the sentence tells a limit that is near, or that comes nearer.
 fn deadline(limit: &Limit, thresholds: &Thresholds) -> String {
-    let full = say::percent(limit.used, limit.max) >= thresholds.limit_percent;
+    let full = format::percent(limit.used, limit.max) >= thresholds.limit_percent;
     match (limit.of, limit.reached_in_seconds) {
         (Resource::FileDescriptors, _) if limit.used >= limit.max => {
-            format!("; its fd limit of {} is reached", say::digits(limit.max))
+            format!("; its fd limit of {} is reached", format::digits(limit.max))
         }
         (Resource::FileDescriptors, Some(seconds)) => {
-            format!("; its fd limit is reached in {}", say::duration(seconds.saturating_mul(1_000)))
+            format!("; its fd limit is reached in {}", format::duration(seconds.saturating_mul(1_000)))
         }
         (Resource::FileDescriptors, None) if full => {
-            format!("; it has {} of {} descriptors open", say::digits(limit.used), say::digits(limit.max))
+            format!(
+                "; it has {} of {} descriptors open",
+                format::digits(limit.used),
+                format::digits(limit.max)
+            )
         }
         (Resource::EphemeralPorts, Some(seconds)) if limit.used < limit.max => {
-            format!("; none is left in {}", say::duration(seconds.saturating_mul(1_000)))
+            format!("; none is left in {}", format::duration(seconds.saturating_mul(1_000)))
         }
         _ => String::new(),
     }

@@ -14,13 +14,13 @@ use tcpstate_common::TcpState;
 use super::{base, blame_holder};
 use crate::{
     diagnose::{
-        candidate::{Candidate, Key},
         class::Class,
         evidence::{Destination, Namespace},
         finding::{Resource, Severity, Subject},
-        gather::TOP_DESTINATIONS,
-        say,
-        view::{Held, Seen, View},
+        format,
+        selection::TOP_DESTINATIONS,
+        suspicion::{Key, Suspicion},
+        view::{Holding, SocketView, View},
     },
     track::{Process, Socket},
 };
@@ -30,37 +30,37 @@ const TIME_WAIT_S: u64 = 60;
 /// Destinations of one process that the evidence names.
 pub(in crate::diagnose) const MAX_TOLD: usize = 5;
 
-pub(super) fn sort_self_connect(_: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
+pub(super) fn sort_self_connect(_: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
     let (netns, place) = (seen.socket().netns, Some(seen.socket().tuple.local));
     match seen.held() {
-        Held::By { holder, .. } => Some(View::key_of(Class::SelfConnect, netns, &holder, place)),
-        Held::NotAsked => None,
+        Holding::By { holder, .. } => Some(View::key_of(Class::SelfConnect, netns, &holder, place)),
+        Holding::NotAsked => None,
         _ => Some(Key { class: Class::SelfConnect, netns, pid: 0, start_boottime_ns: 0, place }),
     }
 }
 
 /// A simultaneous open with itself (RFC 9293 section 3.5): it takes the port that the server should listen on.
-pub(super) fn self_connect(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
-    let mut candidate = base(key, members);
-    let who = blame_holder(view, &mut candidate, members);
-    let place = key.place.map_or_else(String::new, say::address);
+pub(super) fn self_connect(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Suspicion {
+    let mut suspicion = base(key, members);
+    let who = blame_holder(view, &mut suspicion, members);
+    let place = key.place.map_or_else(String::new, format::address);
     let port = key.place.map_or(0, |place| place.port());
-    candidate.severity = Some(Severity::Warning);
-    candidate.subject.peer = Some(place.clone());
-    candidate.verdict = format!(
+    suspicion.severity = Some(Severity::Warning);
+    suspicion.subject.peer = Some(place.clone());
+    suspicion.verdict = format!(
         "{who} is connected with itself at {place}: nothing listened there, the port is in the range for outgoing connections, and now it is taken from the server"
     );
-    candidate.remedy = format!(
+    suspicion.remedy = format!(
         "Reserve the port (net.ipv4.ip_local_reserved_ports={port}) or move the service out of ip_local_port_range, and close this connection."
     );
     let (first, last) = view.local_ports(key.netns);
-    candidate.evidence.push(format!("both ends are {place}; the range is {first} to {last}"));
-    candidate
+    suspicion.evidence.push(format!("both ends are {place}; the range is {first} to {last}"));
+    suspicion
 }
 
 /// Destinations that use up the local ports, and processes that leave many `TIME_WAIT`s behind. A process that does not
 /// use its connections again does so wherever it connects to: it is told once, with the destinations in the evidence.
-pub(super) fn judge(view: &View<'_>) -> Vec<Candidate> {
+pub(super) fn judge(view: &View<'_>) -> Vec<Suspicion> {
     let all = &view.evidence.destinations;
     let scarce: Vec<_> =
         all.iter().filter(|destination| Use::of(view, destination).is_scarce(view)).collect();
@@ -84,10 +84,10 @@ pub(super) fn judge(view: &View<'_>) -> Vec<Candidate> {
     }
     let churns =
         churns.into_values().filter(|(_, to)| to.iter().copied().any(|destination| is_busy(&destination)));
-    let mut candidates: Vec<_> =
+    let mut suspicions: Vec<_> =
         scarce.iter().map(|destination| exhaustion(view, destination, &towards)).collect();
-    candidates.extend(churns.map(|(owner, to)| churn(view, owner.as_ref(), to, &towards)));
-    candidates
+    suspicions.extend(churns.map(|(owner, to)| churn(view, owner.as_ref(), to, &towards)));
+    suspicions
 }
 
 fn time_waits(destination: &Destination) -> u64 {
@@ -130,7 +130,7 @@ impl Use {
     }
 
     fn percent(&self) -> u64 {
-        say::percent(self.blocked, self.all)
+        format::percent(self.blocked, self.all)
     }
 
     fn is_scarce(&self, view: &View<'_>) -> bool {
@@ -140,30 +140,30 @@ impl Use {
 
 /// How many connections are closed in a second for so many to be in `TIME_WAIT`.
 fn per_second(time_waits: u64) -> String {
-    say::count((time_waits / TIME_WAIT_S).max(1), "connection")
+    format::count((time_waits / TIME_WAIT_S).max(1), "connection")
 }
 
-fn exhaustion(view: &View<'_>, destination: &Destination, towards: &Towards<'_>) -> Candidate {
+fn exhaustion(view: &View<'_>, destination: &Destination, towards: &Towards<'_>) -> Suspicion {
     let owner = owner(view, destination, towards);
     let place = Some(destination.remote);
-    let (mut candidate, who) =
+    let (mut suspicion, who) =
         begin(view, Class::PortExhaustion, owner.as_ref(), place, &[destination], towards);
-    let peer = say::address(destination.remote);
-    candidate.subject.peer = Some(peer.clone());
+    let peer = format::address(destination.remote);
+    suspicion.subject.peer = Some(peer.clone());
     let Use { blocked, reusable, all } = Use::of(view, destination);
     let time_waits = time_waits(destination);
-    candidate.count = blocked;
-    candidate.severity = Some(Severity::Warning);
-    candidate.limit = Some((Resource::EphemeralPorts, blocked, all));
-    candidate.tells_trend = true;
-    candidate.verdict = format!(
+    suspicion.count = blocked;
+    suspicion.severity = Some(Severity::Warning);
+    suspicion.limit = Some((Resource::EphemeralPorts, blocked, all));
+    suspicion.tells_trend = true;
+    suspicion.verdict = format!(
         "{who} holds {} of {} to {peer}, {}",
-        say::digits(blocked),
-        say::count(all, "port"),
+        format::digits(blocked),
+        format::count(all, "port"),
         if reusable == 0 && time_waits > 0 {
             format!(
                 "{}% TIME_WAIT, {}/s",
-                say::percent(time_waits, destination.used()),
+                format::percent(time_waits, destination.used()),
                 per_second(time_waits)
             )
         } else {
@@ -171,10 +171,10 @@ fn exhaustion(view: &View<'_>, destination: &Destination, towards: &Towards<'_>)
         }
     );
     "Reuse connections (keep-alive, a pool); until then widen net.ipv4.ip_local_port_range or set net.ipv4.tcp_tw_reuse=1."
-        .clone_into(&mut candidate.remedy);
-    candidate.evidence.push(states(destination));
-    tell_range(view, &mut candidate, destination.netns);
-    candidate
+        .clone_into(&mut suspicion.remedy);
+    suspicion.evidence.push(states(destination));
+    tell_range(view, &mut suspicion, destination.netns);
+    suspicion
 }
 
 /// A process that makes many connections and closes them, to however many destinations.
@@ -183,43 +183,43 @@ fn churn(
     owner: Option<&Process>,
     mut to: Vec<&Destination>,
     towards: &Towards<'_>,
-) -> Candidate {
+) -> Suspicion {
     to.sort_by_key(|destination| (Reverse(time_waits(destination)), destination.remote, destination.local));
-    let (mut candidate, who) = begin(view, Class::TimeWaitChurn, owner, None, &to, towards);
+    let (mut suspicion, who) = begin(view, Class::TimeWaitChurn, owner, None, &to, towards);
     let peers: BTreeSet<_> = to.iter().map(|destination| destination.remote).collect();
-    let most = to.first().map_or_else(String::new, |destination| say::address(destination.remote));
-    candidate.count = to.iter().map(|destination| time_waits(destination)).sum();
-    candidate.severity = Some(Severity::Info);
+    let most = to.first().map_or_else(String::new, |destination| format::address(destination.remote));
+    suspicion.count = to.iter().map(|destination| time_waits(destination)).sum();
+    suspicion.severity = Some(Severity::Info);
     let share = to.iter().map(|destination| Use::of(view, destination).percent()).max().unwrap_or(0);
     let (peers, used) = if peers.len() == 1 {
-        candidate.subject.peer = Some(most.clone());
+        suspicion.subject.peer = Some(most.clone());
         (most, format!("{share}% of the ports are in use"))
     } else {
         let used = format!("at most {}% of the ports to each of them are in use", share.max(1));
         (format!("{} destinations, most often {most}", peers.len()), used)
     };
-    candidate.verdict = format!(
+    suspicion.verdict = format!(
         "{who} leaves {} behind to {peers}, about {} closed per second: usually harmless, {used}",
-        say::count(candidate.count, "TIME_WAIT socket"),
-        per_second(candidate.count)
+        format::count(suspicion.count, "TIME_WAIT socket"),
+        per_second(suspicion.count)
     );
     "Keep connections open and use them again; nothing breaks before the ports run out."
-        .clone_into(&mut candidate.remedy);
-    candidate.evidence.extend(to.iter().take(MAX_TOLD).map(|destination| states(destination)));
+        .clone_into(&mut suspicion.remedy);
+    suspicion.evidence.extend(to.iter().take(MAX_TOLD).map(|destination| states(destination)));
     let rest: Vec<_> = to.iter().skip(MAX_TOLD).map(|destination| time_waits(destination)).collect();
     if !rest.is_empty() {
-        let others = say::count(rest.len() as u64, "other destination");
-        candidate.evidence.push(format!("to {others}: {} TIME_WAIT", say::digits(rest.iter().sum())));
+        let others = format::count(rest.len() as u64, "other destination");
+        suspicion.evidence.push(format!("to {others}: {} TIME_WAIT", format::digits(rest.iter().sum())));
     }
     if let Some(destination) = to.first() {
-        tell_range(view, &mut candidate, destination.netns);
+        tell_range(view, &mut suspicion, destination.netns);
     }
     if view.evidence.destinations.len() >= TOP_DESTINATIONS {
-        candidate.cannot_see.push(format!(
+        suspicion.cannot_see.push(format!(
             "how many more there are: of all destinations, only the {TOP_DESTINATIONS} with the most connections are counted"
         ));
     }
-    candidate
+    suspicion
 }
 
 /// What findings about destinations have in common, and the name of the process for a sentence.
@@ -230,43 +230,43 @@ fn begin(
     place: Option<SocketAddr>,
     to: &[&Destination],
     towards: &Towards<'_>,
-) -> (Candidate, String) {
+) -> (Suspicion, String) {
     let netns = to.first().map_or(0, |destination| destination.netns);
     let key = Key { class, netns, pid: owner.map_or(0, |owner| owner.pid), start_boottime_ns: 0, place };
     let members = to.iter().filter_map(|destination| towards.get(&way(destination)));
     let mut members: Vec<_> = members.flatten().copied().collect();
     members.sort_unstable_by_key(|seen| seen.socket().cookie);
-    let mut candidate = base(key, &members);
-    candidate.since_ns = view.evidence.at_ns;
-    candidate.cookies.extend(to.iter().flat_map(|destination| &destination.cookies));
+    let mut suspicion = base(key, &members);
+    suspicion.since_ns = view.evidence.at_ns;
+    suspicion.cookies.extend(to.iter().flat_map(|destination| &destination.cookies));
     let who = if let Some(owner) = owner {
-        candidate.subject = view.subject_of(owner, netns);
+        suspicion.subject = view.subject_of(owner, netns);
         view.who_acted(owner)
     } else {
-        candidate
+        suspicion
             .cannot_see
             .push("who opened or closed them: no event told, and no holder was found".to_owned());
         "An unknown process".to_owned()
     };
-    (candidate, who)
+    (suspicion, who)
 }
 
 /// Which sockets there are: "from 10.0.0.1 to 10.0.0.5:80: 3 `TIME_WAIT` and 2 `ESTABLISHED`".
 fn states(destination: &Destination) -> String {
     let states = TcpState::ALL.into_iter().filter(|state| destination.by_state[state.index()] > 0);
     let states: Vec<_> = states
-        .map(|state| format!("{} {}", say::digits(destination.by_state[state.index()]), state.name()))
+        .map(|state| format!("{} {}", format::digits(destination.by_state[state.index()]), state.name()))
         .collect();
-    let (local, remote) = (say::ip(destination.local), say::address(destination.remote));
-    format!("from {local} to {remote}: {}", say::list(&states))
+    let (local, remote) = (format::ip(destination.local), format::address(destination.remote));
+    format!("from {local} to {remote}: {}", format::list(&states))
 }
 
-fn tell_range(view: &View<'_>, candidate: &mut Candidate, netns: u32) {
+fn tell_range(view: &View<'_>, suspicion: &mut Suspicion, netns: u32) {
     let (first, last) = view.local_ports(netns);
     if view.namespace(netns).is_some_and(|namespace| namespace.sysctls.local_ports.is_some()) {
-        candidate.evidence.push(format!("ip_local_port_range is {first} to {last}"));
+        suspicion.evidence.push(format!("ip_local_port_range is {first} to {last}"));
     } else {
-        candidate
+        suspicion
             .cannot_see
             .push(format!("ip_local_port_range: the kernel's default, {first} to {last}, is assumed"));
     }
@@ -275,8 +275,8 @@ fn tell_range(view: &View<'_>, candidate: &mut Candidate, netns: u32) {
 /// What connections to one destination have in common: the namespace, the address here, and the other end.
 type Way = (u32, IpAddr, SocketAddr);
 
-/// The sockets to each destination, as far as they were gathered.
-type Towards<'a> = HashMap<Way, Vec<&'a Seen<'a>>>;
+/// The sockets to each destination, as far as they were selected.
+type Towards<'a> = HashMap<Way, Vec<&'a SocketView<'a>>>;
 
 fn way(destination: &Destination) -> Way {
     (destination.netns, destination.local, destination.remote)
@@ -309,7 +309,7 @@ fn owner(view: &View<'_>, destination: &Destination, towards: &Towards<'_>) -> O
     }
     let unacted = towards.get(&way(destination)).into_iter().flatten();
     for seen in unacted.filter(|seen| seen.socket().actor.is_none()) {
-        if let Held::By { holder, .. } = seen.held() {
+        if let Holding::By { holder, .. } = seen.held() {
             vote(Process { pid: holder.pid, comm: holder.comm }, 1);
         }
     }

@@ -7,7 +7,7 @@ use foldhash::{HashMap, HashSet};
 use tcpstate_common::TcpState;
 
 use crate::{
-    diagnose::view::{Held, Seen, Side, View},
+    diagnose::view::{Holding, Side, SocketView, View},
     track::Since,
 };
 
@@ -21,8 +21,8 @@ pub(super) struct Pairs(HashSet<u64>);
 /// The sockets of one process that may make pairs, the fronts on one side of the listener.
 #[derive(Debug, Default)]
 struct Waiting<'a> {
-    fronts: Vec<&'a Seen<'a>>,
-    backs: Vec<&'a Seen<'a>>,
+    fronts: Vec<&'a SocketView<'a>>,
+    backs: Vec<&'a SocketView<'a>>,
 }
 
 impl Pairs {
@@ -57,28 +57,28 @@ impl Pairs {
         Self(paired)
     }
 
-    pub(super) fn has(&self, seen: &Seen<'_>) -> bool {
+    pub(super) fn has(&self, seen: &SocketView<'_>) -> bool {
         self.0.contains(&seen.socket().cookie)
     }
 }
 
 /// The sockets in this state that a process holds and that have carried nothing since the FIN.
-fn may_pair<'a>(view: &'a View<'a>, state: TcpState) -> impl Iterator<Item = &'a Seen<'a>> {
+fn may_pair<'a>(view: &'a View<'a>, state: TcpState) -> impl Iterator<Item = &'a SocketView<'a>> {
     view.seen.iter().filter(move |seen| {
         seen.socket().state == state
-            && matches!(seen.held(), Held::By { .. })
+            && matches!(seen.held(), Holding::By { .. })
             && seen.age_ms() >= view.thresholds.settle_ms
             && !super::close_wait::is_carrying(view, seen)
     })
 }
 
-fn is_same_process(one: &Seen<'_>, other: &Seen<'_>) -> bool {
+fn is_same_process(one: &SocketView<'_>, other: &SocketView<'_>) -> bool {
     process_of(one, Side::Accept) == process_of(other, Side::Accept)
 }
 
-fn process_of(seen: &Seen<'_>, side: Side) -> (u32, u64, Side) {
+fn process_of(seen: &SocketView<'_>, side: Side) -> (u32, u64, Side) {
     match seen.held() {
-        Held::By { holder, .. } => (holder.pid, holder.start_boottime_ns, side),
+        Holding::By { holder, .. } => (holder.pid, holder.start_boottime_ns, side),
         _ => (0, 0, side),
     }
 }
@@ -92,14 +92,15 @@ fn opposite(side: Side) -> Side {
 
 /// Joins those that began to wait together; both lists are in the order of when that was. However many there are, each
 /// is looked at once.
-fn join(fronts: &[&Seen<'_>], backs: &[&Seen<'_>], paired: &mut HashSet<u64>) {
+fn join(fronts: &[&SocketView<'_>], backs: &[&SocketView<'_>], paired: &mut HashSet<u64>) {
     let mut backs = backs.iter().peekable();
     for front in fronts {
         let at_ns = front.since_ns();
         while backs.next_if(|back| back.since_ns() < at_ns.saturating_sub(TOGETHER_NS)).is_some() {}
         // Of a front that was there before the daemon it is not known when it began.
         let vague = matches!(front.socket().since, Since::AtLatest(_));
-        let together = |back: &&&Seen<'_>| vague || back.since_ns() <= at_ns.saturating_add(TOGETHER_NS);
+        let together =
+            |back: &&&SocketView<'_>| vague || back.since_ns() <= at_ns.saturating_add(TOGETHER_NS);
         if let Some(back) = backs.next_if(together) {
             paired.extend([front.socket().cookie, back.socket().cookie]);
         }

@@ -11,11 +11,11 @@ use tcpstate_common::TcpState;
 use super::{base, blame_holder, oldest_ms};
 use crate::{
     diagnose::{
-        candidate::{Candidate, Key},
         class::Class,
         finding::Severity,
-        say,
-        view::{Held, Seen, Side, View, peers, say_peers},
+        format,
+        suspicion::{Key, Suspicion},
+        view::{Holding, Side, SocketView, View, peers, say_peers},
     },
     track::{Socket, Timer},
 };
@@ -36,15 +36,15 @@ pub(super) fn scanners(view: &View<'_>) -> HashSet<u32> {
     tried.into_iter().filter(|(_, to)| to.len() > view.thresholds.scanned).map(|(pid, _)| pid).collect()
 }
 
-fn connector(seen: &Seen<'_>) -> Option<u32> {
+fn connector(seen: &SocketView<'_>) -> Option<u32> {
     match seen.held() {
-        Held::By { holder, .. } => Some(holder.pid),
+        Holding::By { holder, .. } => Some(holder.pid),
         _ => seen.socket().actor.map(|actor| actor.pid),
     }
 }
 
 /// A SYN that stays without answer. A server of this host whose queue is full is another story.
-pub(super) fn sort_syn_sent(view: &View<'_>, scanners: &HashSet<u32>, seen: &Seen<'_>) -> Option<Key> {
+pub(super) fn sort_syn_sent(view: &View<'_>, scanners: &HashSet<u32>, seen: &SocketView<'_>) -> Option<Key> {
     let socket = seen.socket();
     if socket.retransmits < view.thresholds.syn_retransmits {
         return None;
@@ -53,7 +53,7 @@ pub(super) fn sort_syn_sent(view: &View<'_>, scanners: &HashSet<u32>, seen: &See
         return None;
     }
     let pid = match seen.held() {
-        Held::By { holder, .. } => holder.pid,
+        Holding::By { holder, .. } => holder.pid,
         _ => socket.actor.map_or(0, |actor| actor.pid),
     };
     // A connect that has failed tells no more of its process than this, and is the same trouble.
@@ -62,40 +62,40 @@ pub(super) fn sort_syn_sent(view: &View<'_>, scanners: &HashSet<u32>, seen: &See
     (!scanners.contains(&pid)).then_some(key)
 }
 
-pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
-    let mut candidate = base(key, members);
+pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Suspicion {
+    let mut suspicion = base(key, members);
     let actor = members.iter().find_map(|seen| seen.socket().actor);
     let who = match (super::holder(members), actor) {
         (None, Some(actor)) => {
-            candidate.subject = view.subject_of(&actor, key.netns);
+            suspicion.subject = view.subject_of(&actor, key.netns);
             view.who_acted(&actor)
         }
-        _ => blame_holder(view, &mut candidate, members),
+        _ => blame_holder(view, &mut suspicion, members),
     };
-    let peer = key.place.map_or_else(String::new, say::address);
+    let peer = key.place.map_or_else(String::new, format::address);
     let retransmits = members.iter().map(|seen| seen.socket().retransmits).max().unwrap_or(0);
     // The third is sent 7 s after the first SYN.
-    let long = retransmits > view.thresholds.syn_retransmits || candidate.count >= view.thresholds.several;
-    candidate.severity = Some(if long { Severity::Warning } else { Severity::Info });
-    candidate.subject.peer = Some(peer.clone());
-    candidate.tells_trend = true;
-    candidate.verdict = format!(
+    let long = retransmits > view.thresholds.syn_retransmits || suspicion.count >= view.thresholds.several;
+    suspicion.severity = Some(if long { Severity::Warning } else { Severity::Info });
+    suspicion.subject.peer = Some(peer.clone());
+    suspicion.tells_trend = true;
+    suspicion.verdict = format!(
         "{who} gets no answer to its {} to {peer}, the oldest sent {} ago and {} times again: something drops them",
-        if candidate.count == 1 { "SYN".to_owned() } else { say::count(candidate.count, "SYN") },
-        say::duration(oldest_ms(members)),
+        if suspicion.count == 1 { "SYN".to_owned() } else { format::count(suspicion.count, "SYN") },
+        format::duration(oldest_ms(members)),
         retransmits
     );
     "Look for a firewall or a missing route on the way (a closed port would answer with RST), and give connect() a timeout of a few seconds."
-        .clone_into(&mut candidate.remedy);
+        .clone_into(&mut suspicion.remedy);
     if let Some(syns) = view.namespace(key.netns).and_then(|namespace| namespace.delta?.syn_retrans) {
-        candidate.evidence.push(format!(
+        suspicion.evidence.push(format!(
             "{} sent again in its namespace {}",
-            say::count(syns, "SYN"),
+            format::count(syns, "SYN"),
             view.since_look(key.netns)
         ));
     }
-    candidate.evidence.push("neither SYN+ACK nor RST nor an ICMP error has come back".to_owned());
-    candidate
+    suspicion.evidence.push("neither SYN+ACK nor RST nor an ICMP error has come back".to_owned());
+    suspicion
 }
 
 /// Whether it goes to a server of this host whose accept queue is full, or was since the last look: one that accepts
@@ -108,7 +108,7 @@ fn is_turned_away(view: &View<'_>, socket: &Socket) -> bool {
 }
 
 /// Data that is sent again and again while nothing is acknowledged.
-pub(super) fn sort_half_open(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
+pub(super) fn sort_half_open(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
     let (thresholds, socket) = (view.thresholds, seen.socket());
     if socket.wqueue == 0 || socket.timer != Timer::Retransmit || socket.retransmits < thresholds.retransmits
     {
@@ -129,51 +129,51 @@ pub(super) fn sort_half_open(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
         }
     };
     match seen.held() {
-        Held::By { holder, .. } => Some(View::key_of(Class::HalfOpen, socket.netns, &holder, place)),
-        Held::Unseen => {
+        Holding::By { holder, .. } => Some(View::key_of(Class::HalfOpen, socket.netns, &holder, place)),
+        Holding::Unseen => {
             Some(Key { class: Class::HalfOpen, netns: socket.netns, pid: 0, start_boottime_ns: 0, place })
         }
-        Held::NoFile | Held::NotAsked | Held::Nobody => None,
+        Holding::NoFile | Holding::NotAsked | Holding::Nobody => None,
     }
 }
 
-pub(super) fn half_open(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
-    let mut candidate = base(key, members);
-    let who = blame_holder(view, &mut candidate, members);
+pub(super) fn half_open(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Suspicion {
+    let mut suspicion = base(key, members);
+    let who = blame_holder(view, &mut suspicion, members);
     let side = members.first().map_or(Side::Connect, |seen| view.side(&seen.socket()));
-    let bad = side == Side::Connect || candidate.count > view.thresholds.lost_clients;
-    candidate.severity = Some(if bad { Severity::Warning } else { Severity::Info });
-    candidate.tells_trend = true;
-    candidate.subject.peer = peers(members, side).filter(|(.., all)| *all == 1).map(|(peer, ..)| peer);
+    let bad = side == Side::Connect || suspicion.count > view.thresholds.lost_clients;
+    suspicion.severity = Some(if bad { Severity::Warning } else { Severity::Info });
+    suspicion.tells_trend = true;
+    suspicion.subject.peer = peers(members, side).filter(|(.., all)| *all == 1).map(|(peer, ..)| peer);
     if side == Side::Accept {
-        candidate.subject.listener = key.place.map(say::address);
+        suspicion.subject.listener = key.place.map(format::address);
     }
     let waiting: u64 = members.iter().map(|seen| u64::from(seen.socket().wqueue)).sum();
     let retransmits = members.iter().map(|seen| seen.socket().retransmits).max().unwrap_or(0);
     let retries = view.namespace(key.netns).and_then(|namespace| namespace.sysctls.retries2).unwrap_or(15);
-    candidate.verdict = format!(
+    suspicion.verdict = format!(
         "{who} has {} unacknowledged on {} to {}, retransmitted up to {retransmits} of {retries} times: the peer or the path is dead",
-        say::bytes(waiting),
-        say::count(candidate.count, "open connection"),
+        format::bytes(waiting),
+        format::count(suspicion.count, "open connection"),
         say_peers(members, side)
     );
     "Set TCP_USER_TIMEOUT and keepalive on the connection, so that it fails in seconds instead of about 15 minutes."
-        .clone_into(&mut candidate.remedy);
+        .clone_into(&mut suspicion.remedy);
     let silence: Vec<_> =
         members.iter().filter_map(|seen| view.info(&seen.socket())?.last_ack_recv_ms).collect();
     match silence.iter().min() {
-        Some(ms) => candidate
+        Some(ms) => suspicion
             .evidence
-            .push(format!("the last ACK came {} ago or earlier", say::duration((*ms).into()))),
-        None => candidate
+            .push(format!("the last ACK came {} ago or earlier", format::duration((*ms).into()))),
+        None => suspicion
             .cannot_see
             .push("when the peer was last heard of: no tcp_info of them was read".to_owned()),
     }
-    candidate.evidence.push(
+    suspicion.evidence.push(
         "the retransmit timer runs, and nothing has been acknowledged between the retransmits".to_owned(),
     );
     // Being open for long is no fault: the silence is.
     let silent_ms = silence.iter().max().copied().unwrap_or(0);
-    candidate.since_ns = view.evidence.at_ns.saturating_sub(u64::from(silent_ms) * 1_000_000);
-    candidate
+    suspicion.since_ns = view.evidence.at_ns.saturating_sub(u64::from(silent_ms) * 1_000_000);
+    suspicion
 }

@@ -16,38 +16,38 @@ use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{
-    candidate::{Candidate, Key},
     class::Class,
     finding::{Resource, Severity, Subject},
-    view::{Held, Seen, View},
+    suspicion::{Key, Suspicion},
+    view::{Holding, SocketView, View},
 };
 use crate::track::Holder;
 use pairs::Pairs;
 pub(super) use ports::MAX_TOLD;
 
 /// Applies every rule.
-pub(super) fn judge(view: &View<'_>, events: &events::Events) -> Vec<Candidate> {
-    let mut candidates = Vec::new();
+pub(super) fn judge(view: &View<'_>, events: &events::Events) -> Vec<Suspicion> {
+    let mut suspicions = Vec::new();
     for (key, members) in sort(view) {
         let mut members: Vec<_> =
             members.into_iter().filter_map(|index| view.seen.get(index as usize)).collect();
         members.sort_unstable_by_key(|seen| (seen.since_ns(), seen.socket().cookie));
         match key.class {
-            Class::AcceptStall => candidates.push(accept::stall(view, key, &members)),
-            Class::SynFlood => candidates.extend(accept::flood(view, key, &members)),
+            Class::AcceptStall => suspicions.push(accept::stall(view, key, &members)),
+            Class::SynFlood => suspicions.extend(accept::flood(view, key, &members)),
             Class::FinWait2Owned | Class::FinWait2Orphan | Class::OrphanStuck => {
-                candidates.push(fin_wait::judge(view, key, &members));
+                suspicions.push(fin_wait::judge(view, key, &members));
             }
-            Class::SelfConnect => candidates.push(ports::self_connect(view, key, &members)),
-            Class::HalfOpen => candidates.push(path::half_open(view, key, &members)),
-            Class::SynBlackhole => candidates.push(path::syn_blackhole(view, key, &members)),
-            _ => candidates.extend(close_wait::judge(view, key, &members)),
+            Class::SelfConnect => suspicions.push(ports::self_connect(view, key, &members)),
+            Class::HalfOpen => suspicions.push(path::half_open(view, key, &members)),
+            Class::SynBlackhole => suspicions.push(path::syn_blackhole(view, key, &members)),
+            _ => suspicions.extend(close_wait::judge(view, key, &members)),
         }
     }
-    candidates.extend(accept::overflows(view));
-    candidates.extend(ports::judge(view));
-    candidates.extend(events::judge(view, events));
-    candidates
+    suspicions.extend(accept::overflows(view));
+    suspicions.extend(ports::judge(view));
+    suspicions.extend(events::judge(view, events));
+    suspicions
 }
 
 /// The sockets by what may be wrong with them, as indexes, in the order of the keys.
@@ -76,15 +76,15 @@ fn sort(view: &View<'_>) -> Vec<(Key, Vec<u32>)> {
     groups
 }
 
-fn sort_established(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
+fn sort_established(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
     if seen.socket().tuple.local == seen.socket().tuple.remote {
         return ports::sort_self_connect(view, seen);
     }
     match seen.held() {
-        Held::NoFile => accept::sort_queued(view, seen),
-        Held::Nobody => close_wait::sort_ghost(view, seen),
-        Held::NotAsked | Held::Unseen => None,
-        Held::By { holder, .. } => {
+        Holding::NoFile => accept::sort_queued(view, seen),
+        Holding::Nobody => close_wait::sort_ghost(view, seen),
+        Holding::NotAsked | Holding::Unseen => None,
+        Holding::By { holder, .. } => {
             let quiet = view.quiet_ms(seen) >= view.thresholds.frozen_ms;
             if seen.socket().rqueue > 0 && quiet && view.paused(&holder).is_some() {
                 return Some(View::key_of(Class::OwnerStopped, seen.socket().netns, &holder, None));
@@ -97,7 +97,7 @@ fn sort_established(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
 /// How bad it is that sockets park, by how many do so for how long, and whether there are more and more: nothing
 /// before [`Thresholds::notice_ms`](super::Thresholds::notice_ms), a warning when several are old, or one is
 /// ancient, or when they grow in number and the old ones stay.
-fn grade(view: &View<'_>, key: &Key, members: &[&Seen<'_>]) -> Option<Severity> {
+fn grade(view: &View<'_>, key: &Key, members: &[&SocketView<'_>]) -> Option<Severity> {
     let thresholds = view.thresholds;
     let older = |ms: u64| members.iter().filter(move |seen| seen.age_ms() >= ms).count() as u64;
     let noticed = older(thresholds.notice_ms);
@@ -110,18 +110,18 @@ fn grade(view: &View<'_>, key: &Key, members: &[&Seen<'_>]) -> Option<Severity> 
 }
 
 /// When the oldest of them entered its state, monotonic ns.
-fn since(members: &[&Seen<'_>]) -> u64 {
+fn since(members: &[&SocketView<'_>]) -> u64 {
     members.iter().map(|seen| seen.since_ns()).min().unwrap_or(0)
 }
 
 /// The age of the oldest, ms.
-fn oldest_ms(members: &[&Seen<'_>]) -> u64 {
+fn oldest_ms(members: &[&SocketView<'_>]) -> u64 {
     members.iter().map(|seen| seen.age_ms()).max().unwrap_or(0)
 }
 
-/// What all candidates about sockets have in common.
-fn base(key: Key, members: &[&Seen<'_>]) -> Candidate {
-    Candidate {
+/// What all suspicions about sockets have in common.
+fn base(key: Key, members: &[&SocketView<'_>]) -> Suspicion {
+    Suspicion {
         key,
         severity: None,
         subject: Subject { netns: (key.netns != 0).then_some(key.netns), ..Subject::default() },
@@ -140,39 +140,39 @@ fn base(key: Key, members: &[&Seen<'_>]) -> Candidate {
 }
 
 /// The holder that these sockets have in common, since they were sorted by it.
-fn holder(members: &[&Seen<'_>]) -> Option<Holder> {
+fn holder(members: &[&SocketView<'_>]) -> Option<Holder> {
     members.iter().find_map(|seen| match seen.held() {
-        Held::By { holder, .. } => Some(holder),
+        Holding::By { holder, .. } => Some(holder),
         _ => None,
     })
 }
 
-/// Names the holder in the candidate, and returns its name for a sentence. Without one the candidate says why.
-fn blame_holder(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) -> String {
+/// Names the holder in the suspicion, and returns its name for a sentence. Without one the suspicion says why.
+fn blame_holder(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) -> String {
     let Some(holder) = holder(members) else {
         let why = view.unseen(super::evidence::What::Holders, None);
         let why = why.unwrap_or_else(|| "not every process's descriptors could be looked at".to_owned());
-        candidate.cannot_see.push(format!("who holds these sockets: {why}"));
+        suspicion.cannot_see.push(format!("who holds these sockets: {why}"));
         let user = members.iter().find_map(|seen| seen.socket().uid);
         return user.map_or_else(
             || "A process that could not be seen".to_owned(),
             |user| format!("A process that could not be seen, of user {user},"),
         );
     };
-    candidate.subject = view.subject(&holder, candidate.key.netns);
-    candidate.cannot_see.extend(view.unseen_of(holder.pid));
+    suspicion.subject = view.subject(&holder, suspicion.key.netns);
+    suspicion.cannot_see.extend(view.unseen_of(holder.pid));
     let shared = members
         .iter()
-        .filter(|seen| matches!(seen.held(), Held::By { processes, .. } if processes > 1))
+        .filter(|seen| matches!(seen.held(), Holding::By { processes, .. } if processes > 1))
         .count();
     if shared > 0 {
-        candidate.evidence.push(format!("{shared} of them are open in other processes too"));
+        suspicion.evidence.push(format!("{shared} of them are open in other processes too"));
     }
     view.who(&holder)
 }
 
 /// The holder's descriptors, as a limit that these sockets use up.
-fn descriptors(view: &View<'_>, members: &[&Seen<'_>]) -> Option<(Resource, u64, u64)> {
+fn descriptors(view: &View<'_>, members: &[&SocketView<'_>]) -> Option<(Resource, u64, u64)> {
     let holder = holder(members)?;
     let process = view.process(holder.pid, holder.start_boottime_ns)?;
     Some((Resource::FileDescriptors, process.fds?, process.fd_limit?))

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
-use super::{evidence::Evidence, gather::Gathered, history::History, thresholds::Thresholds};
+use super::{evidence::Evidence, history::History, selection::Selected, thresholds::Thresholds};
 use crate::track::Socket;
 
 /// Connections that nobody holds that are asked about at a time: of more, some are known to need another look.
@@ -17,7 +17,7 @@ const QUIET_SHARE: usize = 8;
 
 /// What is to be found out about the sockets of a pass before it can be judged.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Wants {
+pub struct Requirements {
     /// The cookies of sockets whose `tcp_info` is wanted; at most [`super::Thresholds::max_info`].
     pub info: Vec<u64>,
     /// The cookies of sockets whose holders are wanted, in their order.
@@ -28,20 +28,20 @@ pub struct Wants {
     pub listeners: Vec<u64>,
 }
 
-/// What the rules want of what was gathered.
-pub(super) fn of(gathered: &Gathered, history: &History, thresholds: &Thresholds, pass: u64) -> Wants {
-    let mut wants = Wants::default();
+/// The requirements of the rules for the selected sockets.
+pub(super) fn of(selected: &Selected, history: &History, thresholds: &Thresholds, pass: u64) -> Requirements {
+    let mut requirements = Requirements::default();
     let (mut new, mut lively, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
-    // Where there are only `TIME_WAIT`s, no socket was gathered.
+    // Where there are only `TIME_WAIT`s, no socket was selected.
     let mut namespaces: BTreeSet<_> =
-        gathered.destinations.iter().map(|destination| destination.netns).collect();
-    for socket in gathered.sockets.iter() {
+        selected.destinations.iter().map(|destination| destination.netns).collect();
+    for socket in selected.sockets.iter() {
         namespaces.insert(socket.netns);
         if socket.inode != 0 {
-            wants.holders.push(socket.cookie);
+            requirements.holders.push(socket.cookie);
         }
         if socket.state == TcpState::Listen {
-            wants.listeners.push(socket.cookie);
+            requirements.listeners.push(socket.cookie);
         } else if needs_info(&socket) {
             let of_its_kind = match history.heard(socket.cookie) {
                 None => &mut new,
@@ -56,14 +56,14 @@ pub(super) fn of(gathered: &Gathered, history: &History, thresholds: &Thresholds
             of_its_kind.push(socket.cookie);
         }
     }
-    wants.holders.sort_unstable();
-    wants.info = new;
-    wants.info.truncate(thresholds.max_info);
-    wants.info.extend(take_turns(lively, thresholds.max_info - wants.info.len(), pass));
-    let turn = thresholds.max_info.div_ceil(QUIET_SHARE).min(thresholds.max_info - wants.info.len());
-    wants.info.extend(take_turns(quiet, turn, pass));
-    wants.namespaces = take_turns(namespaces.into_iter().collect(), thresholds.max_namespaces, pass);
-    wants
+    requirements.holders.sort_unstable();
+    requirements.info = new;
+    requirements.info.truncate(thresholds.max_info);
+    requirements.info.extend(take_turns(lively, thresholds.max_info - requirements.info.len(), pass));
+    let turn = thresholds.max_info.div_ceil(QUIET_SHARE).min(thresholds.max_info - requirements.info.len());
+    requirements.info.extend(take_turns(quiet, turn, pass));
+    requirements.namespaces = take_turns(namespaces.into_iter().collect(), thresholds.max_namespaces, pass);
+    requirements
 }
 
 /// Whether a rule asks for the socket's `tcp_info`: where the time of the last data or of the last ACK tells one

@@ -10,13 +10,13 @@ use tcpstate_common::TcpState;
 use super::{base, oldest_ms};
 use crate::{
     diagnose::{
-        candidate::{Candidate, Key},
         class::Class,
         evidence::Reason,
         finding::{Resource, Severity, Subject},
+        format,
         history::Listening,
-        say,
-        view::{Seen, View},
+        suspicion::{Key, Suspicion},
+        view::{SocketView, View},
     },
     track::{Direction, Holder},
 };
@@ -42,7 +42,7 @@ fn key(class: Class, listening: &Listening) -> Key {
 }
 
 /// A connection without file waits in a queue.
-pub(super) fn sort_queued(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
+pub(super) fn sort_queued(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
     let listening = view.listener_at(seen.socket().netns, seen.socket().tuple.local)?;
     if seen.age_ms() < view.thresholds.notice_ms || listening.seen_ns != view.evidence.at_ns {
         return None;
@@ -57,152 +57,152 @@ pub(super) fn sort_queued(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
 
 /// A handshake whose SYN+ACK had to be sent again. With `TCP_DEFER_ACCEPT` it is not sent again, and where the accept
 /// queue is full the client has answered.
-pub(super) fn sort_syn_recv(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
+pub(super) fn sort_syn_recv(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
     let listening = view.listener_at(seen.socket().netns, seen.socket().tuple.local)?;
     let answered_again = seen.socket().inode == 0 && seen.socket().retransmits > 0;
     (answered_again && !view.is_full(listening)).then(|| key(Class::SynFlood, listening))
 }
 
 /// Names the listener and who has it open. Returns the name for a sentence.
-fn blame(view: &View<'_>, candidate: &mut Candidate, listening: &Listening) -> Option<String> {
+fn blame(view: &View<'_>, suspicion: &mut Suspicion, listening: &Listening) -> Option<String> {
     let netns = listening.socket.netns;
     let holder = main_holder(listening);
-    candidate.subject = match &holder {
+    suspicion.subject = match &holder {
         Some(holder) => view.subject(holder, netns),
         None => Subject { netns: (netns != 0).then_some(netns), ..Subject::default() },
     };
-    candidate.subject.listener = Some(say::address(listening.socket.tuple.local));
+    suspicion.subject.listener = Some(format::address(listening.socket.tuple.local));
     let Some(holder) = holder else {
         let why = view.unseen(crate::diagnose::evidence::What::Holders, None);
         let why = why.unwrap_or_else(|| "no holder of it was found".to_owned());
-        candidate.cannot_see.push(format!("who has the listener open: {why}"));
+        suspicion.cannot_see.push(format!("who has the listener open: {why}"));
         return None;
     };
-    candidate.cannot_see.extend(view.unseen_of(holder.pid));
+    suspicion.cannot_see.extend(view.unseen_of(holder.pid));
     if listening.holders.len() > 1 {
         let others: Vec<_> = listening.holders.iter().map(|holder| holder.pid.to_string()).collect();
-        candidate.evidence.push(format!("the listener is open in the processes {}", say::list(&others)));
+        suspicion.evidence.push(format!("the listener is open in the processes {}", format::list(&others)));
     }
     Some(view.who(&holder))
 }
 
-fn tell_queue(candidate: &mut Candidate, listening: &Listening) {
-    candidate.evidence.push(format!(
+fn tell_queue(suspicion: &mut Suspicion, listening: &Listening) {
+    suspicion.evidence.push(format!(
         "the accept queue of {} holds {}, its limit is {}",
-        say::listener(listening.socket.tuple.local),
-        say::digits(listening.socket.rqueue.into()),
-        say::digits(listening.socket.wqueue.into())
+        format::listener(listening.socket.tuple.local),
+        format::digits(listening.socket.rqueue.into()),
+        format::digits(listening.socket.wqueue.into())
     ));
 }
 
 /// Connections wait in the queue for so long that nobody can be accepting: the queue is first in, first out.
-pub(super) fn stall(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Candidate {
-    let mut candidate = base(key, members);
+pub(super) fn stall(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Suspicion {
+    let mut suspicion = base(key, members);
     let given_up = members.iter().filter(|seen| seen.socket().state == TcpState::CloseWait).count() as u64;
     let Some(listening) = members
         .first()
         .and_then(|seen| view.listener_at(seen.socket().netns, seen.socket().tuple.local))
         .filter(|listening| listening.socket.rqueue > 0)
     else {
-        return candidate;
+        return suspicion;
     };
-    let who = blame(view, &mut candidate, listening);
+    let who = blame(view, &mut suspicion, listening);
     let waits_long = oldest_ms(members) >= view.thresholds.old_ms;
-    let bad = given_up > 0 || candidate.count > 1 || waits_long;
-    candidate.severity = Some(if bad { Severity::Warning } else { Severity::Info });
-    candidate.tells_trend = true;
-    let place = say::listener(listening.socket.tuple.local);
-    let one = candidate.count == 1;
-    let what = if given_up == candidate.count {
-        say::count(given_up, "CLOSE_WAIT socket")
+    let bad = given_up > 0 || suspicion.count > 1 || waits_long;
+    suspicion.severity = Some(if bad { Severity::Warning } else { Severity::Info });
+    suspicion.tells_trend = true;
+    let place = format::listener(listening.socket.tuple.local);
+    let one = suspicion.count == 1;
+    let what = if given_up == suspicion.count {
+        format::count(given_up, "CLOSE_WAIT socket")
     } else {
-        say::count(candidate.count, "connection")
+        format::count(suspicion.count, "connection")
     };
     let clients = match (given_up, one) {
         (0, _) => String::new(),
         (_, true) => ", its client gave up".to_owned(),
-        (all, false) if all == candidate.count => ", their clients gave up".to_owned(),
+        (all, false) if all == suspicion.count => ", their clients gave up".to_owned(),
         (some, false) => format!(", {some} of their clients gave up"),
     };
     let sits = if one { "sits" } else { "sit" };
-    candidate.verdict = format!(
+    suspicion.verdict = format!(
         "{what} {sits} in the accept queue of {place}{clients}; {} is not accepting, the oldest waits for {}; no fd is leaked",
         who.unwrap_or_else(|| "its owner".to_owned()),
-        say::duration(oldest_ms(members))
+        format::duration(oldest_ms(members))
     );
     "Unblock the accept loop: take a thread dump of the listener's owner and look what it waits for."
-        .clone_into(&mut candidate.remedy);
-    tell_queue(&mut candidate, listening);
-    candidate
+        .clone_into(&mut suspicion.remedy);
+    tell_queue(&mut suspicion, listening);
+    suspicion
         .evidence
         .push("they have no file (inode 0), so that no process can hold or close them".to_owned());
-    candidate
+    suspicion
 }
 
 /// Handshakes that nobody finishes.
-pub(super) fn flood(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Option<Candidate> {
-    let mut candidate = base(key, members);
+pub(super) fn flood(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Option<Suspicion> {
+    let mut suspicion = base(key, members);
     let listening =
         members.first().and_then(|seen| view.listener_at(seen.socket().netns, seen.socket().tuple.local))?;
     let delta = view.namespace(key.netns).and_then(|namespace| namespace.delta).unwrap_or_default();
     let cookies = delta.syncookies_sent.unwrap_or(0).max(delta.req_q_full_do_cookies.unwrap_or(0));
     let dropped = delta.req_q_full_drop.unwrap_or(0);
-    let many = candidate.count >= view.thresholds.half_handshakes;
+    let many = suspicion.count >= view.thresholds.half_handshakes;
     let overrun = cookies > 0 || dropped > 0;
-    candidate.severity = match (many, overrun) {
+    suspicion.severity = match (many, overrun) {
         (_, true) => Some(Severity::Warning),
         (true, false) => Some(Severity::Info),
         (false, false) => None,
     };
-    candidate.is_of_events = true;
-    candidate.tells_trend = true;
-    blame(view, &mut candidate, listening);
+    suspicion.is_of_events = true;
+    suspicion.tells_trend = true;
+    blame(view, &mut suspicion, listening);
     let mut peers: Vec<_> =
         members.iter().map(|seen| seen.socket().tuple.remote.ip().to_canonical()).collect();
     peers.sort_unstable();
     peers.dedup();
     let from = match peers.as_slice() {
         [one] => {
-            candidate.subject.peer = Some(one.to_string());
+            suspicion.subject.peer = Some(one.to_string());
             one.to_string()
         }
-        many => format!("{} addresses", say::digits(many.len() as u64)),
+        many => format!("{} addresses", format::digits(many.len() as u64)),
     };
-    candidate.verdict = format!(
+    suspicion.verdict = format!(
         "{} on {} from {from} were begun and never finished, though the SYN+ACK was sent again: a SYN flood, or the way back is broken",
-        say::count(candidate.count, "handshake"),
-        say::listener(listening.socket.tuple.local)
+        format::count(suspicion.count, "handshake"),
+        format::listener(listening.socket.tuple.local)
     );
     "Leave tcp_syncookies on, check that answers can reach these addresses, and filter them upstream if they are forged."
-        .clone_into(&mut candidate.remedy);
+        .clone_into(&mut suspicion.remedy);
     if overrun {
-        candidate.evidence.push(format!(
+        suspicion.evidence.push(format!(
             "{} {} and {} for lack of room",
             view.since_look(key.netns),
-            say::count(delta.syncookies_sent.unwrap_or(0), "SYN cookie"),
-            say::count(dropped, "dropped SYN")
+            format::count(delta.syncookies_sent.unwrap_or(0), "SYN cookie"),
+            format::count(dropped, "dropped SYN")
         ));
     } else if view.namespace(key.netns).is_none() {
-        candidate
+        suspicion
             .cannot_see
             .push("whether SYN cookies were sent: the namespace's counters could not be read".to_owned());
     }
-    tell_queue(&mut candidate, listening);
-    Some(candidate)
+    tell_queue(&mut suspicion, listening);
+    Some(suspicion)
 }
 
 /// Listeners whose queue is full while connections are turned away. `ListenOverflows` counts these alone
 /// (`tcp_conn_request` in `net/ipv4/tcp_input.c`, `tcp_v4_syn_recv_sock`); `ListenDrops` counts much else.
-pub(super) fn overflows(view: &View<'_>) -> Vec<Candidate> {
+pub(super) fn overflows(view: &View<'_>) -> Vec<Suspicion> {
     let there = view.history.listeners().filter(|listening| listening.seen_ns == view.evidence.at_ns);
-    let mut candidates: Vec<_> = there.filter_map(|listening| overflow(view, listening)).collect();
+    let mut suspicions: Vec<_> = there.filter_map(|listening| overflow(view, listening)).collect();
     // Listeners that share a port (SO_REUSEPORT) in one process are one.
-    candidates.sort_by_key(|candidate| (candidate.key, Reverse(candidate.count)));
-    candidates.dedup_by_key(|candidate| candidate.key);
-    candidates
+    suspicions.sort_by_key(|suspicion| (suspicion.key, Reverse(suspicion.count)));
+    suspicions.dedup_by_key(|suspicion| suspicion.key);
+    suspicions
 }
 
-fn overflow(view: &View<'_>, listening: &Listening) -> Option<Candidate> {
+fn overflow(view: &View<'_>, listening: &Listening) -> Option<Suspicion> {
     let socket = &listening.socket;
     let namespace = view.namespace(socket.netns);
     let delta = namespace.and_then(|namespace| namespace.delta).unwrap_or_default();
@@ -230,16 +230,16 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Candidate> {
     } else {
         Class::AcceptOverflow
     };
-    let mut candidate = base(key(class, listening), &members);
-    candidate.count = overflows.max(resets).max(u64::from(socket.rqueue));
-    candidate.since_ns = view.evidence.at_ns;
-    candidate.is_of_events = true;
-    let who = blame(view, &mut candidate, listening).unwrap_or_else(|| "its owner".to_owned());
+    let mut suspicion = base(key(class, listening), &members);
+    suspicion.count = overflows.max(resets).max(u64::from(socket.rqueue));
+    suspicion.since_ns = view.evidence.at_ns;
+    suspicion.is_of_events = true;
+    let who = blame(view, &mut suspicion, listening).unwrap_or_else(|| "its owner".to_owned());
     // Full and nobody turned away: a queue that is as long as it may be.
     let turned_away = overflows > 0 || resets > 0 || !members.is_empty();
-    candidate.severity = turned_away.then_some(Severity::Warning);
-    let place = say::listener(socket.tuple.local);
-    let limit = say::digits(socket.wqueue.into());
+    suspicion.severity = turned_away.then_some(Severity::Warning);
+    let place = format::listener(socket.tuple.local);
+    let limit = format::digits(socket.wqueue.into());
     let holder = main_holder(listening);
     let fds = holder.and_then(|holder| {
         let process = view.process(holder.pid, holder.start_boottime_ns)?;
@@ -247,47 +247,47 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Candidate> {
     });
     let starved = fds.filter(|(used, max)| used.saturating_add(RESERVE_FDS) >= *max);
     let then = if class == Class::AcceptOverflowRst { "resets clients" } else { "turns clients away" };
-    candidate.verdict = format!(
+    suspicion.verdict = format!(
         "the accept queue of {place} is full ({} of {limit}) and {then}; ",
-        say::digits(socket.rqueue.into())
+        format::digits(socket.rqueue.into())
     );
     if let Some((used, max)) = starved {
         let starved = format!("{who} has {used} of {max} descriptors open, so accept() fails with EMFILE");
-        candidate.verdict.push_str(&starved);
-        candidate.limit = Some((Resource::FileDescriptors, used, max));
+        suspicion.verdict.push_str(&starved);
+        suspicion.limit = Some((Resource::FileDescriptors, used, max));
         "Find what keeps its descriptors open, or raise LimitNOFILE; a longer backlog would only hide it."
-            .clone_into(&mut candidate.remedy);
+            .clone_into(&mut suspicion.remedy);
     } else {
-        candidate.verdict.extend([who.as_str(), " accepts too slowly"]);
+        suspicion.verdict.extend([who.as_str(), " accepts too slowly"]);
         "Accept faster: keep other work out of the accept loop, or add workers; raise the backlog and net.core.somaxconn last."
-            .clone_into(&mut candidate.remedy);
+            .clone_into(&mut suspicion.remedy);
     }
     if class == Class::AcceptOverflowRst {
-        candidate.verdict.push_str(", and tcp_abort_on_overflow=1 makes it a RST");
-        candidate
+        suspicion.verdict.push_str(", and tcp_abort_on_overflow=1 makes it a RST");
+        suspicion
             .remedy
             .push_str(" Set net.ipv4.tcp_abort_on_overflow=0, so that clients try again instead.");
     }
-    candidate.evidence.push(format!(
+    suspicion.evidence.push(format!(
         "{} {} in its namespace; since the last look {} of final ACKs and SYNs by this listener",
         view.since_look(socket.netns),
-        say::count(overflows, "overflow"),
+        format::count(overflows, "overflow"),
         listening
             .dropped
-            .map_or("an unknown number".to_owned(), |dropped| say::count(dropped.into(), "drop"))
+            .map_or("an unknown number".to_owned(), |dropped| format::count(dropped.into(), "drop"))
     ));
     if !members.is_empty() {
-        candidate.evidence.push(format!(
+        suspicion.evidence.push(format!(
             "{} of this host send their SYN again",
-            say::count(members.len() as u64, "client")
+            format::count(members.len() as u64, "client")
         ));
     }
     if namespace.is_none() {
-        candidate
+        suspicion
             .cannot_see
             .push("whether clients are turned away: the namespace's counters could not be read".to_owned());
     }
-    Some(candidate)
+    Some(suspicion)
 }
 
 /// RSTs with which it answered final ACKs at this pass (`tcp_check_req`, `embryonic_reset`).

@@ -11,12 +11,12 @@ use super::{MAX_TOLD, Pairs, base, blame_holder, descriptors, grade, holder, old
 use crate::{
     diagnose::{
         NS_PER_MS,
-        candidate::{Candidate, Key},
         class::Class,
         evidence::Paused,
         finding::Severity,
-        say,
-        view::{Held, Seen, Side, View, peers, say_peers},
+        format,
+        suspicion::{Key, Suspicion},
+        view::{Holding, Side, SocketView, View, peers, say_peers},
     },
     track::{Holder, Timer},
 };
@@ -31,17 +31,17 @@ const FORK_FOR_IT_NS: u64 = 1_000_000_000;
 const PASSED_ON_FDS: std::ops::RangeInclusive<u32> = 0..=3;
 
 /// Which trouble a `CLOSE_WAIT` may be.
-pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &Seen<'_>) -> Option<Key> {
+pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &SocketView<'_>) -> Option<Key> {
     let (thresholds, socket) = (view.thresholds, seen.socket());
     if seen.age_ms() < thresholds.settle_ms {
         return None;
     }
     let holder = match seen.held() {
-        Held::NoFile => return super::accept::sort_queued(view, seen),
-        Held::NotAsked => return None,
-        Held::Nobody => return sort_ghost(view, seen),
-        Held::Unseen => None,
-        Held::By { holder, .. } => Some(holder),
+        Holding::NoFile => return super::accept::sort_queued(view, seen),
+        Holding::NotAsked => return None,
+        Holding::Nobody => return sort_ghost(view, seen),
+        Holding::Unseen => None,
+        Holding::By { holder, .. } => Some(holder),
     };
     let key = |class, place| match &holder {
         Some(holder) => View::key_of(class, socket.netns, holder, place),
@@ -90,7 +90,7 @@ fn place_of(listening: &crate::diagnose::history::Listening) -> SocketAddr {
 
 /// Whether data has gone the open way since the FIN, for longer than the end of an answer takes, and not long ago, as of
 /// when that was read last: of very many, it is not read at each pass.
-pub(super) fn is_carrying(view: &View<'_>, seen: &Seen<'_>) -> bool {
+pub(super) fn is_carrying(view: &View<'_>, seen: &SocketView<'_>) -> bool {
     let Some(heard) = view.heard(seen) else { return false };
     let moved_ns = match seen.socket().state {
         TcpState::CloseWait => heard.sent_ns,
@@ -101,14 +101,14 @@ pub(super) fn is_carrying(view: &View<'_>, seen: &Seen<'_>) -> bool {
 }
 
 /// Whether `tcp_info` has been read, or will not be.
-fn is_checked(view: &View<'_>, seen: &Seen<'_>) -> bool {
+fn is_checked(view: &View<'_>, seen: &SocketView<'_>) -> bool {
     view.heard(seen).is_some() || view.quiet_ms(seen) >= view.thresholds.old_ms
 }
 
 /// Whether the only holder started when the connection was there already, and was not made for it. `tcpi_last_data_*`
 /// begin with the connection (`tcp_create_openreq_child`, `tcp_finish_connect`), so it is at least that old.
-fn is_inherited(view: &View<'_>, seen: &Seen<'_>, holder: &Holder) -> bool {
-    let Held::By { processes: 1, .. } = seen.held() else { return false };
+fn is_inherited(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> bool {
+    let Holding::By { processes: 1, .. } = seen.held() else { return false };
     let Some(offset_ns) = view.evidence.boot_offset_ns else { return false };
     let known = view.heard(seen).map_or([0; 2], |heard| [heard.sent_ns, heard.received_ns]);
     let born_ns = known.into_iter().filter(|ns| *ns != 0).fold(seen.since_ns(), u64::min);
@@ -131,7 +131,7 @@ fn is_inherited(view: &View<'_>, seen: &Seen<'_>, holder: &Holder) -> bool {
 /// A socket that should have a holder, and was looked up more than once without one (`iterate over task->files`
 /// shows every descriptor, so what has none is kept by a system call that has not returned, by `io_uring`, or by a
 /// message in flight).
-pub(super) fn sort_ghost(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
+pub(super) fn sort_ghost(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
     if view.ownerless_ms(seen)? < view.thresholds.frozen_ms {
         return None;
     }
@@ -146,72 +146,72 @@ pub(super) fn sort_ghost(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
 /// An open connection whose data nobody reads while the server has sent all and closed: its `FIN_WAIT1` waits for
 /// window (`tcp_rcv_state_process`; the FIN stands behind the data, so this end stays `ESTABLISHED`). Only where the
 /// other end is on this host too: without it, a consumer that pauses looks the same.
-pub(super) fn sort_unread_body(view: &View<'_>, seen: &Seen<'_>) -> Option<Key> {
+pub(super) fn sort_unread_body(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
     let thresholds = view.thresholds;
-    let Held::By { holder, .. } = seen.held() else { return None };
+    let Holding::By { holder, .. } = seen.held() else { return None };
     if seen.socket().rqueue == 0 || view.quiet_ms(seen) < thresholds.frozen_ms {
         return None;
     }
     let server = view.other_end(&seen.socket())?;
     let waits = matches!(server.socket().state, TcpState::FinWait1 | TcpState::LastAck)
-        && server.held() == Held::NoFile
+        && server.held() == Holding::NoFile
         && server.socket().wqueue > 0;
     (waits && server.age_ms() >= thresholds.settle_ms)
         .then(|| View::key_of(Class::UnreadBody, seen.socket().netns, &holder, None))
 }
 
 /// What is wrong with a group of sockets, if anything.
-pub(super) fn judge(view: &View<'_>, key: Key, members: &[&Seen<'_>]) -> Vec<Candidate> {
-    let mut candidate = base(key, members);
-    candidate.severity = grade(view, &key, members);
+pub(super) fn judge(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Vec<Suspicion> {
+    let mut suspicion = base(key, members);
+    suspicion.severity = grade(view, &key, members);
     match key.class {
-        Class::CloseWaitLeak => leak(view, &mut candidate, members),
-        Class::CloseWaitNeverRead => never_read(view, &mut candidate, members),
-        Class::CloseWaitIdlePool => return idle_pool(view, candidate, members),
-        Class::OwnerStopped => owner_stopped(view, &mut candidate, members),
-        Class::FdInherited => fd_inherited(view, &mut candidate, members),
-        Class::HalfClose => half_close(view, &mut candidate, members),
-        Class::CloseWaitSendBlocked => send_blocked(view, &mut candidate, members),
-        Class::ProxyPair => proxy_pair(view, &mut candidate, members),
-        Class::UnreadBody => unread_body(view, &mut candidate, members),
-        Class::GhostReference => ghost(view, &mut candidate, members),
+        Class::CloseWaitLeak => leak(view, &mut suspicion, members),
+        Class::CloseWaitNeverRead => never_read(view, &mut suspicion, members),
+        Class::CloseWaitIdlePool => return idle_pool(view, suspicion, members),
+        Class::OwnerStopped => owner_stopped(view, &mut suspicion, members),
+        Class::FdInherited => fd_inherited(view, &mut suspicion, members),
+        Class::HalfClose => half_close(view, &mut suspicion, members),
+        Class::CloseWaitSendBlocked => send_blocked(view, &mut suspicion, members),
+        Class::ProxyPair => proxy_pair(view, &mut suspicion, members),
+        Class::UnreadBody => unread_body(view, &mut suspicion, members),
+        Class::GhostReference => ghost(view, &mut suspicion, members),
         _ => return Vec::new(),
     }
-    vec![candidate]
+    vec![suspicion]
 }
 
-fn side_of(view: &View<'_>, members: &[&Seen<'_>]) -> Side {
+fn side_of(view: &View<'_>, members: &[&SocketView<'_>]) -> Side {
     members.first().map_or(Side::Connect, |seen| view.side(&seen.socket()))
 }
 
 /// The oldest, and what `tcp_info` said of how many.
-fn tell_silence(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>], what: &str) {
+fn tell_silence(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>], what: &str) {
     let checked = view.count_heard(members);
     let count = members.len();
     let line = match checked {
         0 => {
-            candidate.cannot_see.push(format!("whether they {what}: no tcp_info of them was read yet"));
+            suspicion.cannot_see.push(format!("whether they {what}: no tcp_info of them was read yet"));
             return;
         }
         all if all == count => format!("none of them {what}"),
         some => format!("none of a sample of {some} {what}"),
     };
-    candidate.evidence.push(line);
+    suspicion.evidence.push(line);
 }
 
-fn tell_ages(candidate: &mut Candidate, members: &[&Seen<'_>]) {
+fn tell_ages(suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let youngest = members.iter().map(|seen| seen.age_ms()).min().unwrap_or(0);
-    candidate.evidence.push(format!(
+    suspicion.evidence.push(format!(
         "{} in {}, the oldest for {}, the youngest for {}",
-        say::digits(members.len() as u64),
+        format::digits(members.len() as u64),
         members.first().map_or("", |seen| seen.socket().state.name()),
-        say::duration(oldest_ms(members)),
-        say::duration(youngest)
+        format::duration(oldest_ms(members)),
+        format::duration(youngest)
     ));
 }
 
 /// The servers that most of them are to, if there is more than one.
-fn tell_peers(candidate: &mut Candidate, members: &[&Seen<'_>]) {
+fn tell_peers(suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let mut counts = HashMap::<SocketAddr, u64>::default();
     for seen in members {
         *counts.entry(seen.socket().tuple.remote).or_default() += 1;
@@ -224,36 +224,36 @@ fn tell_peers(candidate: &mut Candidate, members: &[&Seen<'_>]) {
     let mut told: Vec<_> = counts
         .iter()
         .take(MAX_TOLD)
-        .map(|(peer, count)| format!("{} to {}", say::digits(*count), say::address(*peer)))
+        .map(|(peer, count)| format!("{} to {}", format::digits(*count), format::address(*peer)))
         .collect();
     let others = counts.iter().skip(MAX_TOLD).map(|(_, count)| *count).reduce(|sum, count| sum + count);
-    told.extend(others.map(|count| format!("{} to {} more", say::digits(count), counts.len() - MAX_TOLD)));
-    candidate.evidence.push(say::list(&told));
+    told.extend(others.map(|count| format!("{} to {} more", format::digits(count), counts.len() - MAX_TOLD)));
+    suspicion.evidence.push(format::list(&told));
 }
 
-fn set_place(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>], side: Side) {
+fn set_place(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>], side: Side) {
     let listener = members
         .first()
         .filter(|_| side == Side::Accept)
         .and_then(|seen| view.listener_at(seen.socket().netns, seen.socket().tuple.local));
-    candidate.subject.listener = listener.map(|listening| say::address(listening.socket.tuple.local));
-    candidate.subject.peer = match peers(members, side) {
+    suspicion.subject.listener = listener.map(|listening| format::address(listening.socket.tuple.local));
+    suspicion.subject.peer = match peers(members, side) {
         Some((peer, _, 1)) => Some(peer),
         _ => None,
     };
 }
 
-fn leak(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
-    let who = blame_holder(view, candidate, members);
+fn leak(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
+    let who = blame_holder(view, suspicion, members);
     let side = side_of(view, members);
-    set_place(view, candidate, members, side);
-    candidate.limit = descriptors(view, members);
-    candidate.tells_trend = true;
-    let (peers, sockets) = (say_peers(members, side), say::count(candidate.count, "socket"));
-    let oldest = say::duration(oldest_ms(members));
-    candidate.verdict = match members {
+    set_place(view, suspicion, members, side);
+    suspicion.limit = descriptors(view, members);
+    suspicion.tells_trend = true;
+    let (peers, sockets) = (say_peers(members, side), format::count(suspicion.count, "socket"));
+    let oldest = format::duration(oldest_ms(members));
+    suspicion.verdict = match members {
         [one] => match (one.held(), holder(members)) {
-            (Held::By { holder, .. }, Some(_)) => {
+            (Holding::By { holder, .. }, Some(_)) => {
                 format!("{who} read EOF from {peers} on fd {} {oldest} ago and has not closed it", holder.fd)
             }
             _ => format!("{who} read EOF from {peers} on one socket {oldest} ago and has not closed it"),
@@ -261,42 +261,42 @@ fn leak(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
         _ => format!("{who} read EOF from {peers} on {sockets} and closed none, the oldest {oldest} ago"),
     };
     "Close the socket on every path after read() returns 0, error paths included."
-        .clone_into(&mut candidate.remedy);
-    tell_ages(candidate, members);
-    candidate.evidence.push("nothing is unread: the application has read the EOF".to_owned());
-    tell_silence(view, candidate, members, "sent anything in the last minutes");
+        .clone_into(&mut suspicion.remedy);
+    tell_ages(suspicion, members);
+    suspicion.evidence.push("nothing is unread: the application has read the EOF".to_owned());
+    tell_silence(view, suspicion, members, "sent anything in the last minutes");
 }
 
-fn never_read(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
-    let who = blame_holder(view, candidate, members);
-    set_place(view, candidate, members, Side::Accept);
-    candidate.limit = descriptors(view, members);
-    candidate.tells_trend = true;
+fn never_read(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
+    let who = blame_holder(view, suspicion, members);
+    set_place(view, suspicion, members, Side::Accept);
+    suspicion.limit = descriptors(view, members);
+    suspicion.tells_trend = true;
     let unread: u64 = members.iter().map(|seen| u64::from(seen.socket().rqueue)).sum();
-    let place = candidate.key.place.map_or_else(String::new, |at| format!(" on {}", say::listener(at)));
-    candidate.verdict = format!(
+    let place = suspicion.key.place.map_or_else(String::new, |at| format!(" on {}", format::listener(at)));
+    suspicion.verdict = format!(
         "{who} accepted {}{place} and does not read from {}, though the clients have left; the oldest waits for {}",
-        say::count(candidate.count, "connection"),
-        if candidate.count == 1 { "it" } else { "them" },
-        say::duration(oldest_ms(members))
+        format::count(suspicion.count, "connection"),
+        if suspicion.count == 1 { "it" } else { "them" },
+        format::duration(oldest_ms(members))
     );
     "Take a thread dump of it now: its workers are all busy or deadlocked. Give every call that they wait for a timeout."
-        .clone_into(&mut candidate.remedy);
-    tell_ages(candidate, members);
-    candidate.evidence.push(format!("{} unread, and that has not changed", say::bytes(unread)));
+        .clone_into(&mut suspicion.remedy);
+    tell_ages(suspicion, members);
+    suspicion.evidence.push(format!("{} unread, and that has not changed", format::bytes(unread)));
 }
 
-fn idle_pool(view: &View<'_>, mut candidate: Candidate, members: &[&Seen<'_>]) -> Vec<Candidate> {
+fn idle_pool(view: &View<'_>, mut suspicion: Suspicion, members: &[&SocketView<'_>]) -> Vec<Suspicion> {
     let thresholds = view.thresholds;
-    let who = blame_holder(view, &mut candidate, members);
-    set_place(view, &mut candidate, members, Side::Connect);
+    let who = blame_holder(view, &mut suspicion, members);
+    set_place(view, &mut suspicion, members, Side::Connect);
     let peer = say_peers(members, Side::Connect);
-    tell_peers(&mut candidate, members);
-    let grows = view.grows(&candidate.key, candidate.count, candidate.since_ns);
+    tell_peers(&mut suspicion, members);
+    let grows = view.grows(&suspicion.key, suspicion.count, suspicion.since_ns);
     // The maximum of a pool is for each server.
     let largest = peers(members, Side::Connect).map_or(0, |(_, count, _)| count);
     if largest > thresholds.pool_max && grows {
-        let mut leak = candidate.clone();
+        let mut leak = suspicion.clone();
         leak.key.class = Class::CloseWaitLeak;
         // Not the leak of those whose EOF was read.
         leak.key.place = members.first().map(|seen| seen.socket().tuple.remote);
@@ -304,7 +304,7 @@ fn idle_pool(view: &View<'_>, mut candidate: Candidate, members: &[&Seen<'_>]) -
         leak.tells_trend = true;
         leak.verdict = format!(
             "{who} has {} to {peer} that the server closed and that it never looked at again",
-            say::count(leak.count, "connection")
+            format::count(leak.count, "connection")
         );
         "Close connections that are given up, and give the pool a maximum and an idle timeout."
             .clone_into(&mut leak.remedy);
@@ -314,40 +314,40 @@ fn idle_pool(view: &View<'_>, mut candidate: Candidate, members: &[&Seen<'_>]) -
             thresholds.pool_max
         ));
         // Its trend goes on being that of the pool.
-        candidate.severity = None;
-        return vec![candidate, leak];
+        suspicion.severity = None;
+        return vec![suspicion, leak];
     }
-    candidate.severity = candidate.severity.map(|_| Severity::Info);
-    candidate.verdict = format!(
+    suspicion.severity = suspicion.severity.map(|_| Severity::Info);
+    suspicion.verdict = format!(
         "{} to {peer} in {who}, the oldest for {}: harmless, the server closed first",
-        say::count(candidate.count, "stale pooled connection"),
-        say::duration(oldest_ms(members))
+        format::count(suspicion.count, "stale pooled connection"),
+        format::duration(oldest_ms(members))
     );
     "Let the pool drop idle connections earlier than the server does; alert only if they grow without bound."
-        .clone_into(&mut candidate.remedy);
-    tell_ages(&mut candidate, members);
+        .clone_into(&mut suspicion.remedy);
+    tell_ages(&mut suspicion, members);
     let most = members.iter().map(|seen| seen.socket().rqueue).max().unwrap_or(0);
-    candidate.evidence.push(format!(
+    suspicion.evidence.push(format!(
         "at most {} unread: the EOF{}",
-        say::bytes(most.into()),
+        format::bytes(most.into()),
         if most > 1 { " and a farewell of the protocol" } else { "" }
     ));
-    vec![candidate]
+    vec![suspicion]
 }
 
-fn owner_stopped(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
+fn owner_stopped(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let noticed = oldest_ms(members) >= view.thresholds.settle_ms;
-    candidate.severity = noticed.then_some(Severity::Warning);
+    suspicion.severity = noticed.then_some(Severity::Warning);
     // A queue's children have no holder of their own: the listener's is meant.
     let holder = holder(members).or_else(|| {
         let seen = members.first()?;
         super::accept::main_holder(view.listener_at(seen.socket().netns, seen.socket().tuple.local)?)
     });
     let Some(holder) = holder else {
-        candidate.severity = None;
+        suspicion.severity = None;
         return;
     };
-    candidate.subject = view.subject(&holder, candidate.key.netns);
+    suspicion.subject = view.subject(&holder, suspicion.key.netns);
     let how = match view.paused(&holder) {
         Some(Paused::Frozen) => {
             ("frozen: its cgroup is frozen", "Thaw its cgroup (docker unpause, systemctl thaw)")
@@ -356,191 +356,191 @@ fn owner_stopped(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_
         _ => ("stopped by a signal", "Continue it (kill -CONT), and find out who stopped it"),
     };
     let unread = members.iter().filter(|seen| seen.socket().rqueue > 0).count();
-    let them = if candidate.count == 1 { "waits" } else { "wait" };
-    candidate.verdict = format!(
+    let them = if suspicion.count == 1 { "waits" } else { "wait" };
+    suspicion.verdict = format!(
         "{} is {}; {} {them} for it, nothing is leaked",
         view.who(&holder),
         how.0,
-        say::count(candidate.count, "connection")
+        format::count(suspicion.count, "connection")
     );
-    candidate.remedy = format!("{}.", how.1);
+    suspicion.remedy = format!("{}.", how.1);
     let mut by_state = std::collections::BTreeMap::<&str, u64>::new();
     for seen in members {
         *by_state.entry(seen.socket().state.name()).or_default() += 1;
     }
     let states: Vec<_> = by_state.iter().map(|(state, count)| format!("{count} in {state}")).collect();
-    candidate.evidence.push(format!("{}; {unread} with unread data", say::list(&states)));
+    suspicion.evidence.push(format!("{}; {unread} with unread data", format::list(&states)));
 }
 
-fn fd_inherited(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
-    let who = blame_holder(view, candidate, members);
+fn fd_inherited(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
+    let who = blame_holder(view, suspicion, members);
     let side = side_of(view, members);
-    set_place(view, candidate, members, side);
-    candidate.limit = descriptors(view, members);
-    candidate.tells_trend = true;
-    candidate.verdict = format!(
+    set_place(view, suspicion, members, side);
+    suspicion.limit = descriptors(view, members);
+    suspicion.tells_trend = true;
+    suspicion.verdict = format!(
         "{who} is the only holder of {} {} {}, but it was started after {} made: it has inherited {} and does not use {}",
-        say::count(candidate.count, "connection"),
+        format::count(suspicion.count, "connection"),
         if side == Side::Accept { "from" } else { "to" },
         say_peers(members, side),
-        if candidate.count == 1 { "it was" } else { "they were" },
-        if candidate.count == 1 { "it" } else { "them" },
-        if candidate.count == 1 { "it" } else { "them" },
+        if suspicion.count == 1 { "it was" } else { "they were" },
+        if suspicion.count == 1 { "it" } else { "them" },
+        if suspicion.count == 1 { "it" } else { "them" },
     );
     "Open sockets with SOCK_CLOEXEC (accept4, socket), or close them in the child after fork()."
-        .clone_into(&mut candidate.remedy);
-    tell_ages(candidate, members);
+        .clone_into(&mut suspicion.remedy);
+    tell_ages(suspicion, members);
     if let Some(holder) = holder(members)
         && let Some(ppid) =
             view.process(holder.pid, holder.start_boottime_ns).and_then(|process| process.ppid)
     {
-        candidate.evidence.push(format!("its parent is process {ppid}, which does not hold them any more"));
+        suspicion.evidence.push(format!("its parent is process {ppid}, which does not hold them any more"));
     }
-    candidate
+    suspicion
         .evidence
         .push("the close of whoever made them sent no FIN, because this copy is open".to_owned());
 }
 
-fn half_close(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
-    candidate.severity = candidate.severity.map(|_| Severity::Info);
-    let who = blame_holder(view, candidate, members);
+fn half_close(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
+    suspicion.severity = suspicion.severity.map(|_| Severity::Info);
+    let who = blame_holder(view, suspicion, members);
     let side = side_of(view, members);
-    set_place(view, candidate, members, side);
-    candidate.verdict = format!(
+    set_place(view, suspicion, members, side);
+    suspicion.verdict = format!(
         "{who} goes on sending to {} on {} after the peer has half-closed: legitimate",
         say_peers(members, side),
-        say::count(candidate.count, "connection")
+        format::count(suspicion.count, "connection")
     );
     "Nothing is to be done: shutdown(SHUT_WR) ends one direction, and the other one is in use."
-        .clone_into(&mut candidate.remedy);
+        .clone_into(&mut suspicion.remedy);
     let acked: u64 =
         members.iter().filter_map(|seen| view.info(&seen.socket())?.bytes_acked).fold(0, u64::saturating_add);
     if acked > 0 {
-        candidate.evidence.push(format!("{} acknowledged by the peers in all", say::bytes(acked)));
+        suspicion.evidence.push(format!("{} acknowledged by the peers in all", format::bytes(acked)));
     }
-    tell_ages(candidate, members);
+    tell_ages(suspicion, members);
 }
 
-fn send_blocked(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
+fn send_blocked(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let noticed = oldest_ms(members) >= view.thresholds.notice_ms;
-    candidate.severity = noticed.then_some(Severity::Warning);
-    let who = blame_holder(view, candidate, members);
+    suspicion.severity = noticed.then_some(Severity::Warning);
+    let who = blame_holder(view, suspicion, members);
     let side = side_of(view, members);
-    set_place(view, candidate, members, side);
-    candidate.tells_trend = true;
+    set_place(view, suspicion, members, side);
+    suspicion.tells_trend = true;
     let waiting: u64 = members.iter().map(|seen| u64::from(seen.socket().wqueue)).sum();
-    candidate.verdict = format!(
+    suspicion.verdict = format!(
         "{who} has {} to send to {} on {}, but the peer has half-closed and stopped reading",
-        say::bytes(waiting),
+        format::bytes(waiting),
         say_peers(members, side),
-        say::count(candidate.count, "connection")
+        format::count(suspicion.count, "connection")
     );
     "Give writes a timeout (SO_SNDTIMEO, a write deadline, TCP_USER_TIMEOUT) and close when it expires; look why the peer does not read."
-        .clone_into(&mut candidate.remedy);
-    tell_ages(candidate, members);
-    candidate
+        .clone_into(&mut suspicion.remedy);
+    tell_ages(suspicion, members);
+    suspicion
         .evidence
         .push("the window is closed: the persist timer runs, and the queues do not move".to_owned());
     if let Some(peer) = members.iter().find_map(|seen| view.other_end(&seen.socket()))
-        && let Held::By { holder, .. } = peer.held()
+        && let Holding::By { holder, .. } = peer.held()
     {
-        candidate.evidence.push(format!("the peer is {} on this host", view.who(&holder)));
+        suspicion.evidence.push(format!("the peer is {} on this host", view.who(&holder)));
     }
 }
 
-fn proxy_pair(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
-    let who = blame_holder(view, candidate, members);
-    let waits: Vec<&Seen<'_>> =
+fn proxy_pair(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
+    let who = blame_holder(view, suspicion, members);
+    let waits: Vec<&SocketView<'_>> =
         members.iter().filter(|seen| seen.socket().state == TcpState::FinWait2).copied().collect();
-    candidate.count = waits.len() as u64;
-    candidate.tells_trend = true;
-    candidate.limit = descriptors(view, members);
+    suspicion.count = waits.len() as u64;
+    suspicion.tells_trend = true;
+    suspicion.limit = descriptors(view, members);
     let side = side_of(view, &waits);
     let whom = if side == Side::Connect { "upstream" } else { "client" };
     let peers = say_peers(&waits, side);
-    candidate.subject.peer = crate::diagnose::view::peers(&waits, side).map(|(peer, ..)| peer);
-    candidate.verdict = format!(
+    suspicion.subject.peer = crate::diagnose::view::peers(&waits, side).map(|(peer, ..)| peer);
+    suspicion.verdict = format!(
         "{who} passed on {} to the {whom} {peers}, which does not close its end; the proxy is not at fault",
-        say::count(candidate.count, "half-close"),
+        format::count(suspicion.count, "half-close"),
     );
     let culprit = waits.iter().find_map(|seen| match view.other_end(&seen.socket())?.held() {
-        Held::By { holder, .. } => Some(holder),
+        Holding::By { holder, .. } => Some(holder),
         _ => None,
     });
     if let Some(culprit) = culprit {
-        candidate.evidence.push(format!("the {whom} is {} on this host", view.who(&culprit)));
+        suspicion.evidence.push(format!("the {whom} is {} on this host", view.who(&culprit)));
     }
-    candidate.remedy = format!(
+    suspicion.remedy = format!(
         "Let the {whom} close when it reads EOF; until then give the proxy a half-close timeout (timeout client-fin and timeout tunnel in HAProxy, proxy_timeout in nginx)."
     );
-    tell_ages(candidate, &waits);
-    candidate.evidence.push(format!(
+    tell_ages(suspicion, &waits);
+    suspicion.evidence.push(format!(
         "each FIN_WAIT2 began within 2 s of a CLOSE_WAIT of the same process; {} in all",
-        say::count(members.len() as u64, "descriptor")
+        format::count(members.len() as u64, "descriptor")
     ));
 }
 
-fn unread_body(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
+fn unread_body(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let thresholds = view.thresholds;
-    let who = blame_holder(view, candidate, members);
+    let who = blame_holder(view, suspicion, members);
     let side = side_of(view, members);
-    set_place(view, candidate, members, side);
-    candidate.tells_trend = true;
-    candidate.limit = descriptors(view, members);
+    set_place(view, suspicion, members, side);
+    suspicion.tells_trend = true;
+    suspicion.limit = descriptors(view, members);
     // The time in ESTABLISHED says nothing: the pause does.
-    let stuck_ms = |seen: &&&Seen<'_>| match seen.socket().state {
+    let stuck_ms = |seen: &&&SocketView<'_>| match seen.socket().state {
         TcpState::Established => {
-            let server = view.other_end(&seen.socket()).map_or(0, Seen::age_ms);
+            let server = view.other_end(&seen.socket()).map_or(0, SocketView::age_ms);
             server.max(view.quiet_ms(seen))
         }
         _ => seen.age_ms(),
     };
     let older = |ms: u64| members.iter().filter(|seen| stuck_ms(seen) >= ms).count() as u64;
     let oldest = members.iter().map(|seen| stuck_ms(&seen)).max().unwrap_or(0);
-    let grows = view.grows(&candidate.key, candidate.count, candidate.since_ns);
-    candidate.since_ns = view.evidence.at_ns.saturating_sub(oldest.saturating_mul(NS_PER_MS));
+    let grows = view.grows(&suspicion.key, suspicion.count, suspicion.since_ns);
+    suspicion.since_ns = view.evidence.at_ns.saturating_sub(oldest.saturating_mul(NS_PER_MS));
     let bad = older(thresholds.old_ms) >= thresholds.several
         || older(thresholds.ancient_ms) > 0
         || (grows && older(thresholds.notice_ms) >= thresholds.several);
     let info = (oldest >= thresholds.notice_ms).then_some(Severity::Info);
-    candidate.severity = if bad { Some(Severity::Warning) } else { info };
+    suspicion.severity = if bad { Some(Severity::Warning) } else { info };
     let unread: u64 = members.iter().map(|seen| u64::from(seen.socket().rqueue)).sum();
-    candidate.verdict = format!(
+    suspicion.verdict = format!(
         "{who} left {} unread on {} from {}, which has sent all and closed",
-        say::bytes(unread),
-        say::count(candidate.count, "connection"),
+        format::bytes(unread),
+        format::count(suspicion.count, "connection"),
         say_peers(members, side)
     );
-    "Read every response to its end or close its body, on error paths too.".clone_into(&mut candidate.remedy);
+    "Read every response to its end or close its body, on error paths too.".clone_into(&mut suspicion.remedy);
     let servers: Vec<_> = members.iter().filter_map(|seen| view.other_end(&seen.socket())).collect();
     let held_back: u64 = servers.iter().map(|server| u64::from(server.socket().wqueue)).sum();
     if !servers.is_empty() {
-        candidate.evidence.push(format!(
+        suspicion.evidence.push(format!(
             "the server's end is closed and holds back {} for lack of window, its FIN behind them",
-            say::bytes(held_back)
+            format::bytes(held_back)
         ));
     }
-    candidate.evidence.push(format!("nothing was read for {}", say::duration(oldest)));
-    tell_peers(candidate, members);
-    candidate.cookies.extend(servers.iter().map(|server| server.socket().cookie));
+    suspicion.evidence.push(format!("nothing was read for {}", format::duration(oldest)));
+    tell_peers(suspicion, members);
+    suspicion.cookies.extend(servers.iter().map(|server| server.socket().cookie));
 }
 
-fn ghost(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
+fn ghost(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let former = members.iter().find_map(|seen| view.history.holder(seen.socket().cookie));
     let waits = members.iter().any(|seen| seen.socket().state == TcpState::CloseWait);
-    candidate.severity = Some(if former.is_some() || waits { Severity::Warning } else { Severity::Info });
-    let sockets = say::count(candidate.count, "socket");
-    let one = candidate.count == 1;
+    suspicion.severity = Some(if former.is_some() || waits { Severity::Warning } else { Severity::Info });
+    let sockets = format::count(suspicion.count, "socket");
+    let one = suspicion.count == 1;
     let (is, it) = if one { ("is", "it") } else { ("are", "them") };
-    candidate.verdict = if let Some(holder) = former {
-        candidate.subject = view.subject(holder, candidate.key.netns);
+    suspicion.verdict = if let Some(holder) = former {
+        suspicion.subject = view.subject(holder, suspicion.key.netns);
         format!(
             "{} closed fd {} but {sockets} of it {is} alive without a descriptor: another thread still waits in {it}",
             view.who(holder),
             holder.fd
         )
     } else {
-        candidate.cannot_see.push(
+        suspicion.cannot_see.push(
             "who had them open: no descriptor leads to them any more, and none was seen before".to_owned(),
         );
         let user = members.iter().find_map(|seen| seen.socket().uid);
@@ -550,12 +550,12 @@ fn ghost(view: &View<'_>, candidate: &mut Candidate, members: &[&Seen<'_>]) {
         )
     };
     "Call shutdown() before close() when another thread may be blocked in the socket."
-        .clone_into(&mut candidate.remedy);
+        .clone_into(&mut suspicion.remedy);
     let since = members.iter().filter_map(|seen| view.history.ownerless_since_ns(seen.socket().cookie));
     let vain = since.min().unwrap_or(0);
     let vain_ms = view.evidence.holders.at_ns.saturating_sub(vain) / NS_PER_MS;
-    candidate.evidence.push(format!(
+    suspicion.evidence.push(format!(
         "the descriptors of all processes were looked through for {}, and none leads to {it}",
-        say::duration(vain_ms)
+        format::duration(vain_ms)
     ));
 }

@@ -13,11 +13,11 @@ use super::{accept, connect, idle::IdleTimes, ports, reset};
 use crate::{
     diagnose::{
         NS_PER_MS,
-        candidate::{Candidate, Key},
         class::Class,
         evidence::{Reason, ResetSeen},
         finding::{AgeIs, MAX_SAMPLES, Sample, Severity, Subject},
-        say,
+        format,
+        suspicion::{Key, Suspicion},
         view::View,
     },
     track::{Direction, Failure, IdleClose, Process, Tuple},
@@ -302,27 +302,27 @@ fn is_fallback(view: &View<'_>, failure: &Failure) -> bool {
         .is_some_and(|listening| listening.seen_ns == view.evidence.at_ns)
 }
 
-/// Judges what has gathered.
-pub(in crate::diagnose) fn judge(view: &View<'_>, events: &Events) -> Vec<Candidate> {
+/// Judges the groups of events.
+pub(in crate::diagnose) fn judge(view: &View<'_>, events: &Events) -> Vec<Suspicion> {
     let mut places = HashMap::<(Class, u32), HashSet<SocketAddr>>::new();
     for key in events.groups.keys() {
         places.entry((key.class, key.pid)).or_default().extend(key.place);
     }
-    let mut candidates = Vec::new();
+    let mut suspicions = Vec::new();
     for (key, group) in &events.groups {
         let tried = places.get(&(key.class, key.pid)).map_or(0, HashSet::len);
         let scans = matches!(key.class, Class::ConnectionRefused | Class::SynBlackhole)
             && tried > view.thresholds.scanned;
         if !scans {
-            candidates.extend(judge_group(view, events, *key, group));
+            suspicions.extend(judge_group(view, events, *key, group));
         }
     }
-    candidates.sort_by_key(|candidate| candidate.key);
-    candidates
+    suspicions.sort_by_key(|suspicion| suspicion.key);
+    suspicions
 }
 
-fn judge_group(view: &View<'_>, events: &Events, key: Key, group: &Group) -> Option<Candidate> {
-    let mut candidate = Candidate {
+fn judge_group(view: &View<'_>, events: &Events, key: Key, group: &Group) -> Option<Suspicion> {
+    let mut suspicion = Suspicion {
         key,
         severity: None,
         subject: Subject { netns: (key.netns != 0).then_some(key.netns), ..Subject::default() },
@@ -338,52 +338,52 @@ fn judge_group(view: &View<'_>, events: &Events, key: Key, group: &Group) -> Opt
         is_of_events: true,
         tells_trend: false,
     };
-    let who = blame(view, &mut candidate, group);
-    locate(&mut candidate);
-    warn_from(&mut candidate, view.thresholds.many_events);
+    let who = blame(view, &mut suspicion, group);
+    locate(&mut suspicion);
+    warn_from(&mut suspicion, view.thresholds.many_events);
     match key.class {
-        Class::RstUnreadData => reset::unread_data(view, &mut candidate, group, &who)?,
-        Class::RstLingerZero => reset::linger_zero(&mut candidate, group, &who),
-        Class::RstListenerClosed => reset::listener_closed(view, &mut candidate, &who),
-        Class::KeepaliveRace => reset::keepalive_race(view, events, &mut candidate, group, &who)?,
-        Class::PeerLostState => reset::peer_lost(view, &mut candidate, group, &who),
-        Class::KeepaliveTimeout => reset::keepalive_timeout(view, &mut candidate, &who),
-        Class::ConnectionRefused => connect::refused(view, &mut candidate, group, &who),
-        Class::SynBlackhole => connect::unreachable(view, &mut candidate, group, &who),
-        Class::PortExhaustion => connect::no_port(view, &mut candidate, &who),
-        Class::TimeWaitOverflow => time_wait_overflow(view, &mut candidate),
+        Class::RstUnreadData => reset::unread_data(view, &mut suspicion, group, &who)?,
+        Class::RstLingerZero => reset::linger_zero(&mut suspicion, group, &who),
+        Class::RstListenerClosed => reset::listener_closed(view, &mut suspicion, &who),
+        Class::KeepaliveRace => reset::keepalive_race(view, events, &mut suspicion, group, &who)?,
+        Class::PeerLostState => reset::peer_lost(view, &mut suspicion, group, &who),
+        Class::KeepaliveTimeout => reset::keepalive_timeout(view, &mut suspicion, &who),
+        Class::ConnectionRefused => connect::refused(view, &mut suspicion, group, &who),
+        Class::SynBlackhole => connect::unreachable(view, &mut suspicion, group, &who),
+        Class::PortExhaustion => connect::no_port(view, &mut suspicion, &who),
+        Class::TimeWaitOverflow => time_wait_overflow(view, &mut suspicion),
         _ => return None,
     }
     if group.process.is_none() {
-        candidate.verdict = say::sentence(&candidate.verdict);
+        suspicion.verdict = format::sentence(&suspicion.verdict);
     }
-    candidate.evidence.push(format!(
+    suspicion.evidence.push(format!(
         "{} within {}, the last one {} ago",
-        say::digits(candidate.count),
-        say::duration(group.lasted_ms().max(1_000)),
-        say::duration(view.evidence.at_ns.saturating_sub(group.last_ns) / NS_PER_MS)
+        format::digits(suspicion.count),
+        format::duration(group.lasted_ms().max(1_000)),
+        format::duration(view.evidence.at_ns.saturating_sub(group.last_ns) / NS_PER_MS)
     ));
-    Some(candidate)
+    Some(suspicion)
 }
 
 /// Says where it is: at a listener, or at a peer.
-fn locate(candidate: &mut Candidate) {
-    let Some(place) = candidate.key.place else { return };
-    let name = if place.port() == 0 { say::ip(place.ip()) } else { say::address(place) };
-    match candidate.key.class {
-        Class::RstListenerClosed | Class::KeepaliveRace => candidate.subject.listener = Some(name),
+fn locate(suspicion: &mut Suspicion) {
+    let Some(place) = suspicion.key.place else { return };
+    let name = if place.port() == 0 { format::ip(place.ip()) } else { format::address(place) };
+    match suspicion.key.class {
+        Class::RstListenerClosed | Class::KeepaliveRace => suspicion.subject.listener = Some(name),
         Class::PeerLostState
         | Class::KeepaliveTimeout
         | Class::ConnectionRefused
         | Class::SynBlackhole
-        | Class::PortExhaustion => candidate.subject.peer = Some(name),
+        | Class::PortExhaustion => suspicion.subject.peer = Some(name),
         _ => {}
     }
 }
 
 /// Fewer than so many are told, and so many are a warning.
-pub(super) fn warn_from(candidate: &mut Candidate, enough: u64) {
-    candidate.severity = Some(if candidate.count >= enough { Severity::Warning } else { Severity::Info });
+pub(super) fn warn_from(suspicion: &mut Suspicion, enough: u64) {
+    suspicion.severity = Some(if suspicion.count >= enough { Severity::Warning } else { Severity::Info });
 }
 
 fn told(
@@ -392,8 +392,8 @@ fn told(
 ) -> Sample {
     Sample {
         cookie: cookie.map_or_else(String::new, |cookie| cookie.to_string()),
-        local: say::address(tuple.local),
-        remote: say::address(tuple.remote),
+        local: format::address(tuple.local),
+        remote: format::address(tuple.remote),
         state: state.map_or_else(String::new, |state| state.name().to_owned()),
         age_ms: view.evidence.at_ns.saturating_sub(at_ns) / NS_PER_MS,
         age_is: AgeIs::Exact,
@@ -404,50 +404,50 @@ fn told(
     }
 }
 
-fn blame(view: &View<'_>, candidate: &mut Candidate, group: &Group) -> String {
+fn blame(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) -> String {
     if let Some(process) = &group.process {
-        candidate.subject = view.subject_of(process, group.netns);
-        candidate.cannot_see.extend(view.unseen_of(process.pid));
+        suspicion.subject = view.subject_of(process, group.netns);
+        suspicion.cannot_see.extend(view.unseen_of(process.pid));
         return view.who_acted(process);
     }
-    if candidate.key.class != Class::TimeWaitOverflow {
+    if suspicion.key.class != Class::TimeWaitOverflow {
         let mut why = "which process it was: no process was recorded with it".to_owned();
         // Whoever listens may hand over what it takes.
         let took =
             group.samples.back().and_then(|(_, _, tuple, _)| view.listener_at(group.netns, tuple.local));
         if let Some(listening) = took {
             let at = listening.socket.tuple.local;
-            candidate.subject.listener = Some(say::address(at));
+            suspicion.subject.listener = Some(format::address(at));
             if let Some(holder) = accept::main_holder(listening) {
-                let (at, who) = (say::listener(at), view.who(&holder));
+                let (at, who) = (format::listener(at), view.who(&holder));
                 why = format!("{why}; {who} listens at {at}, where these connections came in");
             }
         }
-        candidate.cannot_see.push(why);
+        suspicion.cannot_see.push(why);
     }
     "an unknown process".to_owned()
 }
 
 /// `inet_twsk_alloc` gives up when there are `tcp_max_tw_buckets` already.
-fn time_wait_overflow(view: &View<'_>, candidate: &mut Candidate) {
-    let namespace = view.namespace(candidate.key.netns);
-    candidate.subject = ports::of_namespace(candidate.key.netns);
-    candidate.severity = Some(Severity::Warning);
+fn time_wait_overflow(view: &View<'_>, suspicion: &mut Suspicion) {
+    let namespace = view.namespace(suspicion.key.netns);
+    suspicion.subject = ports::of_namespace(suspicion.key.netns);
+    suspicion.severity = Some(Severity::Warning);
     let max = namespace.and_then(|namespace| namespace.sysctls.max_tw_buckets);
-    let max = max.map_or_else(|| "their maximum".to_owned(), say::digits);
-    candidate.verdict = format!(
+    let max = max.map_or_else(|| "their maximum".to_owned(), format::digits);
+    suspicion.verdict = format!(
         "{} been cut short in network namespace {} because there are {max} already: late packets may hit new connections",
-        if candidate.count == 1 {
+        if suspicion.count == 1 {
             "A TIME_WAIT has".to_owned()
         } else {
-            format!("{} TIME_WAITs have", say::digits(candidate.count))
+            format!("{} TIME_WAITs have", format::digits(suspicion.count))
         },
-        candidate.key.netns
+        suspicion.key.netns
     );
     "Raise net.ipv4.tcp_max_tw_buckets, or make fewer and longer connections."
-        .clone_into(&mut candidate.remedy);
+        .clone_into(&mut suspicion.remedy);
     if let Some(now) = namespace.and_then(|namespace| namespace.counters.time_waits) {
-        candidate.evidence.push(format!("sockstat shows {} in TIME_WAIT", say::digits(now)));
+        suspicion.evidence.push(format!("sockstat shows {} in TIME_WAIT", format::digits(now)));
     }
-    candidate.evidence.push("TCPTimeWaitOverflow has risen".to_owned());
+    suspicion.evidence.push("TCPTimeWaitOverflow has risen".to_owned());
 }

@@ -6,20 +6,20 @@ use tcpstate_common::TcpState;
 
 use super::{PACE_NS, World};
 use crate::{
-    diagnose::{Evidence, Unsettled, evidence::Paused},
+    diagnose::{Evidence, Pending, evidence::Paused},
     track::{Comm, Holder, Holders, Key},
 };
 
-const SETTLED: Unsettled = Unsettled { established: false, others: false, holders: false };
-const OTHERS: Unsettled = Unsettled { others: true, ..SETTLED };
-const ESTABLISHED: Unsettled = Unsettled { established: true, ..SETTLED };
+const SETTLED: Pending = Pending { established: false, others: false, holders: false };
+const OTHERS: Pending = Pending { others: true, ..SETTLED };
+const ESTABLISHED: Pending = Pending { established: true, ..SETTLED };
 
-/// What is unsettled after each of so many passes, the first of which comes `first_ms` from now.
-fn after_passes<const N: usize>(world: &mut World, first_ms: u64) -> [Unsettled; N] {
+/// What is pending after each of so many passes, the first of which comes `first_ms` from now.
+fn after_passes<const N: usize>(world: &mut World, first_ms: u64) -> [Pending; N] {
     world.at_ns = world.at_ns + first_ms * 1_000_000 - PACE_NS;
     std::array::from_fn(|_| {
         world.pass();
-        world.diagnosis.unsettled()
+        world.diagnosis.pending()
     })
 }
 
@@ -55,8 +55,8 @@ fn queue_of_a_slow_reader_is_waited_for_only_for_a_while() {
     world.hold(1, 4121, "payments");
     let seen = [500, 5000, 5000, 5000, 5000].map(|after_ms| {
         world.sockets[0].rqueue -= 100;
-        let [unsettled] = after_passes(&mut world, after_ms);
-        unsettled
+        let [pending] = after_passes(&mut world, after_ms);
+        pending
     });
     assert_eq!(seen, [OTHERS, OTHERS, OTHERS, OTHERS, SETTLED]);
 }
@@ -70,7 +70,7 @@ fn open_connection_that_waits_to_be_accepted_is_unsettled_until_it_is_told() {
 
 #[test]
 fn socket_that_nobody_holds_is_looked_up_again() {
-    let ghost = Unsettled { holders: true, ..ESTABLISHED };
+    let ghost = Pending { holders: true, ..ESTABLISHED };
     let mut world = World::new();
     world.socket(1, TcpState::Established, "10.0.0.1:50000", "10.0.0.7:80");
     world.carried(1, 0, 0);
@@ -97,7 +97,7 @@ fn open_connection_is_asked_about_if_it_was_looked_up_in_vain() {
     let holders = Holders::new(1, vec![1, 2, 4], Vec::new(), [(Key::Cookie(1), holder)]);
     let sockets = world.sockets.iter().cloned().collect();
     let evidence = Evidence { sockets, holders: Arc::new(holders), ..Evidence::default() };
-    assert_eq!(world.diagnosis.wants_unheld(&evidence), [2]);
+    assert_eq!(world.diagnosis.requires_info(&evidence), [2]);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn unread_answer_is_looked_at_twice_if_the_server_has_closed() {
         world.hold(1, 4121, "payments");
         let server = world.socket(2, server_state, "127.0.0.1:80", "127.0.0.1:50000");
         (server.wqueue, server.inode) = (9000, 0);
-        after_passes::<2>(&mut world, 2000).map(|unsettled| unsettled.established)
+        after_passes::<2>(&mut world, 2000).map(|pending| pending.established)
     };
     assert_eq!(play(TcpState::FinWait1), [true, false]);
     assert_eq!(play(TcpState::FinWait2), [false, false]);

@@ -1,7 +1,7 @@
 //! Chooses what a pass looks at while somebody walks through the table of all sockets, of which there may be half a
 //! million: keeps those that park or are remarkable, takes turns with the others, and counts local ports in use.
 
-mod towards;
+mod destinations;
 
 use std::{
     cmp::Reverse,
@@ -12,7 +12,7 @@ use std::{
 use foldhash::{HashMap, HashMapExt, HashSet};
 use tcpstate_common::TcpState;
 
-use self::towards::Towards;
+use self::destinations::Towards;
 use super::{evidence::Destination, thresholds::Thresholds};
 use crate::track::{Socket, Sockets, Timer};
 
@@ -23,7 +23,7 @@ pub(super) const TOP_DESTINATIONS: usize = 64;
 
 /// What was chosen.
 #[derive(Clone, Debug, Default)]
-pub struct Gathered {
+pub struct Selected {
     /// See [`super::Evidence::sockets`]; in the order of their cookies.
     pub sockets: Sockets,
     /// See [`super::Evidence::left_out`].
@@ -36,9 +36,9 @@ pub struct Gathered {
     pub(super) counted: usize,
 }
 
-/// Chooses. Made by [`super::Diagnosis::gather`] for every pass.
+/// Chooses. Made by [`super::Diagnosis::selection`] for every pass.
 #[derive(Clone, Debug)]
-pub struct Gather {
+pub struct Selection {
     limits: Limits,
     /// Ports on which something listened at the last pass, with their namespaces: connections to them use up no
     /// ports of this host.
@@ -47,7 +47,7 @@ pub struct Gather {
     watched: HashSet<u64>,
     turn: Turn,
     unremarkable: usize,
-    gathered: Gathered,
+    selected: Selected,
     towards: HashMap<(u32, IpAddr, SocketAddr), Towards>,
     /// There was no room for all destinations, and making room did not help.
     crowded: bool,
@@ -81,7 +81,7 @@ impl Turn {
     }
 }
 
-impl Gather {
+impl Selection {
     pub(super) fn new(
         thresholds: &Thresholds,
         listening: HashSet<(u32, u16)>,
@@ -99,7 +99,7 @@ impl Gather {
             watched,
             turn,
             unremarkable: 0,
-            gathered: Gathered { sockets: Sockets::with_capacity(expected.sockets), ..Gathered::default() },
+            selected: Selected { sockets: Sockets::with_capacity(expected.sockets), ..Selected::default() },
             towards: HashMap::with_capacity(expected.destinations),
             crowded: false,
         }
@@ -108,12 +108,12 @@ impl Gather {
     /// Looks at one socket.
     pub fn see(&mut self, socket: &Socket) {
         let state = socket.state;
-        self.gathered.established += u64::from(state == TcpState::Established);
+        self.selected.established += u64::from(state == TcpState::Established);
         if self.is_chosen(socket) {
-            if self.gathered.sockets.len() < self.limits.sockets {
-                self.gathered.sockets.push(socket);
+            if self.selected.sockets.len() < self.limits.sockets {
+                self.selected.sockets.push(socket);
             } else {
-                self.gathered.left_out += 1;
+                self.selected.left_out += 1;
             }
         }
         let uses_a_port = !matches!(state, TcpState::Listen | TcpState::SynRecv | TcpState::NewSynRecv);
@@ -154,11 +154,11 @@ impl Gather {
 
     /// Everything has been looked at.
     #[must_use]
-    pub fn finish(self) -> Gathered {
-        let mut gathered = self.gathered;
+    pub fn finish(self) -> Selected {
+        let mut selected = self.selected;
         // Whatever else is known of them is kept by cookie, and found faster one after the other.
-        gathered.sockets.sort();
-        gathered.counted = self.towards.len();
+        selected.sockets.sort();
+        selected.counted = self.towards.len();
         for ((netns, local, remote), towards) in self.towards {
             let Towards::Many(many) = towards else { continue };
             // Accepted connections are no destinations, and have none in common: each has its client's own port.
@@ -167,14 +167,14 @@ impl Gather {
             }
             let destination = many.into_destination(netns, local, remote);
             if destination.used() >= self.limits.destination {
-                gathered.destinations.push(destination);
+                selected.destinations.push(destination);
             }
         }
-        gathered
+        selected
             .destinations
             .sort_by_key(|destination| (Reverse(destination.used()), destination.netns, destination.remote));
-        gathered.destinations.truncate(TOP_DESTINATIONS);
-        gathered
+        selected.destinations.truncate(TOP_DESTINATIONS);
+        selected
     }
 }
 
