@@ -155,6 +155,10 @@ pub struct About {
     pub unsent_bytes: u32,
     /// See [`Slot::opened`]; 0 when not known.
     pub opened: u64,
+    /// Bytes of data in the packet that is answered. If [`about::PAYLOAD`].
+    pub payload_bytes: u32,
+    /// Always zero.
+    pub pad: u32,
     /// Bits of [`about`].
     pub known: u32,
     /// The process that had last acted on the socket (connect, shutdown, close); 0 when nobody can be named.
@@ -197,6 +201,8 @@ pub mod about {
     pub const FIN: u32 = 1 << 3;
     /// The process that sent the reset was ending (`PF_EXITING`), so that it chose nothing.
     pub const ENDING: u32 = 1 << 4;
+    /// It is known how much data the packet carried that is answered.
+    pub const PAYLOAD: u32 = 1 << 5;
 }
 
 /// What the kernel side remembers of a socket that sits in a state that parks, that has ended in a mini-socket, or that
@@ -461,7 +467,7 @@ pub struct Holder {
 
 const _: () = {
     assert!(size_of::<Event>() == 104);
-    assert!(size_of::<About>() == 64);
+    assert!(size_of::<About>() == 72);
     assert!(size_of::<Reset>() == size_of::<Event>() + size_of::<About>());
     assert!(size_of::<IdleClose>() == size_of::<Event>() + 16);
     assert!(size_of::<Slot>() == 48);

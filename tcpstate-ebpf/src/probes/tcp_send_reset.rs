@@ -68,6 +68,11 @@ fn try_tcp_send_reset(ctx: &RawTracePointContext) -> Result<(), ()> {
                 Some(sk) => describe(sk, skb, about, reset),
                 None => reset.about.known |= packet::describe(skb, &mut reset.event),
             }
+            // Before 6.10 it may be the reset itself.
+            if has_reason && !skb.is_null() {
+                reset.about.payload_bytes = packet::payload(skb);
+                reset.about.known |= about::PAYLOAD;
+            }
         });
     }
     Ok(())

@@ -130,7 +130,8 @@ impl Diagnoser {
         self.seen = material.seen;
         let mut evidence = self.begin(*material);
         if let Some(beside) = beside {
-            self.held = self.ask(|answer| Question::Holders(beside, answer))?;
+            let pids = std::mem::take(&mut requirements.processes);
+            self.held = self.ask(|answer| Question::Holders(beside, pids, answer))?;
             if self.held.holders.at_ns >= now_ns {
                 others_ns += self.held.cpu_ns;
             }

@@ -66,8 +66,9 @@ pub(super) struct Engine {
     waiting: Vec<(Filter, oneshot::Sender<SocketAnswer>)>,
     /// The diagnosis's question for holders, and when it was asked, monotonic ns.
     holders_wanted: Option<(u64, oneshot::Sender<Held>)>,
-    /// The sockets about which it asked last, beside those that park.
+    /// The sockets about which it asked last, beside those that park, and the processes.
     diagnosed: Vec<u64>,
+    diagnosed_pids: Vec<u32>,
     /// Tells a diagnosis of every census.
     notices: SyncSender<Notice>,
     /// What had happened when a diagnosis was last told of it.
@@ -115,6 +116,7 @@ impl Engine {
             waiting: Vec::new(),
             holders_wanted: None,
             diagnosed: Vec::new(),
+            diagnosed_pids: Vec::new(),
             notices,
             told: None,
             watchers: Watchers::new(),
@@ -356,11 +358,12 @@ impl Engine {
 
     /// Starts a look-up of who holds the sockets that park, those that the diagnosis asks about, these others, and what
     /// these processes hold.
-    fn look_up(&mut self, mut cookies: Vec<u64>, pids: Vec<u32>) {
+    fn look_up(&mut self, mut cookies: Vec<u64>, mut pids: Vec<u32>) {
         if self.lookup.is_running() {
             return;
         }
         cookies.extend(self.tracker.owned_parked().chain(self.diagnosed.iter().copied()));
+        pids.extend(self.diagnosed_pids.iter().copied());
         let tracker = &self.tracker;
         self.lookup.start(self.source.kernel.as_mut(), Wanted { cookies, pids }, |wanted| {
             let cookies = wanted.pids.is_empty().then_some(wanted.cookies.as_slice());
@@ -488,8 +491,8 @@ impl Engine {
                 let MaterialWish { selection, seen, most } = *wish;
                 self.walk(Task::Selection { selection: Box::new(selection), seen, most, answer });
             }
-            Question::Holders(cookies, answer) => {
-                self.diagnosed = cookies;
+            Question::Holders(cookies, pids, answer) => {
+                (self.diagnosed, self.diagnosed_pids) = (cookies, pids);
                 self.holders_wanted = Some((clock::monotonic_ns(), answer));
             }
             Question::Count(scope, at_ns) => self.pace.wish(Wish { scope, at_ns }),

@@ -13,7 +13,7 @@ macro_rules! classes {
 
         impl Class {
             /// All of them, in the order of the families.
-            pub const ALL: [Self; 30] = [$(Self::$variant,)*];
+            pub const ALL: [Self; 35] = [$(Self::$variant,)*];
 
             /// The id: in findings, in metrics and on the command line.
             #[must_use]
@@ -31,6 +31,12 @@ classes! {
     CloseWaitNeverRead = "close-wait-never-read",
     /// Pooled connections that the server has closed, and that nobody has used since.
     CloseWaitIdlePool = "close-wait-idle-pool",
+    /// Requests were read, and are not answered.
+    UnansweredRequests = "unanswered-requests",
+    /// A client keeps open connections that it never uses again.
+    EstablishedLeak = "established-leak",
+    /// No descriptor is left, or soon none will be.
+    FdExhaustion = "fd-exhaustion",
     /// Connections wait in the accept queue, and nobody accepts.
     AcceptStall = "accept-stall",
     /// The owner is stopped or frozen.
@@ -59,6 +65,10 @@ classes! {
     RstUnreadData = "rst-unread-data",
     /// Closed with `SO_LINGER` 0, so that the peer got a RST.
     RstLingerZero = "rst-linger-zero",
+    /// A server ends idle connections by RST, and its clients keep them.
+    IdleTimeoutReset = "idle-timeout-reset",
+    /// Written into a connection that the peer had ended long before.
+    WriteAfterFin = "write-after-fin",
     /// A listener was closed with connections in its queue.
     RstListenerClosed = "rst-listener-closed",
     /// Nothing listens there.

@@ -9,7 +9,7 @@ use std::{
 use foldhash::HashMap;
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
-use crate::track::{self, Comm, Failure, Holders, IdleClose, Reset, Sockets};
+use crate::track::{self, Comm, Failure, Holders, IdleClose, Opened, Reset, Sockets};
 
 /// A connection that is closed sooner after data came in is not in [`Evidence::closes`], ms.
 pub const IDLE_CLOSE_MS: u64 = tcpstate_common::wire::IDLE_CLOSE_NS / 1_000_000;
@@ -144,6 +144,8 @@ pub struct Process {
     pub fd_limit: Option<u64>,
     pub comm: Option<Comm>,
     pub exe: Option<String>,
+    /// What it runs, if it is an interpreter: a script, a module or a jar.
+    pub script: Option<String>,
     pub unit: Option<String>,
     pub container: Option<String>,
     pub pod: Option<String>,
@@ -276,11 +278,13 @@ pub struct Destination {
     pub actors: Vec<(track::Process, u64)>,
     /// The cookies of some, to look up who holds them; at most [`Self::MAX_COOKIES`].
     pub cookies: Vec<u64>,
+    /// When the first and the last of those in `TIME_WAIT` entered it, monotonic ns.
+    pub time_waits_between_ns: Option<(u64, u64)>,
 }
 
 impl Destination {
     /// Processes named for one destination.
-    pub const MAX_ACTORS: usize = 4;
+    pub const MAX_ACTORS: usize = 16;
     /// Sockets kept of one destination.
     pub const MAX_COOKIES: usize = 16;
 
@@ -343,7 +347,21 @@ pub struct ResetSeen {
     pub bytes_moved: Option<u64>,
     /// For how long nothing had come from the peer before what led to this RST, ms. `None` when not known.
     pub idle_ms: Option<u64>,
-    /// For a RST in `FIN_WAIT` or `TIME_WAIT`: how long the socket had been in that state, ns; it had been closed before.
+    /// For how long nothing had been sent to the peer, ms; counts from the beginning of the connection. `None` when not
+    /// known, as below.
+    pub spoke_ms: Option<u64>,
+    /// Bytes that had been written and that the peer had not acknowledged.
+    pub unsent_bytes: Option<u64>,
+    /// The peer had sent its FIN.
+    pub peer_ended: Option<bool>,
+    /// The process that sent it was ending, and chose nothing.
+    pub ending: Option<bool>,
+    /// How the connection had come to be.
+    pub opened: Option<Opened>,
+    /// For a sent one that answers a packet: bytes of data in that.
+    pub payload_bytes: Option<u64>,
+    /// How long the socket had been in the state in which the RST met it, ns, where that is one after a FIN: what its
+    /// process closed before, or its peer.
     pub after_close_ns: Option<u64>,
     /// Who had closed the socket by then, or had it open when it was last looked at. Not to be confused with
     /// `reset.process`, who acted at that moment.

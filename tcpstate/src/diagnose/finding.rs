@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::class::Class;
+use super::{class::Class, harm::Kind};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -15,6 +15,17 @@ pub enum Severity {
     Warning,
     /// Connections fail now, or will within the hour.
     Critical,
+}
+
+impl Resource {
+    /// The name in the API and in sentences.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FileDescriptors => "file descriptors",
+            Self::EphemeralPorts => "ephemeral ports",
+        }
+    }
 }
 
 impl Severity {
@@ -44,10 +55,12 @@ pub enum Status {
 /// Whom a finding is about. What is not known, or does not belong to the class, is `None`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Subject {
-    /// A process that holds the sockets, or that acted on them.
+    /// Of the program's processes the one with most of the sockets or events.
     pub pid: Option<u32>,
     pub comm: Option<String>,
     pub exe: Option<String>,
+    /// What the program runs, if it is an interpreter: a script, a module or a jar.
+    pub script: Option<String>,
     /// The systemd unit.
     pub unit: Option<String>,
     /// The container's id.
@@ -60,6 +73,40 @@ pub struct Subject {
     pub listener: Option<String>,
     /// The peer: an address with port where there is one, else an address.
     pub peer: Option<String>,
+    /// How many processes it is about.
+    pub process_count: u64,
+    /// Those, the one with most first; at most [`MAX_SUBJECT_PROCESSES`].
+    pub processes: Vec<SubjectProcess>,
+}
+
+impl Subject {
+    /// Whether a process is among those that a finding is about.
+    #[must_use]
+    pub fn has(&self, pid: u32) -> bool {
+        self.pid == Some(pid) || self.processes.iter().any(|process| process.pid == pid)
+    }
+}
+
+/// A process of the program that a finding is about.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SubjectProcess {
+    pub pid: u32,
+    pub comm: String,
+    /// Its sockets or events among those that the finding is about.
+    pub count: u64,
+    /// It has ended.
+    pub ended: bool,
+}
+
+/// Processes that a subject lists at most.
+pub const MAX_SUBJECT_PROCESSES: usize = 64;
+
+/// What harm is done.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct HarmDone {
+    pub kind: Kind,
+    /// A sentence.
+    pub text: String,
 }
 
 /// A limit that is being used up.
@@ -135,6 +182,7 @@ pub struct Finding<At = u64> {
     /// By how much `count` rises in a minute; `None` before that can be said.
     pub trend_per_minute: Option<f64>,
     pub limit: Option<Limit>,
+    pub harm: HarmDone,
     /// One sentence: who, what, how many, how fast, until when.
     pub verdict: String,
     /// One sentence: what to change.
@@ -166,6 +214,7 @@ impl<At> Finding<At> {
             count: self.count,
             trend_per_minute: self.trend_per_minute,
             limit: self.limit,
+            harm: self.harm,
             verdict: self.verdict,
             remedy: self.remedy,
             evidence: self.evidence,

@@ -1,5 +1,6 @@
-//! What is remembered from pass to pass: how long queues have stood still, what `tcp_info` said last, how many
-//! there were. Bounded: sockets that are gone are forgotten, and so are groups and events after a while.
+//! What is remembered from pass to pass: how long queues have stood still, what `tcp_info` reported, who held a socket,
+//! how long accept queues were, how many sockets a group had. Bounded: sockets that are gone are forgotten, and so are
+//! groups and listeners after a while.
 
 use std::collections::VecDeque;
 
@@ -9,9 +10,9 @@ use tcpstate_common::TcpState;
 use super::{
     NS_PER_MS,
     evidence::{Evidence, TcpInfo},
+    socket_view::{Holding, SocketView},
     suspicion::Key,
     thresholds::Thresholds,
-    view::{Holding, SocketView},
 };
 use crate::track::{Holder, Socket};
 
@@ -30,7 +31,11 @@ const MAX_LISTENERS: usize = 4_096;
 /// A listener that is gone is remembered for so long, ns.
 const LISTENER_GONE_NS: u64 = 600_000_000_000;
 /// Holders of a listener that are remembered.
-const MAX_LISTENER_HOLDERS: usize = 4;
+const MAX_LISTENER_HOLDERS: usize = 256;
+/// Looks at an accept queue that are remembered.
+const MAX_LOOKS: usize = 8;
+/// A connection that carries something after it had been idle for so long is used again, ns.
+const IDLE_NS: u64 = 1_000_000_000;
 
 /// What is remembered of one socket's queues, if there is anything in them.
 #[derive(Clone, Copy, Debug)]
@@ -42,27 +47,52 @@ struct Queues {
     wqueue: u32,
 }
 
-/// What `tcp_info` said last.
+/// What `tcp_info` reported last.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::struct_field_names, reason = "names end with units")]
 pub(super) struct Heard {
     /// When that was, monotonic ns.
     pub(super) at_ns: u64,
-    /// When data was last sent, and last came in, monotonic ns; 0 when not known.
+    /// When data was last sent, and last came in, monotonic ns; both begin with the connection; 0 when not known.
     pub(super) sent_ns: u64,
     pub(super) received_ns: u64,
+    /// Whether data was ever sent, and ever came in.
+    pub(super) has_sent: Option<bool>,
+    pub(super) has_received: Option<bool>,
+    /// It carried data after it had been seen idle.
+    pub(super) used_again: bool,
 }
 
 impl Heard {
+    /// When data last went either way, monotonic ns.
+    pub(super) fn moved_ns(&self) -> u64 {
+        self.sent_ns.max(self.received_ns)
+    }
+
     /// Whether data had moved less than so long before, ms, in any direction.
     pub(super) fn is_lively(&self, within_ms: u64) -> bool {
-        self.was_less_than(within_ms, self.sent_ns.max(self.received_ns))
+        self.was_less_than(within_ms, self.moved_ns())
     }
 
     /// Whether something at that time was less than so long before, ms.
     pub(super) fn was_less_than(&self, within_ms: u64, ns: u64) -> bool {
         self.at_ns.saturating_sub(ns) < within_ms * NS_PER_MS
     }
+}
+
+/// Who held a socket: at the first look, and at the last one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeldBy {
+    pub(super) first: Holder,
+    pub(super) last: Holder,
+}
+
+/// An accept queue at one look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueueLook {
+    /// Monotonic ns.
+    pub(super) at_ns: u64,
+    /// For how long the oldest of its connections had been waiting, ms.
+    pub(super) oldest_ms: u64,
 }
 
 /// Something by cookie, for as long as the socket is there.
@@ -171,6 +201,8 @@ pub(super) struct Listening {
     /// `sk_drops` at the last look, and what was added to it since the look before.
     drops: Option<u32>,
     pub(super) dropped: Option<u32>,
+    /// The last looks at which connections waited to be accepted, the oldest first.
+    pub(super) looks: VecDeque<QueueLook>,
 }
 
 /// See the module.
@@ -181,7 +213,11 @@ pub(super) struct History {
     /// Since when it has been looked up in vain who holds it, monotonic ns.
     ownerless: Recent<u64>,
     series: HashMap<Key, Series>,
-    holders: Recent<Holder>,
+    /// What was called a leak, and until when it was there, monotonic ns: it stays one while its sockets are there.
+    leaks: HashMap<Key, u64>,
+    holders: Recent<HeldBy>,
+    /// Until when a connection was seen without a file, waiting to be accepted, monotonic ns.
+    queued: Recent<u64>,
     listeners: HashMap<u64, Listening>,
     pass: u32,
 }
@@ -194,13 +230,14 @@ impl History {
             let socket = seen.socket();
             match socket.state {
                 TcpState::Listen => self.observe_listener(&socket, evidence),
-                _ => self.observe_socket(&socket, seen.held(), evidence),
+                _ => self.observe_socket(&socket, seen.holding(), evidence),
             }
         }
         self.queues.forget_all_but(self.pass);
         self.heard.forget_all_but(self.pass);
         self.ownerless.forget_all_but(self.pass);
         self.holders.forget_all_but(self.pass);
+        self.queued.forget_all_but(self.pass);
         let at_ns = evidence.at_ns;
         self.listeners.retain(|_, listening| at_ns.saturating_sub(listening.seen_ns) < LISTENER_GONE_NS);
     }
@@ -210,7 +247,10 @@ impl History {
         self.observe_queues(socket, evidence.counted_ns(socket.state));
         self.heard.touch(cookie, pass);
         if let Some(info) = evidence.info.get(&cookie) {
-            self.hear(cookie, info);
+            self.hear(socket, info);
+        }
+        if !self.queued.0.is_empty() {
+            self.queued.touch(cookie, pass);
         }
         let since_ns = self.ownerless.touch(cookie, pass).copied();
         match held {
@@ -222,13 +262,24 @@ impl History {
                     self.ownerless.0.remove(&cookie);
                 }
                 let kept = matches!(socket.state, TcpState::Established | TcpState::CloseWait);
-                if kept && (self.holders.0.len() < MAX_HOLDERS || self.holders.get(cookie).is_some()) {
-                    self.holders.insert(cookie, holder, pass);
+                if kept {
+                    self.remember_holder(cookie, holder);
                 }
+            }
+            Holding::NoFile if matches!(socket.state, TcpState::Established | TcpState::CloseWait) => {
+                self.queued.insert(cookie, evidence.counted_ns(socket.state), pass);
             }
             _ => {}
         }
         self.holders.touch(cookie, pass);
+    }
+
+    fn remember_holder(&mut self, cookie: u64, holder: Holder) {
+        if let Some(known) = self.holders.touch(cookie, self.pass) {
+            known.last = holder;
+        } else if self.holders.0.len() < MAX_HOLDERS {
+            self.holders.insert(cookie, HeldBy { first: holder, last: holder }, self.pass);
+        }
     }
 
     fn observe_queues(&mut self, socket: &Socket, looked_ns: u64) {
@@ -244,12 +295,26 @@ impl History {
         }
     }
 
-    fn hear(&mut self, cookie: u64, info: &TcpInfo) {
-        let before = self.heard.get(cookie).copied().unwrap_or_default();
+    fn hear(&mut self, socket: &Socket, info: &TcpInfo) {
+        let cookie = socket.cookie;
+        let before = self.heard.get(cookie).copied();
+        let past = before.unwrap_or_default();
         let ago = |ms: Option<u32>| ms.map(|ms| info.at_ns.saturating_sub(u64::from(ms) * NS_PER_MS));
-        let sent_ns = ago(info.last_data_sent_ms).unwrap_or(before.sent_ns);
-        let received_ns = ago(info.last_data_recv_ms).unwrap_or(before.received_ns);
-        self.heard.insert(cookie, Heard { at_ns: info.at_ns, sent_ns, received_ns }, self.pass);
+        let sent_ns = ago(info.last_data_sent_ms).unwrap_or(past.sent_ns);
+        let received_ns = ago(info.last_data_recv_ms).unwrap_or(past.received_ns);
+        // The peer's FIN counts as a byte (tcp_fin in net/ipv4/tcp_input.c).
+        let fin = u64::from(socket.state != TcpState::Established);
+        let moved_ns = sent_ns.max(received_ns);
+        let was_idle = before.is_some_and(|before| before.at_ns.saturating_sub(before.moved_ns()) >= IDLE_NS);
+        let heard = Heard {
+            at_ns: info.at_ns,
+            sent_ns,
+            received_ns,
+            has_sent: info.bytes_sent.map(|bytes| bytes > 0),
+            has_received: info.bytes_received.map(|bytes| bytes > fin),
+            used_again: past.used_again || was_idle && moved_ns > past.at_ns,
+        };
+        self.heard.insert(cookie, heard, self.pass);
         if let Some(past) = self.queues.touch(cookie, self.pass) {
             // A queue that is filled up again as it is emptied looks the same, and is not frozen.
             past.quiet_since_ns = past.quiet_since_ns.max(sent_ns).max(received_ns);
@@ -263,6 +328,7 @@ impl History {
         }
         let drops = evidence.listeners.get(&socket.cookie).and_then(|listener| listener.drops);
         let before = known.and_then(|known| known.drops);
+        let looks = known.map(|known| known.looks.clone()).unwrap_or_default();
         let mut holders: Vec<_> = evidence.holders.of(socket).take(MAX_LISTENER_HOLDERS).collect();
         if holders.is_empty()
             && let Some(known) = known
@@ -275,8 +341,30 @@ impl History {
             seen_ns: evidence.at_ns,
             drops,
             dropped: drops.zip(before).map(|(now, before)| now.wrapping_sub(before)),
+            looks,
         };
         self.listeners.insert(socket.cookie, listening);
+    }
+
+    /// Takes note of how long the connections have waited that wait at a listener now.
+    pub(super) fn remember_queue(&mut self, listener: u64, look: QueueLook) {
+        let Some(listening) = self.listeners.get_mut(&listener) else { return };
+        if listening.looks.len() >= MAX_LOOKS {
+            listening.looks.pop_front();
+        }
+        listening.looks.push_back(look);
+    }
+
+    /// Takes note that a group is a leak, which it stays while it is there.
+    pub(super) fn remember_leak(&mut self, key: Key, at_ns: u64) {
+        if self.leaks.len() < MAX_SERIES || self.leaks.contains_key(&key) {
+            self.leaks.insert(key, at_ns);
+        }
+    }
+
+    /// Whether a group was called a leak before.
+    pub(super) fn is_leak(&self, key: &Key) -> bool {
+        self.leaks.contains_key(key)
     }
 
     /// Takes note of how many there were, and forgets what has not been there for long.
@@ -289,6 +377,7 @@ impl History {
         self.series.retain(|_, series| {
             series.points.back().is_some_and(|point| at_ns.saturating_sub(point.at_ns) < FORGET_NS)
         });
+        self.leaks.retain(|_, seen_ns| at_ns.saturating_sub(*seen_ns) < FORGET_NS);
     }
 
     /// For how long a socket's queues had not moved when it was counted last, monotonic ns, in ms; 0 if they are
@@ -314,7 +403,17 @@ impl History {
 
     /// Who held a socket when that was last looked up.
     pub(super) fn holder(&self, cookie: u64) -> Option<&Holder> {
-        self.holders.get(cookie)
+        self.holders.get(cookie).map(|held| &held.last)
+    }
+
+    /// Who held a socket when that was looked up for the first time.
+    pub(super) fn first_holder(&self, cookie: u64) -> Option<&Holder> {
+        self.holders.get(cookie).map(|held| &held.first)
+    }
+
+    /// Until when a connection was seen waiting to be accepted, monotonic ns.
+    pub(super) fn queued_until_ns(&self, cookie: u64) -> Option<u64> {
+        self.queued.get(cookie).copied()
     }
 
     /// The listeners that are or were there.

@@ -1,20 +1,38 @@
 //! From evidence to findings: which program mistreats its connections, why, and what to change. Pure: time is an
 //! argument, memory is bounded. Knows nothing of where evidence comes from and who reads the findings.
 //!
-//! A pass goes like this: [`Diagnosis::selection`] chooses sockets while somebody walks through the table;
-//! [`Diagnosis::requirements`] says what else is to be found out about them, and [`Diagnosis::requires_processes`], once it is
-//! known who holds them, about which processes; [`Diagnosis::pass`] judges.
+//! A pass selects sockets while the table is walked through ([`Diagnosis::selection`]), requires what else is to be found
+//! out about them ([`Diagnosis::requirements`], [`Diagnosis::requires_info`] and [`Diagnosis::requires_processes`]), and
+//! judges ([`Diagnosis::pass`]) in steps, each in a file of its own:
+//!
+//! 1. `connection`, `ending`: the facts of one connection, open or ended;
+//! 2. `ends`: the two ends of a connection as one;
+//! 3. `program`: which processes are one program;
+//! 4. `suspicions`: what the rules see, and the harm;
+//! 5. `causes`: what explains what, so that one cause is one finding;
+//! 6. `harm`: how bad it is, from harm and growth alone;
+//! 7. `store`: the findings, with trend and deadline, from opened to resolved.
 
 mod causes;
 pub mod class;
+mod connection;
+mod ending;
+mod ends;
+mod events;
 pub mod evidence;
 pub mod explain;
 pub mod finding;
 mod format;
+pub mod harm;
 mod history;
+mod idle_times;
+mod naming;
 mod pending;
+mod program;
 pub mod requirements;
 pub mod selection;
+mod settings;
+mod socket_view;
 mod store;
 mod suspicion;
 mod suspicions;
@@ -32,12 +50,15 @@ pub use requirements::Requirements;
 pub use selection::{Selected, Selection};
 pub use thresholds::Thresholds;
 
+use std::collections::BTreeSet;
+
 use foldhash::HashSet;
 
+use events::Events;
 use history::History;
+use program::Programs;
 use selection::{Expected, Turn};
 use store::FindingStore;
-use suspicions::events::Events;
 use view::View;
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -56,6 +77,7 @@ pub struct Changes {
 pub struct Diagnosis {
     thresholds: Thresholds,
     history: History,
+    programs: Programs,
     events: Events,
     store: FindingStore,
     /// Cookies of sockets that use up ports, to see who holds them.
@@ -64,6 +86,10 @@ pub struct Diagnosis {
     expected: Expected,
     passes: u64,
     pending: Pending,
+    /// Processes that something points at: more is asked about their connections.
+    pointed: BTreeSet<u32>,
+    /// The connections of those, as of the last look-up.
+    pointed_sockets: HashSet<u64>,
     cannot_see: Vec<String>,
 }
 
@@ -74,6 +100,7 @@ impl Diagnosis {
         Self {
             thresholds,
             history: History::default(),
+            programs: Programs::default(),
             events: Events::default(),
             store: FindingStore::default(),
             users_of_ports: HashSet::default(),
@@ -81,6 +108,8 @@ impl Diagnosis {
             expected: Expected::default(),
             passes: 0,
             pending: Pending::default(),
+            pointed: BTreeSet::new(),
+            pointed_sockets: HashSet::default(),
             cannot_see: Vec::new(),
         }
     }
@@ -93,7 +122,7 @@ impl Diagnosis {
             .listeners()
             .map(|listening| (listening.socket.netns, listening.socket.tuple.local.port()));
         let ownerless = self.history.ownerless().take(self.thresholds.max_established);
-        let watched = ownerless.chain(self.users_of_ports.iter().copied());
+        let watched = ownerless.chain(self.users_of_ports.iter().chain(&self.pointed_sockets).copied());
         let of = self.established.div_ceil(self.thresholds.max_established.max(1) as u64).max(1);
         let turn = Turn { of, rest: self.passes % of };
         Selection::new(&self.thresholds, listening.collect(), watched.collect(), turn, self.expected)
@@ -109,14 +138,18 @@ impl Diagnosis {
             .iter()
             .flat_map(|destination| destination.cookies.iter().copied())
             .collect();
-        requirements::of(selected, &self.history, &self.thresholds, self.passes)
+        let mut required = requirements::of(selected, &self.history, &self.thresholds, self.passes);
+        required.processes = self.pointed.iter().copied().collect();
+        required
     }
 
-    /// Sockets whose `tcp_info` is wanted as well, once it is known who holds which: whether they are still there says
-    /// whether they are worth another look.
+    /// Sockets whose `tcp_info` is required as well, once it is known who holds which: those that nobody holds, of which
+    /// that says whether they are still there, and those of processes that something points at.
     #[must_use]
     pub fn requires_info(&self, evidence: &Evidence) -> Vec<u64> {
-        requirements::unheld(evidence)
+        let mut cookies = requirements::unheld(evidence);
+        cookies.extend(requirements::of_pointed(evidence, &self.pointed));
+        cookies
     }
 
     /// The processes that are to be looked at, once `evidence` has everything but them: at most
@@ -129,18 +162,26 @@ impl Diagnosis {
     /// Judges. The events in `evidence` are those since the last pass.
     pub fn pass(&mut self, evidence: &Evidence) -> Changes {
         self.passes += 1;
-        let seen = view::all(evidence);
+        let seen = socket_view::all(evidence);
         self.history.observe(evidence, &seen);
-        let view = View::new(evidence, seen, &self.history, &self.thresholds);
+        self.programs.observe(evidence);
+        let view = View::new(evidence, seen, &self.history, &self.programs, &self.thresholds);
         self.pending = pending::of(&view);
         self.events.observe(&view);
-        let mut suspicions = suspicions::judge(&view, &self.events);
-        causes::explain(&mut suspicions);
-        let counted: Vec<_> =
-            suspicions.iter().map(|suspicion| (suspicion.key, suspicion.count, suspicion.since_ns)).collect();
+        let suspicions::Suspected { mut suspicions, counts, leaks } = suspicions::judge(&view, &self.events);
+        causes::explain(&view, &mut suspicions);
+        self.pointed = requirements::pointed(&view, &suspicions);
+        self.pointed_sockets = requirements::sockets_of(evidence, &self.pointed);
+        let queues = view.queue_looks();
         let at_ns = evidence.at_ns;
         let changes = self.store.update(suspicions, &self.history, at_ns, &self.thresholds);
-        self.history.count(counted.into_iter(), at_ns);
+        self.history.count(counts.into_iter(), at_ns);
+        for (listener, look) in queues {
+            self.history.remember_queue(listener, look);
+        }
+        for leak in leaks {
+            self.history.remember_leak(leak, at_ns);
+        }
         self.cannot_see = unseen(evidence, self.store.refused());
         changes
     }

@@ -3,7 +3,10 @@
 
 use tcpstate_common::TcpState;
 
-use super::view::{Holding, SocketView, View};
+use super::{
+    socket_view::{Holding, SocketView},
+    view::View,
+};
 
 /// What is younger has not had the time to be closed, ms: longer than the longest round trips.
 const BRIEF_MS: u64 = 250;
@@ -39,7 +42,7 @@ pub(super) fn of(view: &View<'_>) -> Pending {
 /// Whether nobody was found to hold it, and not for long enough, and it was there after it had been looked up: where
 /// connections come and go, most that nobody holds have ended since they were counted.
 fn may_be_ghost(view: &View<'_>, seen: &SocketView<'_>) -> bool {
-    seen.held() == Holding::Nobody
+    seen.holding() == Holding::Nobody
         && view.info(&seen.socket()).is_some()
         && view.ownerless_ms(seen).is_some_and(|ownerless_ms| ownerless_ms < view.thresholds.frozen_ms)
 }
@@ -66,7 +69,7 @@ fn is_recent(view: &View<'_>, seen: &SocketView<'_>) -> bool {
 /// Whether an open connection waits to be accepted, or holds data that its process cannot read or has not read though
 /// the other end has said all.
 fn is_unread(view: &View<'_>, seen: &SocketView<'_>) -> bool {
-    let holder = match seen.held() {
+    let holder = match seen.holding() {
         Holding::NoFile => return is_young(view, seen),
         Holding::By { holder, .. } => holder,
         Holding::NotAsked | Holding::Unseen | Holding::Nobody => return false,
@@ -76,7 +79,7 @@ fn is_unread(view: &View<'_>, seen: &SocketView<'_>) -> bool {
     }
     let has_closed = |other: &SocketView<'_>| {
         matches!(other.socket().state, TcpState::FinWait1 | TcpState::LastAck)
-            && other.held() == Holding::NoFile
+            && other.holding() == Holding::NoFile
             && is_recent(view, other)
     };
     view.paused(&holder).is_some() || view.other_end(&seen.socket()).is_some_and(has_closed)

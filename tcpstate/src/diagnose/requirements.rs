@@ -1,15 +1,37 @@
 //! What the rules ask for, so that nothing is collected that nobody needs.
 
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::{cmp::Reverse, collections::BTreeSet, net::SocketAddr};
 
 use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
-use super::{evidence::Evidence, history::History, selection::Selected, thresholds::Thresholds};
+use super::{
+    class::Class,
+    connection::{self, Side},
+    ends,
+    evidence::Evidence,
+    format,
+    history::History,
+    selection::Selected,
+    suspicion::Suspicion,
+    thresholds::Thresholds,
+    view::View,
+};
 use crate::track::Socket;
 
 /// Connections that nobody holds that are asked about at a time: of more, some are known to need another look.
 const MAX_UNHELD: usize = 64;
+
+/// Processes that are looked at more closely at a time.
+const MAX_POINTED: usize = 256;
+/// Open connections of theirs of which `tcp_info` is read at a pass, at 1 to 2 µs each in the kernel.
+const MAX_POINTED_INFO: usize = 2_048;
+/// Open connections of theirs that are selected at every pass.
+const MAX_POINTED_SOCKETS: usize = 16_384;
+/// The other ends of connections are followed over so many processes.
+const HOPS: usize = 4;
+/// From this share of its descriptors on a process is looked at more closely, percent.
+const POINTED_FDS_PERCENT: u64 = 50;
 
 /// Of the sockets whose `tcp_info` may be read at a pass, those on which nothing had moved for long by the last time are at
 /// most one in so many: they may have begun to move again, but seldom have.
@@ -22,6 +44,8 @@ pub struct Requirements {
     pub info: Vec<u64>,
     /// The cookies of sockets whose holders are wanted, in their order.
     pub holders: Vec<u64>,
+    /// Processes of which every socket is wanted; at most [`MAX_POINTED`].
+    pub processes: Vec<u32>,
     /// Namespaces whose counters and sysctls are wanted; at most [`super::Thresholds::max_namespaces`].
     pub namespaces: Vec<u32>,
     /// Listeners whose [`super::evidence::Listener`] is wanted, by cookie.
@@ -127,4 +151,77 @@ pub(super) fn processes(evidence: &Evidence, events: impl Iterator<Item = u32>, 
     pids.sort_unstable_by_key(|(pid, count)| (Reverse(*count), *pid));
     pids.truncate(max);
     pids.into_iter().map(|(pid, _)| pid).collect()
+}
+
+/// The processes that something points at: their connections have to tell who waits for whom, and what lies idle.
+pub(super) fn pointed(view: &View<'_>, suspicions: &[Suspicion]) -> BTreeSet<u32> {
+    let mut pointed = BTreeSet::new();
+    let told = suspicions.iter().filter(|suspicion| suspicion.is_told() || suspicion.is_told_inside);
+    let told =
+        told.filter(|suspicion| !suspicion.is_of_events || suspicion.key.class == Class::AcceptOverflow);
+    pointed.extend(told.flat_map(|suspicion| &suspicion.members).map(|member| member.process.pid));
+    let mut clients = HashMap::<(u32, SocketAddr), u64>::default();
+    for seen in &view.seen {
+        let socket = seen.socket();
+        let Some(holder) = seen.holder() else { continue };
+        match socket.state {
+            // Who keeps what has ended may wait for somebody.
+            TcpState::CloseWait if seen.age_ms() >= view.thresholds.settle_ms => {
+                pointed.insert(holder.pid);
+            }
+            TcpState::Established if connection::side(view, &socket) == Side::Client => {
+                *clients.entry((holder.pid, socket.tuple.remote)).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+    let many = clients.into_iter().filter(|(_, count)| *count >= view.thresholds.idle_connections);
+    pointed.extend(many.map(|((pid, _), _)| pid));
+    let waiting = view.history.listeners().filter(|listening| view.queue(listening).is_some());
+    pointed.extend(waiting.flat_map(|listening| listening.holders.iter().map(|holder| holder.pid)));
+    let filling = view.evidence.processes.iter().filter(|(_, process)| {
+        let share = process.fds.zip(process.fd_limit).map(|(used, max)| format::percent(used, max));
+        share.is_some_and(|percent| percent >= POINTED_FDS_PERCENT)
+    });
+    pointed.extend(filling.map(|(pid, _)| *pid));
+    while pointed.len() > MAX_POINTED {
+        pointed.pop_last();
+    }
+    pointed
+}
+
+/// The sockets that these processes have open, as far as they were looked up.
+pub(super) fn sockets_of(evidence: &Evidence, pids: &BTreeSet<u32>) -> foldhash::HashSet<u64> {
+    let of_them = evidence.holders.cookies().filter(|(_, pid)| pids.contains(pid));
+    of_them.map(|(cookie, _)| cookie).take(MAX_POINTED_SOCKETS).collect()
+}
+
+/// The open connections of these processes, and of those at their other ends: of these as well it has to be known for
+/// whom they wait.
+pub(super) fn of_pointed(evidence: &Evidence, pointed: &BTreeSet<u32>) -> Vec<u64> {
+    if pointed.is_empty() {
+        return Vec::new();
+    }
+    let open =
+        evidence.sockets.iter().filter(|socket| socket.state == TcpState::Established && socket.inode != 0);
+    let open: Vec<_> = open
+        .filter_map(|socket| {
+            let holder = evidence.holders.of(&socket).next()?;
+            Some((socket.cookie, holder.pid, ends::of(&socket.tuple)))
+        })
+        .collect();
+    let by_ends: HashMap<_, _> = open.iter().map(|(_, pid, ends)| (*ends, *pid)).collect();
+    let mut pids = pointed.clone();
+    for _ in 0..HOPS {
+        let theirs = open.iter().filter(|(_, pid, _)| pids.contains(pid));
+        let others: Vec<_> =
+            theirs.filter_map(|(_, _, (local, remote))| by_ends.get(&(*remote, *local)).copied()).collect();
+        let before = pids.len();
+        pids.extend(others);
+        if pids.len() == before || pids.len() > MAX_POINTED {
+            break;
+        }
+    }
+    let theirs = open.iter().filter(|(_, pid, _)| pids.contains(pid));
+    theirs.map(|(cookie, ..)| *cookie).take(MAX_POINTED_INFO).collect()
 }

@@ -6,8 +6,9 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     Changes, NS_PER_MS,
-    finding::{Finding, Limit, MAX_SAMPLES, Resource, Severity, Status},
+    finding::{Finding, HarmDone, Limit, MAX_SAMPLES, Resource, Severity, Status},
     format,
+    harm::Harm,
     history::History,
     suspicion::{Key, Suspicion},
     thresholds::Thresholds,
@@ -43,9 +44,13 @@ impl FindingStore {
     ) -> Changes {
         let mut changes = Changes::default();
         for suspicion in suspicions {
-            let Some(severity) = suspicion.severity else { continue };
             let (key, is_of_events) = (suspicion.key, suspicion.is_of_events);
-            let mut finding = write(suspicion, severity, history, at_ns, thresholds);
+            if suspicion.is_told_inside {
+                self.close(&key, &mut changes, at_ns);
+                continue;
+            }
+            let Some(harm) = suspicion.harm.clone() else { continue };
+            let mut finding = write(suspicion, &harm, history, at_ns, thresholds);
             if !self.entries.contains_key(&key) && !self.make_room(thresholds.max_findings) {
                 self.refused += 1;
                 continue;
@@ -76,6 +81,15 @@ impl FindingStore {
         self.resolve(&mut changes, at_ns, thresholds);
         self.show();
         changes
+    }
+
+    /// Resolves a finding whose cause has been found: it is told inside that one from now on.
+    fn close(&mut self, key: &Key, changes: &mut Changes, at_ns: u64) {
+        if let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.finding.status == Status::Open) {
+            entry.finding.status = Status::Resolved;
+            entry.finding.resolved_at = Some(at_ns);
+            changes.resolved.push(entry.finding.clone());
+        }
     }
 
     /// Returns whether there is room for one more: what has been resolved for longest goes first.
@@ -127,32 +141,26 @@ impl FindingStore {
 /// Makes a finding of a suspicion.
 fn write(
     mut suspicion: Suspicion,
-    mut severity: Severity,
+    harm: &Harm,
     history: &History,
     at_ns: u64,
     thresholds: &Thresholds,
 ) -> Finding {
     let class = suspicion.key.class;
-    let series = history.series(&suspicion.key);
+    let series = history.series(&suspicion.series);
     let trend = series.and_then(|series| series.per_minute(at_ns, suspicion.count, thresholds));
     let rising = trend.filter(|trend| *trend > 0.0);
+    // What several processes take, each of them takes a part of.
+    #[expect(clippy::cast_precision_loss, reason = "nobody runs 2^52 processes")]
+    let share = rising.map(|per_minute| per_minute / suspicion.members.len().max(1) as f64);
     let limit = suspicion.limit.map(|(of, used, max)| {
-        let reached_in_seconds = rising.and_then(|per_minute| until(max.saturating_sub(used), per_minute));
+        let reached_in_seconds = share.and_then(|per_minute| until(max.saturating_sub(used), per_minute));
         Limit { of, used, max, reached_in_seconds }
     });
-    if let Some(limit) = &limit
-        && severity >= Severity::Warning
-        // It is what uses the limit up, not a bystander.
-        && suspicion.count.saturating_mul(10) >= limit.used
-    {
-        let nearly = format::percent(limit.used, limit.max) >= thresholds.limit_percent;
-        if nearly || limit.reached_in_seconds.is_some_and(|seconds| seconds <= thresholds.deadline_s) {
-            severity = Severity::Critical;
-        }
-    }
-    if class.benign() {
-        severity = Severity::Info;
-    }
+    // It is what uses the limit up, not a bystander.
+    let by_it = limit.as_ref().filter(|limit| suspicion.count.saturating_mul(10) >= limit.used);
+    let severity = if class.benign() { Severity::Info } else { harm.severity(by_it, thresholds) };
+    let harm = HarmDone { kind: harm.kind(), text: format::sentence(&harm.text(by_it, thresholds)) + "." };
     let mut verdict = std::mem::take(&mut suspicion.verdict);
     if suspicion.tells_trend
         && let Some(per_minute) = rising
@@ -186,6 +194,7 @@ fn write(
         count: suspicion.count,
         trend_per_minute: trend,
         limit,
+        harm,
         verdict,
         remedy: suspicion.remedy,
         evidence: suspicion.evidence,

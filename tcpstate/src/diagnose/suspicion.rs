@@ -1,10 +1,12 @@
-//! What a rule hands to the store: a finding without those parts that only time tells.
+//! What the rules suspect: a finding without those parts that only time and the other suspicions tell.
 
 use std::net::SocketAddr;
 
 use super::{
     class::Class,
-    finding::{Resource, Sample, Severity, Subject},
+    finding::{Resource, Sample, Subject},
+    harm::Harm,
+    program::{self, Member, ProgramId},
 };
 
 /// What makes trouble the same trouble at the next pass.
@@ -12,23 +14,16 @@ use super::{
 pub(super) struct Key {
     pub(super) class: Class,
     pub(super) netns: u32,
-    /// 0 where nobody can be named.
-    pub(super) pid: u32,
-    /// With the pid it names a process for good; 0 where that is not known.
-    pub(super) start_boottime_ns: u64,
+    pub(super) program: ProgramId,
     /// The listener, or the peer: whichever the class is about.
     pub(super) place: Option<SocketAddr>,
 }
 
 impl Key {
-    /// The finding's id: the same whenever it is the same trouble, after a restart of the daemon too.
+    /// The finding's id: the same whenever it is the same trouble, after a restart of the daemon or the program too.
     pub(super) fn id(&self) -> String {
-        // FNV-1a (RFC draft-eastlake-fnv): a hash that will not change with the compiler.
-        let text = format!("{} {} {} {:?}", self.netns, self.pid, self.start_boottime_ns, self.place);
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        format!("{}-{hash:016x}", self.class.name())
+        let text = format!("{} {:x} {:?}", self.netns, self.program, self.place);
+        format!("{}-{:016x}", self.class.name(), program::hash(text.bytes()))
     }
 }
 
@@ -36,9 +31,15 @@ impl Key {
 #[derive(Clone, Debug)]
 pub(super) struct Suspicion {
     pub(super) key: Key,
-    /// `None`: not worth a word yet, but its count is remembered, so that a trend is known when it is.
-    pub(super) severity: Option<Severity>,
+    /// The key under which its count is remembered, for its trend.
+    pub(super) series: Key,
+    /// `None`: not worth a word. Its count is remembered all the same.
+    pub(super) harm: Option<Harm>,
+    /// Another suspicion is its cause, and tells it.
+    pub(super) is_told_inside: bool,
     pub(super) subject: Subject,
+    /// The processes that it is about, the one with most first.
+    pub(super) members: Vec<Member>,
     pub(super) since_ns: u64,
     pub(super) count: u64,
     /// What is being used up: how much of it, and how much there is.
@@ -59,11 +60,53 @@ pub(super) struct Suspicion {
 }
 
 impl Suspicion {
+    /// One about which nothing is known yet but what makes it the same at the next pass.
+    pub(super) fn new(key: Key, since_ns: u64, count: u64) -> Self {
+        Self {
+            key,
+            series: key,
+            harm: None,
+            is_told_inside: false,
+            subject: Subject { netns: (key.netns != 0).then_some(key.netns), ..Subject::default() },
+            members: Vec::new(),
+            since_ns,
+            count,
+            limit: None,
+            verdict: String::new(),
+            remedy: String::new(),
+            evidence: Vec::new(),
+            cannot_see: Vec::new(),
+            sockets: Vec::new(),
+            cookies: Vec::new(),
+            is_of_events: false,
+            tells_trend: false,
+        }
+    }
+
+    /// Whether it would be told.
+    pub(super) fn is_told(&self) -> bool {
+        self.harm.is_some()
+    }
+
+    /// Its cause has been found, and tells it.
+    pub(super) fn tell_inside(&mut self) {
+        self.harm = None;
+        self.is_told_inside = true;
+    }
+
+    /// Whether it would be more than an info: somebody is harmed.
+    pub(super) fn is_harmful(&self) -> bool {
+        self.harm.as_ref().is_some_and(|harm| !matches!(harm, Harm::NoneSeen(_)))
+    }
+
     /// Takes in another one that is the same trouble, and is not told by itself then.
     pub(super) fn absorb(&mut self, other: Self) {
-        self.severity = self.severity.max(other.severity);
+        if !self.is_harmful() && other.is_harmful() {
+            self.harm = other.harm;
+        }
         self.since_ns = self.since_ns.min(other.since_ns);
         self.evidence.extend(other.evidence);
         self.cookies.extend(other.cookies);
+        self.members = program::members(self.members.drain(..).chain(other.members));
     }
 }

@@ -89,6 +89,17 @@ thresholds! {
     several: u64 = 3,
     /// Growth is measured over this time, ms; shorter looks mistake a burst for a trend.
     trend_ms: u64 = 20_000,
+    /// Who waits for longer than this is harmed, ms: users give up after a few seconds.
+    waits_ms: u64 = 5_000,
+    /// What has waited for so long at three looks at an accept queue, of eight, is not accepted in time, ms. Healthy
+    /// listeners accept within a millisecond.
+    queue_ms: u64 = 1_000,
+    /// A client that writes this soon after its peer's FIN, or a request that arrives this soon after a close, could
+    /// not know, ms: a round trip over the longest paths, and some time to look.
+    race_ms: u64 = 500,
+    /// Connections to one destination that lie idle, from which on they are looked at for a leak: smaller pools do no
+    /// harm.
+    idle_connections: u64 = 10,
     /// By how many a group must have grown in that time, while none of its sockets went away.
     growth: u64 = 2,
     /// Unread pooled connections are a leak when there are this many and they still grow: pools have maxima of tens.

@@ -66,6 +66,7 @@ fn circumstances(about: &About) -> Circumstances {
         peer_ended: connection.then_some(about.known & about::FIN != 0),
         ending: connection.then_some(about.known & about::ENDING != 0),
         opened: opened(about.opened),
+        payload_bytes: (about.known & about::PAYLOAD != 0).then_some(about.payload_bytes),
         entered_ns: (about.entered_ns != 0).then_some(about.entered_ns),
         actor: (about.pid != 0).then_some(Process { pid: about.pid, comm: Comm(about.comm) }),
     }
@@ -324,7 +325,7 @@ mod tests {
             bytes.extend(number.to_ne_bytes());
         }
         bytes.extend(101_u64.to_ne_bytes());
-        for number in [1_u32 | 8, 77] {
+        for number in [300_u32, 0, 1 | 8 | 32, 77] {
             bytes.extend(number.to_ne_bytes());
         }
         bytes.extend(*b"server\0\0\0\0\0\0\0\0\0\0");
@@ -338,16 +339,17 @@ mod tests {
             peer_ended: Some(true),
             ending: Some(false),
             opened: Some(Opened { at_ns: 100, active: true }),
+            payload_bytes: Some(300),
             entered_ns: Some(9),
             actor: Some(Process { pid: 77, comm: Comm::new("server") }),
         };
         assert_eq!(split(&bytes), (blank().to_vec(), expected));
         // What is not known is not 0; a packet that was looked at is no SYN.
-        bytes[LEN + 40] = 2;
+        bytes[LEN + 48] = 2;
         let (_, about) = split(&bytes);
         assert_eq!((about.unread_bytes, about.moved_bytes, about.idle_ms), (None, None, None));
         assert_eq!(about.answered_syn, Some(false));
-        bytes[LEN + 40] = 6;
+        bytes[LEN + 48] = 6;
         assert_eq!(split(&bytes).1.answered_syn, Some(true));
         // A record of another length stays whole, and is refused.
         bytes.pop();

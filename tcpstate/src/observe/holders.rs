@@ -62,9 +62,11 @@ impl Found {
 #[must_use]
 pub fn look_up(way: Way, wanted: Wanted) -> Found {
     let begun_cpu_ns = clock::thread_cpu_ns();
-    let Wanted { mut cookies, pids } = wanted;
+    let Wanted { mut cookies, mut pids } = wanted;
     cookies.sort_unstable();
     cookies.dedup();
+    pids.sort_unstable();
+    pids.dedup();
     let (found, mut hidden) = match way {
         Way::Iterator(file) => match read(file, &cookies, &pids) {
             Ok(found) => (found, None),
@@ -107,7 +109,9 @@ fn read(mut file: File, cookies: &[u64], pids: &[u32]) -> Result<Vec<(Key, Holde
             match cookie {
                 // It has no name yet: whoever asks for it knows its inode.
                 None => found.push((Key::Inode(inode), holder)),
-                Some(cookie) if cookies.binary_search(&cookie).is_ok() || pids.contains(&holder.pid) => {
+                Some(cookie)
+                    if cookies.binary_search(&cookie).is_ok() || pids.binary_search(&holder.pid).is_ok() =>
+                {
                     found.push((Key::Cookie(cookie), holder));
                 }
                 Some(_) => {}

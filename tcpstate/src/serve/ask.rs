@@ -32,8 +32,8 @@ pub enum Question {
     Record(oneshot::Sender<Watching<Brief>>),
     /// What a diagnosis begins with.
     Material(Box<MaterialWish>, oneshot::Sender<Box<Material>>),
-    /// Who holds the sockets that park, and these others: the sockets that a diagnosis looks at.
-    Holders(Vec<u64>, oneshot::Sender<Held>),
+    /// Who holds the sockets that park, and these others, and what these processes hold: what a diagnosis looks at.
+    Holders(Vec<u64>, Vec<u32>, oneshot::Sender<Held>),
     /// A diagnosis waits for a census of these sockets that ends at this time, monotonic ns, or later. There is no
     /// answer: it hears of every census.
     Count(Scope, u64),

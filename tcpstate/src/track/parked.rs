@@ -158,6 +158,11 @@ impl Holders {
         Some(Holder { pid, fd: held.fd, comm, start_boottime_ns })
     }
 
+    /// The cookies of the sockets that were found, each with the pid of a process that has it open.
+    pub fn cookies(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.by_cookie.iter().filter_map(|held| Some((held.key, self.holder(*held)?.pid)))
+    }
+
     /// Every process that holds anything: its pid, and its start, ns since boot.
     pub fn processes(&self) -> impl Iterator<Item = (u32, u64)> {
         self.processes.iter().map(|process| (process.pid, process.start_boottime_ns))

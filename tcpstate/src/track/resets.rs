@@ -98,6 +98,8 @@ pub struct Circumstances {
     pub ending: Option<bool>,
     /// How the connection had come to be.
     pub opened: Option<Opened>,
+    /// For a sent one that answers a packet: bytes of data in that.
+    pub payload_bytes: Option<u32>,
     /// When the socket entered the state in which the reset met it, monotonic ns.
     pub entered_ns: Option<u64>,
     /// The process that had last acted on the socket before: that had closed it, mostly.
@@ -118,6 +120,7 @@ impl Circumstances {
             peer_ended: self.peer_ended.or(other.peer_ended),
             ending: self.ending.or(other.ending),
             opened: self.opened.or(other.opened),
+            payload_bytes: self.payload_bytes.or(other.payload_bytes),
             entered_ns: self.entered_ns.or(other.entered_ns),
             actor: self.actor.or(other.actor),
         }

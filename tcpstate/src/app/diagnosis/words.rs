@@ -40,9 +40,15 @@ pub(super) fn reset(
         unread_bytes: about.unread_bytes.map(u64::from),
         bytes_moved: about.moved_bytes,
         idle_ms: about.idle_ms,
+        spoke_ms: about.spoke_ms,
+        unsent_bytes: about.unsent_bytes.map(u64::from),
+        peer_ended: about.peer_ended,
+        ending: about.ending,
+        opened: about.opened,
+        payload_bytes: about.payload_bytes.map(u64::from),
         after_close_ns: about
             .entered_ns
-            .filter(|_| closed)
+            .filter(|_| closed || reset.state == Some(TcpState::CloseWait))
             .map(|entered_ns| reset.at_ns.saturating_sub(entered_ns)),
         owner: if closed { about.actor.or(holder) } else { holder.or(about.actor) },
         reset,
@@ -168,6 +174,7 @@ pub(super) fn process(looked: io::Result<process::Process>) -> io::Result<Proces
         fd_limit: seen.open_files_limit,
         comm: Some(seen.comm),
         exe: seen.owner.exe,
+        script: seen.script,
         unit: seen.owner.unit,
         container: seen.owner.container,
         pod: seen.owner.pod,

@@ -26,11 +26,13 @@ pub(super) struct Use {
     state: TcpState,
     cookie: u64,
     actor: Option<Process>,
+    since_ns: u64,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Many {
     ports: Vec<Port>,
+    time_waits_between_ns: Option<(u64, u64)>,
     actors: Vec<Process>,
     cookies: Vec<u64>,
 }
@@ -46,8 +48,8 @@ struct Port {
 
 impl From<&Socket> for Use {
     fn from(socket: &Socket) -> Self {
-        let Socket { cookie, state, actor, tuple, .. } = *socket;
-        Self { port: tuple.local.port(), state, cookie, actor }
+        let Socket { cookie, state, actor, tuple, since, .. } = *socket;
+        Self { port: tuple.local.port(), state, cookie, actor, since_ns: since.ns() }
     }
 }
 
@@ -71,7 +73,11 @@ impl Towards {
 
 impl Many {
     fn add(&mut self, next: Use) {
-        let Use { port, state, cookie, actor } = next;
+        let Use { port, state, cookie, actor, since_ns } = next;
+        if state == TcpState::TimeWait {
+            let (first_ns, last_ns) = self.time_waits_between_ns.unwrap_or((since_ns, since_ns));
+            self.time_waits_between_ns = Some((first_ns.min(since_ns), last_ns.max(since_ns)));
+        }
         let actor = actor.map_or(0, |actor| number(&mut self.actors, actor));
         self.ports.push(Port { number: port, state, actor });
         if self.cookies.len() < Destination::MAX_COOKIES {
@@ -99,7 +105,15 @@ impl Many {
         }
         actors.retain(|(_, count)| *count > 0);
         actors.sort_by_key(|(process, count)| (Reverse(*count), process.pid));
-        Destination { netns, local, remote, by_state, actors, cookies: self.cookies }
+        Destination {
+            netns,
+            local,
+            remote,
+            by_state,
+            actors,
+            cookies: self.cookies,
+            time_waits_between_ns: self.time_waits_between_ns,
+        }
     }
 }
 
@@ -125,7 +139,7 @@ mod tests {
 
     fn used(port: u16, state: TcpState, pid: u32) -> Use {
         let actor = (pid > 0).then_some(Process { pid, comm: Comm([0; 16]) });
-        Use { port, state, cookie: u64::from(port), actor }
+        Use { port, state, cookie: u64::from(port), actor, since_ns: u64::from(port) }
     }
 
     fn destination(uses: &[Use]) -> Option<Destination> {
@@ -176,10 +190,10 @@ mod tests {
     fn largest_actors_come_first_and_no_more_than_can_be_named() {
         let mut uses: Vec<_> = (0..8).map(|n| used(n, TcpState::TimeWait, u32::from(n % 2 + 1))).collect();
         uses.push(used(8, TcpState::TimeWait, 2));
-        uses.extend((9..15).map(|n| used(n, TcpState::TimeWait, u32::from(n))));
+        uses.extend((9..40).map(|n| used(n, TcpState::TimeWait, u32::from(n))));
         let destination = destination(&uses).expect("many ports");
         let actors: Vec<_> = destination.actors.iter().map(|(actor, count)| (actor.pid, *count)).collect();
-        assert_eq!(actors, [(2, 5), (1, 4), (9, 1), (10, 1)]);
-        assert_eq!(destination.used(), 15);
+        assert_eq!((&actors[..4], actors.len()), (&[(2, 5), (1, 4), (9, 1), (10, 1)][..], 16));
+        assert_eq!(destination.used(), 40);
     }
 }

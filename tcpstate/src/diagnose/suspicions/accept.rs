@@ -7,52 +7,82 @@ use std::cmp::Reverse;
 
 use tcpstate_common::TcpState;
 
-use super::{base, oldest_ms};
+use super::{Harm, base, blame_members};
 use crate::{
     diagnose::{
         class::Class,
-        evidence::Reason,
-        finding::{Resource, Severity, Subject},
+        evidence::{Reason, What},
         format,
         history::Listening,
+        naming,
+        program::Member,
+        socket_view::SocketView,
         suspicion::{Key, Suspicion},
-        view::{SocketView, View},
+        view::{self, View},
     },
     track::{Direction, Holder},
 };
 
-/// Descriptors that a process at its limit may still have free: reserves for its logs and the like.
-const RESERVE_FDS: u64 = 3;
+/// Looks at a queue, of the last eight, at which something must have waited for long to say that it is not accepted in
+/// time.
+const SLOW_LOOKS: usize = 3;
+/// These looks must have been within this time, ns.
+const SLOW_NS: u64 = 60_000_000_000;
 
 /// The process that is named for a listener: of several the first one, but not process 1, which only made it.
-pub(super) fn main_holder(listening: &Listening) -> Option<Holder> {
+pub(in crate::diagnose) fn main_holder(listening: &Listening) -> Option<Holder> {
     let order = |holder: &&Holder| (holder.pid == 1, holder.start_boottime_ns, holder.pid);
     listening.holders.iter().min_by_key(order).copied()
 }
 
-fn key(class: Class, listening: &Listening) -> Key {
+/// The processes that have a listener open, the main one first; not process 1 if there is another.
+pub(in crate::diagnose) fn owners(view: &View<'_>, listening: &Listening) -> Vec<Member> {
+    let Some(main) = main_holder(listening) else { return Vec::new() };
+    let program = view.programs.of_holder(&main);
+    let others = listening
+        .holders
+        .iter()
+        .filter(|holder| holder.pid != main.pid && view.programs.of_holder(holder) == program);
+    let mut members: Vec<Member> = others.map(Member::from).collect();
+    members.sort_by_key(|member| (member.start_boottime_ns, member.process.pid));
+    members.dedup_by_key(|member| member.process.pid);
+    members.insert(0, (&main).into());
+    members
+}
+
+fn key(view: &View<'_>, class: Class, listening: &Listening) -> Key {
     let holder = main_holder(listening);
-    Key {
-        class,
-        netns: listening.socket.netns,
-        pid: holder.map_or(0, |holder| holder.pid),
-        start_boottime_ns: holder.map_or(0, |holder| holder.start_boottime_ns),
-        place: Some(listening.socket.tuple.local),
-    }
+    let place = Some(listening.socket.tuple.local);
+    view.key_of(class, listening.socket.netns, holder.as_ref(), place)
 }
 
 /// A connection without file waits in a queue.
 pub(super) fn sort_queued(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
-    let listening = view.listener_at(seen.socket().netns, seen.socket().tuple.local)?;
-    if seen.age_ms() < view.thresholds.notice_ms || listening.seen_ns != view.evidence.at_ns {
+    let socket = seen.socket();
+    let listening = view.listener_at(socket.netns, socket.tuple.local)?;
+    if !view.is_there(listening) {
+        return None;
+    }
+    let waits_long = view::queued_ms(seen) >= view.thresholds.notice_ms;
+    if !waits_long && !is_slow(view, listening) {
         return None;
     }
     let paused =
         !listening.holders.is_empty() && listening.holders.iter().all(|holder| view.paused(holder).is_some());
     match main_holder(listening).filter(|_| paused) {
-        Some(holder) => Some(View::key_of(Class::OwnerStopped, seen.socket().netns, &holder, None)),
-        None => Some(key(Class::AcceptStall, listening)),
+        Some(holder) => Some(view.key_of(Class::OwnerStopped, socket.netns, Some(&holder), None)),
+        None => Some(key(view, Class::AcceptStall, listening)),
     }
+}
+
+/// Whether something has waited for long at several looks at the queue: clients may give up before they have waited for
+/// long enough to be noticed one by one.
+fn is_slow(view: &View<'_>, listening: &Listening) -> bool {
+    let from_ns = view.evidence.at_ns.saturating_sub(SLOW_NS);
+    let slow_ms = view.thresholds.queue_ms;
+    let before = listening.looks.iter().filter(|look| look.at_ns >= from_ns && look.oldest_ms >= slow_ms);
+    let now = view.queue(listening).is_some_and(|queue| queue.oldest_ms >= slow_ms);
+    now && before.count() + 1 >= SLOW_LOOKS
 }
 
 /// A handshake whose SYN+ACK had to be sent again. With `TCP_DEFER_ACCEPT` it is not sent again, and where the accept
@@ -60,30 +90,30 @@ pub(super) fn sort_queued(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key>
 pub(super) fn sort_syn_recv(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
     let listening = view.listener_at(seen.socket().netns, seen.socket().tuple.local)?;
     let answered_again = seen.socket().inode == 0 && seen.socket().retransmits > 0;
-    (answered_again && !view.is_full(listening)).then(|| key(Class::SynFlood, listening))
+    (answered_again && !view.is_full(listening)).then(|| key(view, Class::SynFlood, listening))
 }
 
 /// Names the listener and who has it open. Returns the name for a sentence.
 fn blame(view: &View<'_>, suspicion: &mut Suspicion, listening: &Listening) -> Option<String> {
-    let netns = listening.socket.netns;
-    let holder = main_holder(listening);
-    suspicion.subject = match &holder {
-        Some(holder) => view.subject(holder, netns),
-        None => Subject { netns: (netns != 0).then_some(netns), ..Subject::default() },
-    };
+    suspicion.members = owners(view, listening);
     suspicion.subject.listener = Some(format::address(listening.socket.tuple.local));
-    let Some(holder) = holder else {
-        let why = view.unseen(crate::diagnose::evidence::What::Holders, None);
+    if suspicion.members.is_empty() {
+        let why = view.unseen(What::Holders, None);
         let why = why.unwrap_or_else(|| "no holder of it was found".to_owned());
         suspicion.cannot_see.push(format!("who has the listener open: {why}"));
         return None;
-    };
-    suspicion.cannot_see.extend(view.unseen_of(holder.pid));
+    }
+    blame_members(view, suspicion);
     if listening.holders.len() > 1 {
-        let others: Vec<_> = listening.holders.iter().map(|holder| holder.pid.to_string()).collect();
+        let mut pids: Vec<_> = listening.holders.iter().map(|holder| holder.pid).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        let more = pids.len().saturating_sub(super::MAX_TOLD);
+        let mut others: Vec<_> = pids.iter().take(super::MAX_TOLD).map(u32::to_string).collect();
+        others.extend((more > 0).then(|| format!("{more} more")));
         suspicion.evidence.push(format!("the listener is open in the processes {}", format::list(&others)));
     }
-    Some(view.who(&holder))
+    Some(naming::who(view, &suspicion.members))
 }
 
 fn tell_queue(suspicion: &mut Suspicion, listening: &Listening) {
@@ -96,7 +126,7 @@ fn tell_queue(suspicion: &mut Suspicion, listening: &Listening) {
 }
 
 /// Connections wait in the queue for so long that nobody can be accepting: the queue is first in, first out.
-pub(super) fn stall(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Suspicion {
+pub(super) fn stall(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Option<Suspicion> {
     let mut suspicion = base(key, members);
     let given_up = members.iter().filter(|seen| seen.socket().state == TcpState::CloseWait).count() as u64;
     let Some(listening) = members
@@ -104,12 +134,17 @@ pub(super) fn stall(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> S
         .and_then(|seen| view.listener_at(seen.socket().netns, seen.socket().tuple.local))
         .filter(|listening| listening.socket.rqueue > 0)
     else {
-        return suspicion;
+        // Those were accepted just now.
+        return Some(suspicion);
     };
     let who = blame(view, &mut suspicion, listening);
-    let waits_long = oldest_ms(members) >= view.thresholds.old_ms;
-    let bad = given_up > 0 || suspicion.count > 1 || waits_long;
-    suspicion.severity = Some(if bad { Severity::Warning } else { Severity::Info });
+    let longest_ms = members.iter().map(|seen| view::queued_ms(seen)).max().unwrap_or(0);
+    let bad = given_up > 0 || suspicion.count > 1 || longest_ms >= view.thresholds.old_ms;
+    suspicion.harm = Some(if bad {
+        Harm::Waits { count: suspicion.count, longest_ms: longest_ms.max(view.thresholds.waits_ms) }
+    } else {
+        Harm::NoneSeen("a single one waits, and its client has not given up".to_owned())
+    });
     suspicion.tells_trend = true;
     let place = format::listener(listening.socket.tuple.local);
     let one = suspicion.count == 1;
@@ -122,13 +157,14 @@ pub(super) fn stall(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> S
         (0, _) => String::new(),
         (_, true) => ", its client gave up".to_owned(),
         (all, false) if all == suspicion.count => ", their clients gave up".to_owned(),
+        (1, false) => ", one of their clients gave up".to_owned(),
         (some, false) => format!(", {some} of their clients gave up"),
     };
     let sits = if one { "sits" } else { "sit" };
     suspicion.verdict = format!(
         "{what} {sits} in the accept queue of {place}{clients}; {} is not accepting, the oldest waits for {}; no fd is leaked",
         who.unwrap_or_else(|| "its owner".to_owned()),
-        format::duration(oldest_ms(members))
+        format::duration(longest_ms)
     );
     "Unblock the accept loop: take a thread dump of the listener's owner and look what it waits for."
         .clone_into(&mut suspicion.remedy);
@@ -136,7 +172,7 @@ pub(super) fn stall(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> S
     suspicion
         .evidence
         .push("they have no file (inode 0), so that no process can hold or close them".to_owned());
-    suspicion
+    Some(suspicion)
 }
 
 /// Handshakes that nobody finishes.
@@ -149,9 +185,9 @@ pub(super) fn flood(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> O
     let dropped = delta.req_q_full_drop.unwrap_or(0);
     let many = suspicion.count >= view.thresholds.half_handshakes;
     let overrun = cookies > 0 || dropped > 0;
-    suspicion.severity = match (many, overrun) {
-        (_, true) => Some(Severity::Warning),
-        (true, false) => Some(Severity::Info),
+    suspicion.harm = match (many, overrun) {
+        (_, true) => Some(Harm::Fails { count: suspicion.count.max(view.thresholds.several) }),
+        (true, false) => Some(Harm::NoneSeen("the queue for handshakes has room".to_owned())),
         (false, false) => None,
     };
     suspicion.is_of_events = true;
@@ -169,9 +205,10 @@ pub(super) fn flood(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> O
         many => format!("{} addresses", format::digits(many.len() as u64)),
     };
     suspicion.verdict = format!(
-        "{} on {} from {from} were begun and never finished, though the SYN+ACK was sent again: a SYN flood, or the way back is broken",
+        "{} on {} from {from} {} begun and never finished, though the SYN+ACK was sent again: a SYN flood, or the way back is broken",
         format::count(suspicion.count, "handshake"),
-        format::listener(listening.socket.tuple.local)
+        format::listener(listening.socket.tuple.local),
+        if suspicion.count == 1 { "was" } else { "were" }
     );
     "Leave tcp_syncookies on, check that answers can reach these addresses, and filter them upstream if they are forged."
         .clone_into(&mut suspicion.remedy);
@@ -194,9 +231,9 @@ pub(super) fn flood(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> O
 /// Listeners whose queue is full while connections are turned away. `ListenOverflows` counts these alone
 /// (`tcp_conn_request` in `net/ipv4/tcp_input.c`, `tcp_v4_syn_recv_sock`); `ListenDrops` counts much else.
 pub(super) fn overflows(view: &View<'_>) -> Vec<Suspicion> {
-    let there = view.history.listeners().filter(|listening| listening.seen_ns == view.evidence.at_ns);
+    let there = view.history.listeners().filter(|listening| view.is_there(listening));
     let mut suspicions: Vec<_> = there.filter_map(|listening| overflow(view, listening)).collect();
-    // Listeners that share a port (SO_REUSEPORT) in one process are one.
+    // Listeners that share a port (SO_REUSEPORT) in one program are one.
     suspicions.sort_by_key(|suspicion| (suspicion.key, Reverse(suspicion.count)));
     suspicions.dedup_by_key(|suspicion| suspicion.key);
     suspicions
@@ -207,7 +244,7 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Suspicion> {
     let namespace = view.namespace(socket.netns);
     let delta = namespace.and_then(|namespace| namespace.delta).unwrap_or_default();
     let overflows = delta.listen_overflows.unwrap_or(0);
-    let full = socket.rqueue > socket.wqueue;
+    let full = view.is_full(listening);
     // Where the queue has been emptied again, the listener's own drops tell which one it was.
     let nearly = socket.rqueue.saturating_mul(2) > socket.wqueue;
     let was_full = overflows > 0 && nearly && listening.dropped.is_some_and(|dropped| dropped > 0);
@@ -230,38 +267,27 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Suspicion> {
     } else {
         Class::AcceptOverflow
     };
-    let mut suspicion = base(key(class, listening), &members);
+    let mut suspicion = base(key(view, class, listening), &members);
     suspicion.count = overflows.max(resets).max(u64::from(socket.rqueue));
     suspicion.since_ns = view.evidence.at_ns;
     suspicion.is_of_events = true;
     let who = blame(view, &mut suspicion, listening).unwrap_or_else(|| "its owner".to_owned());
     // Full and nobody turned away: a queue that is as long as it may be.
-    let turned_away = overflows > 0 || resets > 0 || !members.is_empty();
-    suspicion.severity = turned_away.then_some(Severity::Warning);
+    let turned_away = overflows.max(resets).max(members.len() as u64);
+    suspicion.harm =
+        (turned_away > 0).then(|| Harm::Fails { count: turned_away.max(view.thresholds.several) });
     let place = format::listener(socket.tuple.local);
-    let limit = format::digits(socket.wqueue.into());
-    let holder = main_holder(listening);
-    let fds = holder.and_then(|holder| {
-        let process = view.process(holder.pid, holder.start_boottime_ns)?;
-        process.fds.zip(process.fd_limit)
-    });
-    let starved = fds.filter(|(used, max)| used.saturating_add(RESERVE_FDS) >= *max);
+    let (held, limit) = (format::digits(socket.rqueue.into()), format::digits(socket.wqueue.into()));
     let then = if class == Class::AcceptOverflowRst { "resets clients" } else { "turns clients away" };
-    suspicion.verdict = format!(
-        "the accept queue of {place} is full ({} of {limit}) and {then}; ",
-        format::digits(socket.rqueue.into())
-    );
-    if let Some((used, max)) = starved {
-        let starved = format!("{who} has {used} of {max} descriptors open, so accept() fails with EMFILE");
-        suspicion.verdict.push_str(&starved);
-        suspicion.limit = Some((Resource::FileDescriptors, used, max));
-        "Find what keeps its descriptors open, or raise LimitNOFILE; a longer backlog would only hide it."
-            .clone_into(&mut suspicion.remedy);
+    // The limit is one less than what it holds when it is full.
+    let state = if full {
+        format!("is full ({held}, with a limit of {limit}) and {then}")
     } else {
-        suspicion.verdict.extend([who.as_str(), " accepts too slowly"]);
-        "Accept faster: keep other work out of the accept loop, or add workers; raise the backlog and net.core.somaxconn last."
-            .clone_into(&mut suspicion.remedy);
-    }
+        format!("was full a moment ago (now {held}, with a limit of {limit}) and {then}")
+    };
+    suspicion.verdict = format!("the accept queue of {place} {state}; {who} accepts too slowly");
+    "Accept faster: keep other work out of the accept loop, or add workers; raise the backlog and net.core.somaxconn last."
+        .clone_into(&mut suspicion.remedy);
     if class == Class::AcceptOverflowRst {
         suspicion.verdict.push_str(", and tcp_abort_on_overflow=1 makes it a RST");
         suspicion
@@ -278,8 +304,9 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Suspicion> {
     ));
     if !members.is_empty() {
         suspicion.evidence.push(format!(
-            "{} of this host send their SYN again",
-            format::count(members.len() as u64, "client")
+            "{} of this host {} again",
+            format::count(members.len() as u64, "client"),
+            if members.len() == 1 { "sends its SYN" } else { "send their SYN" }
         ));
     }
     if namespace.is_none() {

@@ -1,24 +1,30 @@
-//! What is said of connects that failed.
+//! Connects that failed.
 
-use super::{
-    events::{EHOSTUNREACH, Group, warn_from},
-    ports,
+use super::{Harm, ports};
+use crate::diagnose::{
+    events::{EHOSTUNREACH, Group},
+    format, naming,
+    suspicion::Suspicion,
+    view::View,
 };
-use crate::diagnose::{finding::Severity, format, suspicion::Suspicion, view::View};
 
 /// A RST to a SYN: nothing listens there (RFC 9293 section 3.5.2).
-pub(super) fn refused(view: &View<'_>, suspicion: &mut Suspicion, group: &Group, who: &str) {
+pub(super) fn refused(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
     let thresholds = view.thresholds;
+    let who = naming::who(view, &suspicion.members);
     let peer = suspicion.subject.peer.clone().unwrap_or_default();
     let lasting = group.lasted_ms() >= thresholds.refused_for_ms;
-    suspicion.severity = match suspicion.count {
+    suspicion.harm = match suspicion.count {
         count if count < thresholds.refused => None,
-        count if count >= thresholds.many_events && lasting => Some(Severity::Warning),
-        _ => Some(Severity::Info),
+        count if count >= thresholds.many_events && lasting => Some(Harm::Fails { count }),
+        _ => Some(Harm::NoneSeen(
+            "a program that waits until its server has started looks the same".to_owned(),
+        )),
     };
     suspicion.verdict = format!(
-        "{} of {who} to {peer} were refused: nothing listens there",
-        format::count(suspicion.count, "connect")
+        "{} of {who} to {peer} {} refused: nothing listens there",
+        format::count(suspicion.count, "connect"),
+        if suspicion.count == 1 { "was" } else { "were" }
     );
     "Start the service, or correct the address; and wait longer between attempts."
         .clone_into(&mut suspicion.remedy);
@@ -26,9 +32,10 @@ pub(super) fn refused(view: &View<'_>, suspicion: &mut Suspicion, group: &Group,
 }
 
 /// No ARP answer within three seconds (`EHOSTUNREACH`), or no answer to any SYN (`ETIMEDOUT`).
-pub(super) fn unreachable(view: &View<'_>, suspicion: &mut Suspicion, group: &Group, who: &str) {
+pub(super) fn unreachable(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
+    let who = naming::who(view, &suspicion.members);
     let peer = suspicion.subject.peer.clone().unwrap_or_default();
-    warn_from(suspicion, view.thresholds.several);
+    suspicion.harm = Some(Harm::Fails { count: suspicion.count });
     let (error, why) = match group.errno {
         EHOSTUNREACH => ("EHOSTUNREACH (113)", "no neighbour or router takes the packets"),
         _ => ("ETIMEDOUT (110)", "no SYN was answered"),
@@ -41,9 +48,10 @@ pub(super) fn unreachable(view: &View<'_>, suspicion: &mut Suspicion, group: &Gr
 }
 
 /// The kernel found no local port for a connect.
-pub(super) fn no_port(view: &View<'_>, suspicion: &mut Suspicion, who: &str) {
+pub(super) fn no_port(view: &View<'_>, suspicion: &mut Suspicion) {
+    let who = naming::who(view, &suspicion.members);
     let peer = suspicion.subject.peer.clone().unwrap_or_default();
-    suspicion.severity = Some(Severity::Critical);
+    suspicion.harm = Some(Harm::FailsForAll);
     let all = ports::ports(view, suspicion.key.netns);
     suspicion.verdict = format!(
         "{} of {who} to {peer} failed for lack of a local port, of which there are {}",

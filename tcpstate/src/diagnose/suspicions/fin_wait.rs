@@ -8,14 +8,20 @@ use std::net::SocketAddr;
 use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
-use super::{Pairs, base, blame_holder, close_wait::is_carrying, descriptors, grade, oldest_ms};
+use super::{
+    Growth, Harm, Pairs, base, blame_holders, blame_members, descriptors, is_carrying, keeps, oldest_ms,
+    side_of,
+};
 use crate::{
     diagnose::{
         class::Class,
-        finding::Severity,
-        format,
+        connection::{self, Side},
+        format, naming,
+        naming::say_peers,
+        program::{self, Member, ProgramId},
+        socket_view::{Holding, SocketView},
         suspicion::{Key, Suspicion},
-        view::{Holding, Side, SocketView, View, peers, say_peers},
+        view::View,
     },
     track::Timer,
 };
@@ -26,49 +32,44 @@ pub(super) fn sort(view: &View<'_>, pairs: &Pairs, seen: &SocketView<'_>) -> Opt
     if seen.age_ms() < thresholds.settle_ms {
         return None;
     }
-    let owned = match seen.held() {
-        Holding::NoFile => None,
+    let holder = match seen.holding() {
+        Holding::NoFile => {
+            let actor = socket.actor.map(Member::from);
+            let class = match socket.state {
+                TcpState::FinWait2 => Class::FinWait2Orphan,
+                _ => sort_orphan(view, seen)?,
+            };
+            return Some(view.key_of_member(class, socket.netns, actor.as_ref(), None));
+        }
         Holding::NotAsked | Holding::Nobody => return None,
-        Holding::Unseen => Some(None),
-        Holding::By { holder, .. } => Some(Some(holder)),
-    };
-    let key = |class, pid, start_boottime_ns| Key {
-        class,
-        netns: socket.netns,
-        pid,
-        start_boottime_ns,
-        place: None,
-    };
-    let Some(holder) = owned else {
-        let actor = socket.actor.map_or(0, |actor| actor.pid);
-        let class =
-            if socket.state == TcpState::FinWait2 { Class::FinWait2Orphan } else { sort_orphan(view, seen)? };
-        return Some(key(class, actor, 0));
+        Holding::Unseen => None,
+        Holding::By { holder, .. } => Some(holder),
     };
     if socket.state != TcpState::FinWait2 {
         return super::path::sort_half_open(view, seen);
     }
-    let (pid, start) = holder.map_or((0, 0), |holder| (holder.pid, holder.start_boottime_ns));
+    let key = |class| view.key_of(class, socket.netns, holder.as_ref(), None);
     if holder.is_some_and(|holder| view.paused(&holder).is_some()) {
-        return Some(key(Class::OwnerStopped, pid, start));
+        return Some(key(Class::OwnerStopped));
     }
     if pairs.has(seen) {
-        return Some(key(Class::ProxyPair, pid, start));
+        return Some(key(Class::ProxyPair));
     }
-    (!is_carrying(view, seen)).then(|| key(Class::FinWait2Owned, pid, start))
+    (!is_carrying(view, seen)).then(|| key(Class::FinWait2Owned))
 }
 
 /// Not every event tells who closed. Orphans of which nobody knows that belong to those of the same server which one
-/// process has closed: otherwise it would be told twice, by its name and as unknown.
+/// program has closed: otherwise it would be told twice, by its name and as unknown.
 pub(super) fn join_unknown(view: &View<'_>, groups: &mut HashMap<Key, Vec<u32>>) {
-    let is_unknown =
-        |key: &&Key| matches!(key.class, Class::FinWait2Orphan | Class::OrphanStuck) && key.pid == 0;
+    let is_unknown = |key: &&Key| {
+        matches!(key.class, Class::FinWait2Orphan | Class::OrphanStuck) && key.program == ProgramId::NONE
+    };
     let unknown: Vec<_> = groups.keys().filter(is_unknown).copied().collect();
     for key in unknown {
         let mut closers = HashMap::<(Side, SocketAddr), Option<Key>>::default();
-        let named = groups
-            .iter()
-            .filter(|(named, _)| named.class == key.class && named.netns == key.netns && named.pid != 0);
+        let named = groups.iter().filter(|(named, _)| {
+            named.class == key.class && named.netns == key.netns && named.program != ProgramId::NONE
+        });
         for (named, members) in named {
             for seen in members.iter().filter_map(|index| view.seen.get(*index as usize)) {
                 let closer = closers.entry(server(view, seen)).or_insert(Some(*named));
@@ -89,11 +90,11 @@ pub(super) fn join_unknown(view: &View<'_>, groups: &mut HashMap<Key, Vec<u32>>)
 /// The server's end of a connection, and on which side it is.
 fn server(view: &View<'_>, seen: &SocketView<'_>) -> (Side, SocketAddr) {
     let tuple = seen.socket().tuple;
-    match view.side(&seen.socket()) {
-        Side::Connect => (Side::Connect, tuple.remote),
-        Side::Accept => {
+    match connection::side(view, &seen.socket()) {
+        Side::Client => (Side::Client, tuple.remote),
+        Side::Server => {
             let listening = view.listener_at(seen.socket().netns, tuple.local);
-            (Side::Accept, listening.map_or(tuple.local, |listening| listening.socket.tuple.local))
+            (Side::Server, listening.map_or(tuple.local, |listening| listening.socket.tuple.local))
         }
     }
 }
@@ -123,16 +124,14 @@ pub(super) fn judge(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> S
     suspicion
 }
 
-fn side(view: &View<'_>, members: &[&SocketView<'_>]) -> Side {
-    members.first().map_or(Side::Connect, |seen| view.side(&seen.socket()))
-}
-
+/// A process has shut its direction down and waits for the peer's end. Where the peer is on this host, it is the one who
+/// does not close.
 fn owned(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
-    suspicion.severity = grade(view, &suspicion.key, members);
-    let who = blame_holder(view, suspicion, members);
-    let side = side(view, members);
-    suspicion.subject.peer = peers(members, side).filter(|(.., all)| *all == 1).map(|(peer, ..)| peer);
-    suspicion.limit = descriptors(view, members);
+    suspicion.harm = keeps(view, &suspicion.key, members);
+    let who = blame_holders(view, suspicion, members);
+    let side = side_of(view, members);
+    suspicion.subject.peer = naming::common_peer(members, side);
+    suspicion.limit = descriptors(view, &suspicion.members);
     suspicion.tells_trend = true;
     suspicion.verdict = format!(
         "{who} shut down {} to {} and waits for the peer's FIN without a timeout, the oldest for {}",
@@ -152,18 +151,33 @@ fn owned(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]
         suspicion.cannot_see.push("whether data still comes in: no tcp_info of them was read yet".to_owned());
     }
     tell_other_end(view, suspicion, members);
+    let holder = members.iter().find_map(|seen| seen.holder());
+    let others: Vec<_> = members
+        .iter()
+        .filter_map(|seen| view.other_end(&seen.socket()))
+        .filter(|end| end.socket().state == TcpState::CloseWait)
+        .filter(|end| end.holder().is_none_or(|other| Some(other.pid) != holder.map(|holder| holder.pid)))
+        .collect();
+    if others.len() * 2 > members.len() {
+        let why = "the peers have not closed their ends: they are at fault, and are on this host".to_owned();
+        suspicion.harm = suspicion.harm.as_ref().map(|_| Harm::NoneSeen(why));
+        suspicion.cookies = others.iter().map(|end| end.socket().cookie).collect();
+    }
 }
 
 fn orphan(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
-    let seen = oldest_ms(members) >= view.thresholds.notice_ms;
-    suspicion.severity = seen.then_some(Severity::Info);
-    let who = blame_closer(view, suspicion, members);
-    let side = side(view, members);
-    suspicion.subject.peer = peers(members, side).filter(|(.., all)| *all == 1).map(|(peer, ..)| peer);
+    let noticed = oldest_ms(members) >= view.thresholds.notice_ms;
+    let why = "the kernel ends them within a minute".to_owned();
+    suspicion.harm = noticed.then_some(Harm::NoneSeen(why));
+    let who = blame_closers(view, suspicion, members);
+    let side = side_of(view, members);
+    suspicion.subject.peer = naming::common_peer(members, side);
     suspicion.verdict = format!(
-        "{} of {who} wait for {} to close: the peer is late, and the kernel clears them within a minute",
+        "{} of {who} {} for {} to close: the peer is late, and the kernel clears {} within a minute",
         format::count(suspicion.count, "closed connection"),
-        say_peers(members, side)
+        if suspicion.count == 1 { "waits" } else { "wait" },
+        say_peers(members, side),
+        if suspicion.count == 1 { "it" } else { "them" },
     );
     "Look for CLOSE_WAIT at the peer; here nothing is to be done.".clone_into(&mut suspicion.remedy);
     suspicion.evidence.push(format!(
@@ -179,8 +193,8 @@ fn orphan(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>
 
 fn stuck(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let thresholds = view.thresholds;
-    let who = blame_closer(view, suspicion, members);
-    let side = side(view, members);
+    let who = blame_closers(view, suspicion, members);
+    let side = side_of(view, members);
     let persist = members.iter().filter(|seen| seen.socket().timer == Timer::Persist).count() as u64;
     let waiting: u64 = members.iter().map(|seen| u64::from(seen.socket().wqueue)).sum();
     let namespace = view.namespace(suspicion.key.netns);
@@ -188,12 +202,17 @@ fn stuck(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]
     let max = namespace.and_then(|namespace| namespace.sysctls.max_orphans);
     // Half of the maximum: from there on the kernel kills orphans sooner (tcp_out_of_resources).
     let crowded = orphans.zip(max).is_some_and(|(orphans, max)| orphans >= max.div_ceil(2) && max > 0);
-    let servers = members.iter().filter(|seen| view.side(&seen.socket()) == Side::Connect).count() as u64;
-    let depends = servers >= thresholds.several;
-    let bad = suspicion.count > thresholds.lost_clients || crowded || depends;
-    suspicion.severity = Some(if bad { Severity::Warning } else { Severity::Info });
+    let clients =
+        members.iter().filter(|seen| connection::side(view, &seen.socket()) == Side::Client).count() as u64;
+    suspicion.harm = Some(if suspicion.count > thresholds.lost_clients || crowded {
+        Harm::RunsOut(Growth::Lasts)
+    } else if clients >= thresholds.several {
+        Harm::DataLost { count: clients }
+    } else {
+        Harm::NoneSeen("some clients leave without a word".to_owned())
+    });
     suspicion.tells_trend = true;
-    suspicion.subject.peer = peers(members, side).filter(|(.., all)| *all == 1).map(|(peer, ..)| peer);
+    suspicion.subject.peer = naming::common_peer(members, side);
     let why = match persist {
         0 => "the path or the peer is dead: it does not acknowledge".to_owned(),
         all if all == suspicion.count => "the peer does not read: its window is closed".to_owned(),
@@ -219,34 +238,35 @@ fn stuck(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]
     }
 }
 
-/// Names who closed them: a recorded actor, for nobody holds them any more.
-fn blame_closer(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) -> String {
-    if let Some(actor) = members.iter().find_map(|seen| seen.socket().actor) {
-        suspicion.subject = view.subject_of(&actor, suspicion.key.netns);
-        let unknown = members.iter().filter(|seen| seen.socket().actor.is_none()).count();
-        if unknown > 0 {
-            suspicion.cannot_see.push(format!(
-                "who closed {unknown} of them, which have the same server as the others: no event told of it"
-            ));
-        }
-        view.who_acted(&actor)
-    } else {
+/// Names who closed them: recorded actors, for nobody holds them any more.
+fn blame_closers(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) -> String {
+    let actors = members.iter().filter_map(|seen| seen.socket().actor).map(Member::from);
+    suspicion.members = program::members(actors);
+    if suspicion.members.is_empty() {
         suspicion
             .cannot_see
             .push("who closed them: that was before tcpstate looked, or no event told of it".to_owned());
-        "an unknown process".to_owned()
+        return "an unknown process".to_owned();
     }
+    blame_members(view, suspicion);
+    let unknown = members.iter().filter(|seen| seen.socket().actor.is_none()).count();
+    if unknown > 0 {
+        suspicion.cannot_see.push(format!(
+            "who closed {unknown} of them, which have the same server as the others: no event told of it"
+        ));
+    }
+    naming::who(view, &suspicion.members)
 }
 
 /// Says who holds the other ends that are on this host.
 fn tell_other_end(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let other = members.iter().find_map(|seen| view.other_end(&seen.socket()));
     let Some(other) = other.filter(|other| other.socket().state == TcpState::CloseWait) else { return };
-    let local: SocketAddr = other.socket().tuple.local;
-    suspicion.evidence.push(match other.held() {
-        Holding::By { holder, .. } => {
-            format!("the CLOSE_WAIT at {} is open in {}", format::address(local), view.who(&holder))
+    let local = format::address(other.socket().tuple.local);
+    suspicion.evidence.push(match other.holder() {
+        Some(holder) => {
+            format!("the CLOSE_WAIT at {local} is open in {}", naming::who_holds(view, &holder))
         }
-        _ => format!("the CLOSE_WAIT is on this host, at {}", format::address(local)),
+        None => format!("the CLOSE_WAIT is on this host, at {local}"),
     });
 }

@@ -1,53 +1,83 @@
-//! The rules, one file a family. Each socket is sorted into at most one group, so that one cause gives one finding;
+//! The rules, one file a family. Each socket is sorted into at most one group, so that one cause gives one suspicion;
 //! then each group is judged as a whole. Groups are made once, for all rules together.
 
 mod accept;
 mod close_wait;
 mod connect;
-pub(super) mod events;
+mod descriptors;
+mod established;
 mod fin_wait;
-mod idle;
+mod ghost;
+mod inherited;
 mod pairs;
 mod path;
+mod pool;
 mod ports;
 mod reset;
+mod unread_body;
 
 use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{
     class::Class,
-    finding::{Resource, Severity, Subject},
+    connection::{self, Side},
+    events::{self, Events},
+    evidence::What,
+    finding::Resource,
+    harm::{Growth, Harm},
+    naming,
+    program::{self, Member},
+    socket_view::{Holding, SocketView},
     suspicion::{Key, Suspicion},
-    view::{Holding, SocketView, View},
+    view::View,
 };
-use crate::track::Holder;
 use pairs::Pairs;
-pub(super) use ports::MAX_TOLD;
+
+pub(super) use accept::main_holder;
+pub(super) use close_wait::is_carrying;
+pub(super) use path::is_silent;
+
+/// Things of a kind that one line of evidence names.
+pub(super) const MAX_TOLD: usize = 5;
+
+/// What the rules suspect, and what is remembered of groups that are no suspicion by themselves.
+#[derive(Debug, Default)]
+pub(super) struct Suspected {
+    pub(super) suspicions: Vec<Suspicion>,
+    /// Counts of groups, for their trends: the key, how many, and since when the oldest, monotonic ns.
+    pub(super) counts: Vec<(Key, u64, u64)>,
+    /// Groups that are leaks, and stay leaks.
+    pub(super) leaks: Vec<Key>,
+}
 
 /// Applies every rule.
-pub(super) fn judge(view: &View<'_>, events: &events::Events) -> Vec<Suspicion> {
-    let mut suspicions = Vec::new();
+pub(super) fn judge(view: &View<'_>, events: &Events) -> Suspected {
+    let mut suspected = Suspected::default();
     for (key, members) in sort(view) {
         let mut members: Vec<_> =
             members.into_iter().filter_map(|index| view.seen.get(index as usize)).collect();
         members.sort_unstable_by_key(|seen| (seen.since_ns(), seen.socket().cookie));
         match key.class {
-            Class::AcceptStall => suspicions.push(accept::stall(view, key, &members)),
-            Class::SynFlood => suspicions.extend(accept::flood(view, key, &members)),
+            Class::AcceptStall => suspected.suspicions.extend(accept::stall(view, key, &members)),
+            Class::SynFlood => suspected.suspicions.extend(accept::flood(view, key, &members)),
             Class::FinWait2Owned | Class::FinWait2Orphan | Class::OrphanStuck => {
-                suspicions.push(fin_wait::judge(view, key, &members));
+                suspected.suspicions.push(fin_wait::judge(view, key, &members));
             }
-            Class::SelfConnect => suspicions.push(ports::self_connect(view, key, &members)),
-            Class::HalfOpen => suspicions.push(path::half_open(view, key, &members)),
-            Class::SynBlackhole => suspicions.push(path::syn_blackhole(view, key, &members)),
-            _ => suspicions.extend(close_wait::judge(view, key, &members)),
+            Class::SelfConnect => suspected.suspicions.push(ports::self_connect(view, key, &members)),
+            Class::HalfOpen => suspected.suspicions.push(path::half_open(view, key, &members)),
+            Class::SynBlackhole => suspected.suspicions.push(path::syn_blackhole(view, key, &members)),
+            _ => close_wait::judge(view, key, &members, &mut suspected),
         }
     }
-    suspicions.extend(accept::overflows(view));
-    suspicions.extend(ports::judge(view));
-    suspicions.extend(events::judge(view, events));
-    suspicions
+    established::judge(view, &mut suspected);
+    suspected.suspicions.extend(descriptors::judge(view));
+    suspected.suspicions.extend(accept::overflows(view));
+    suspected.suspicions.extend(ports::judge(view));
+    suspected.suspicions.extend(judge_events(view, events));
+    let told = suspected.suspicions.iter();
+    suspected.counts.extend(told.map(|suspicion| (suspicion.series, suspicion.count, suspicion.since_ns)));
+    suspected
 }
 
 /// The sockets by what may be wrong with them, as indexes, in the order of the keys.
@@ -77,36 +107,70 @@ fn sort(view: &View<'_>) -> Vec<(Key, Vec<u32>)> {
 }
 
 fn sort_established(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
-    if seen.socket().tuple.local == seen.socket().tuple.remote {
+    let socket = seen.socket();
+    if socket.tuple.local == socket.tuple.remote {
         return ports::sort_self_connect(view, seen);
     }
-    match seen.held() {
+    match seen.holding() {
         Holding::NoFile => accept::sort_queued(view, seen),
-        Holding::Nobody => close_wait::sort_ghost(view, seen),
+        Holding::Nobody => ghost::sort(view, seen),
         Holding::NotAsked | Holding::Unseen => None,
         Holding::By { holder, .. } => {
             let quiet = view.quiet_ms(seen) >= view.thresholds.frozen_ms;
-            if seen.socket().rqueue > 0 && quiet && view.paused(&holder).is_some() {
-                return Some(View::key_of(Class::OwnerStopped, seen.socket().netns, &holder, None));
+            if socket.rqueue > 0 && quiet && view.paused(&holder).is_some() {
+                return Some(view.key_of(Class::OwnerStopped, socket.netns, Some(&holder), None));
             }
-            path::sort_half_open(view, seen).or_else(|| close_wait::sort_unread_body(view, seen))
+            path::sort_half_open(view, seen)
+                .or_else(|| unread_body::sort(view, seen))
+                .or_else(|| inherited::sort(view, seen, &holder))
         }
     }
 }
 
-/// How bad it is that sockets park, by how many do so for how long, and whether there are more and more: nothing
-/// before [`Thresholds::notice_ms`](super::Thresholds::notice_ms), a warning when several are old, or one is
-/// ancient, or when they grow in number and the old ones stay.
-fn grade(view: &View<'_>, key: &Key, members: &[&SocketView<'_>]) -> Option<Severity> {
+/// Judges the groups of events.
+fn judge_events(view: &View<'_>, events: &Events) -> Vec<Suspicion> {
+    let mut suspicions: Vec<_> = events
+        .groups(view)
+        .filter_map(|(key, group)| {
+            let mut suspicion = events::begin(view, *key, group);
+            match key.class {
+                Class::ConnectionRefused => connect::refused(view, &mut suspicion, group),
+                Class::SynBlackhole => connect::unreachable(view, &mut suspicion, group),
+                Class::PortExhaustion => connect::no_port(view, &mut suspicion),
+                Class::TimeWaitOverflow => ports::time_wait_overflow(view, &mut suspicion),
+                _ => reset::judge(view, events, &mut suspicion, group)?,
+            }
+            events::end(view, &mut suspicion, group);
+            Some(suspicion)
+        })
+        .collect();
+    suspicions.sort_by_key(|suspicion| suspicion.key);
+    suspicions
+}
+
+/// Whether what parks is kept for good: several are old or one is ancient, or they grow in number and the old ones
+/// stay. `None` while none of them is worth a word.
+fn growth(view: &View<'_>, key: &Key, members: &[&SocketView<'_>]) -> Option<Growth> {
     let thresholds = view.thresholds;
-    let older = |ms: u64| members.iter().filter(move |seen| seen.age_ms() >= ms).count() as u64;
+    let older = |ms: u64| members.iter().filter(move |seen| view.served_ms(seen) >= ms).count() as u64;
     let noticed = older(thresholds.notice_ms);
     if noticed == 0 {
         return None;
     }
     let grows = noticed >= thresholds.several && view.grows(key, members.len() as u64, since(members));
-    let is_old = older(thresholds.old_ms) >= thresholds.several || older(thresholds.ancient_ms) > 0;
-    Some(if grows || is_old { Severity::Warning } else { Severity::Info })
+    let lasts = older(thresholds.old_ms) >= thresholds.several || older(thresholds.ancient_ms) > 0;
+    Some(if grows {
+        Growth::Grows
+    } else if lasts {
+        Growth::Lasts
+    } else {
+        Growth::None
+    })
+}
+
+/// The harm of what parks in a process: descriptors are not given back.
+fn keeps(view: &View<'_>, key: &Key, members: &[&SocketView<'_>]) -> Option<Harm> {
+    growth(view, key, members).map(Harm::RunsOut)
 }
 
 /// When the oldest of them entered its state, monotonic ns.
@@ -122,35 +186,17 @@ fn oldest_ms(members: &[&SocketView<'_>]) -> u64 {
 /// What all suspicions about sockets have in common.
 fn base(key: Key, members: &[&SocketView<'_>]) -> Suspicion {
     Suspicion {
-        key,
-        severity: None,
-        subject: Subject { netns: (key.netns != 0).then_some(key.netns), ..Subject::default() },
-        since_ns: since(members),
-        count: members.len() as u64,
-        limit: None,
-        verdict: String::new(),
-        remedy: String::new(),
-        evidence: Vec::new(),
-        cannot_see: Vec::new(),
-        sockets: View::samples(members),
+        sockets: naming::samples(members),
         cookies: members.iter().map(|seen| seen.socket().cookie).collect(),
-        is_of_events: false,
-        tells_trend: false,
+        ..Suspicion::new(key, since(members), members.len() as u64)
     }
 }
 
-/// The holder that these sockets have in common, since they were sorted by it.
-fn holder(members: &[&SocketView<'_>]) -> Option<Holder> {
-    members.iter().find_map(|seen| match seen.held() {
-        Holding::By { holder, .. } => Some(holder),
-        _ => None,
-    })
-}
-
-/// Names the holder in the suspicion, and returns its name for a sentence. Without one the suspicion says why.
-fn blame_holder(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) -> String {
-    let Some(holder) = holder(members) else {
-        let why = view.unseen(super::evidence::What::Holders, None);
+/// Names the holders in the suspicion, and returns their name for a sentence. Without one the suspicion says why.
+fn blame_holders(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) -> String {
+    suspicion.members = naming::holders(members);
+    if suspicion.members.is_empty() {
+        let why = view.unseen(What::Holders, None);
         let why = why.unwrap_or_else(|| "not every process's descriptors could be looked at".to_owned());
         suspicion.cannot_see.push(format!("who holds these sockets: {why}"));
         let user = members.iter().find_map(|seen| seen.socket().uid);
@@ -158,22 +204,51 @@ fn blame_holder(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketVi
             || "A process that could not be seen".to_owned(),
             |user| format!("A process that could not be seen, of user {user},"),
         );
-    };
-    suspicion.subject = view.subject(&holder, suspicion.key.netns);
-    suspicion.cannot_see.extend(view.unseen_of(holder.pid));
+    }
+    blame_members(view, suspicion);
     let shared = members
         .iter()
-        .filter(|seen| matches!(seen.held(), Holding::By { processes, .. } if processes > 1))
+        .filter(|seen| matches!(seen.holding(), Holding::By { processes, .. } if processes > 1))
         .count();
     if shared > 0 {
         suspicion.evidence.push(format!("{shared} of them are open in other processes too"));
     }
-    view.who(&holder)
+    naming::who(view, &suspicion.members)
 }
 
-/// The holder's descriptors, as a limit that these sockets use up.
-fn descriptors(view: &View<'_>, members: &[&SocketView<'_>]) -> Option<(Resource, u64, u64)> {
-    let holder = holder(members)?;
-    let process = view.process(holder.pid, holder.start_boottime_ns)?;
-    Some((Resource::FileDescriptors, process.fds?, process.fd_limit?))
+/// Makes the suspicion's members its subject. What is known of its place is kept.
+fn blame_members(view: &View<'_>, suspicion: &mut Suspicion) {
+    let subject = naming::subject(view, &suspicion.members, suspicion.key.netns);
+    let before = std::mem::replace(&mut suspicion.subject, subject);
+    suspicion.subject.listener = before.listener;
+    suspicion.subject.peer = before.peer;
+    for member in suspicion.members.iter().take(MAX_TOLD) {
+        suspicion.cannot_see.extend(view.unseen_of(member.process.pid));
+    }
+}
+
+/// The descriptors of the process that has the fewest left, as a limit that these sockets use up.
+fn descriptors(view: &View<'_>, members: &[Member]) -> Option<(Resource, u64, u64)> {
+    let of = |member: &Member| {
+        let process = view.process(member.process.pid, member.start_boottime_ns)?;
+        Some((process.fds?, process.fd_limit.filter(|max| *max > 0)?))
+    };
+    let all = members.iter().filter_map(of);
+    let (used, max) = all.max_by_key(|(used, max)| super::format::percent(*used, *max))?;
+    Some((Resource::FileDescriptors, used, max))
+}
+
+fn side_of(view: &View<'_>, members: &[&SocketView<'_>]) -> Side {
+    members.first().map_or(Side::Client, |seen| connection::side(view, &seen.socket()))
+}
+
+/// The process with most of these sockets, by who holds them, or else by who acted on them.
+fn holder_or_actor(seen: &SocketView<'_>) -> Option<Member> {
+    let actor = || seen.socket().actor.map(Member::from);
+    seen.holder().map(|holder| Member::from(&holder)).or_else(actor)
+}
+
+/// Members of several sockets, by [`holder_or_actor`].
+fn holders_or_actors(members: &[&SocketView<'_>]) -> Vec<Member> {
+    program::members(members.iter().filter_map(|seen| holder_or_actor(seen)))
 }

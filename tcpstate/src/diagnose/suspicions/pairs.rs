@@ -7,7 +7,11 @@ use foldhash::{HashMap, HashSet};
 use tcpstate_common::TcpState;
 
 use crate::{
-    diagnose::view::{Holding, Side, SocketView, View},
+    diagnose::{
+        connection::{self, Side},
+        socket_view::SocketView,
+        view::View,
+    },
     track::Since,
 };
 
@@ -30,7 +34,7 @@ impl Pairs {
         let mut waiting = HashMap::<(u32, u64, Side), Waiting<'_>>::default();
         for back in may_pair(view, TcpState::FinWait2) {
             waiting
-                .entry(process_of(back, opposite(view.side(&back.socket()))))
+                .entry(process_of(back, connection::side(view, &back.socket()).opposite()))
                 .or_default()
                 .backs
                 .push(back);
@@ -39,7 +43,8 @@ impl Pairs {
             return Self::default();
         }
         for front in may_pair(view, TcpState::CloseWait) {
-            let Some(waiting) = waiting.get_mut(&process_of(front, view.side(&front.socket()))) else {
+            let Some(waiting) = waiting.get_mut(&process_of(front, connection::side(view, &front.socket())))
+            else {
                 continue;
             };
             // Who has both ends of a connection is no proxy between them.
@@ -66,28 +71,18 @@ impl Pairs {
 fn may_pair<'a>(view: &'a View<'a>, state: TcpState) -> impl Iterator<Item = &'a SocketView<'a>> {
     view.seen.iter().filter(move |seen| {
         seen.socket().state == state
-            && matches!(seen.held(), Holding::By { .. })
+            && seen.holder().is_some()
             && seen.age_ms() >= view.thresholds.settle_ms
-            && !super::close_wait::is_carrying(view, seen)
+            && !super::is_carrying(view, seen)
     })
 }
 
 fn is_same_process(one: &SocketView<'_>, other: &SocketView<'_>) -> bool {
-    process_of(one, Side::Accept) == process_of(other, Side::Accept)
+    process_of(one, Side::Server) == process_of(other, Side::Server)
 }
 
 fn process_of(seen: &SocketView<'_>, side: Side) -> (u32, u64, Side) {
-    match seen.held() {
-        Holding::By { holder, .. } => (holder.pid, holder.start_boottime_ns, side),
-        _ => (0, 0, side),
-    }
-}
-
-fn opposite(side: Side) -> Side {
-    match side {
-        Side::Accept => Side::Connect,
-        Side::Connect => Side::Accept,
-    }
+    seen.holder().map_or((0, 0, side), |holder| (holder.pid, holder.start_boottime_ns, side))
 }
 
 /// Joins those that began to wait together; both lists are in the order of when that was. However many there are, each

@@ -8,14 +8,20 @@ use std::{
 
 use tcpstate_common::TcpState;
 
-use super::{base, blame_holder, oldest_ms};
+use super::{
+    Harm, base, blame_holders, blame_members, holder_or_actor, holders_or_actors, oldest_ms, side_of,
+};
 use crate::{
     diagnose::{
+        NS_PER_MS,
         class::Class,
-        finding::Severity,
+        connection::{self, Side},
         format,
+        naming::{self, say_peers},
+        program::ProgramId,
+        socket_view::{Holding, SocketView},
         suspicion::{Key, Suspicion},
-        view::{Holding, Side, SocketView, View, peers, say_peers},
+        view::View,
     },
     track::{Socket, Timer},
 };
@@ -23,68 +29,68 @@ use crate::{
 /// How long no ACK may have come for a peer to count as gone, ms: loss bursts are shorter.
 const SILENCE_MS: u32 = 3_000;
 
-/// Who connects to so many addresses at a time that it must be a scanner: pids.
+/// The processes that connect to so many addresses at a time that they must be scanners: pids.
 pub(super) fn scanners(view: &View<'_>) -> HashSet<u32> {
     let mut tried = HashMap::<u32, HashSet<IpAddr>>::new();
     for seen in &view.seen {
         if seen.socket().state == TcpState::SynSent
-            && let Some(pid) = connector(seen)
+            && let Some(member) = holder_or_actor(seen)
         {
-            tried.entry(pid).or_default().insert(seen.socket().tuple.remote.ip());
+            tried.entry(member.process.pid).or_default().insert(seen.socket().tuple.remote.ip());
         }
     }
     tried.into_iter().filter(|(_, to)| to.len() > view.thresholds.scanned).map(|(pid, _)| pid).collect()
 }
 
-fn connector(seen: &SocketView<'_>) -> Option<u32> {
-    match seen.held() {
-        Holding::By { holder, .. } => Some(holder.pid),
-        _ => seen.socket().actor.map(|actor| actor.pid),
-    }
-}
-
 /// A SYN that stays without answer. A server of this host whose queue is full is another story.
 pub(super) fn sort_syn_sent(view: &View<'_>, scanners: &HashSet<u32>, seen: &SocketView<'_>) -> Option<Key> {
     let socket = seen.socket();
-    if socket.retransmits < view.thresholds.syn_retransmits {
+    if socket.retransmits < view.thresholds.syn_retransmits || is_turned_away(view, &socket) {
         return None;
     }
-    if is_turned_away(view, &socket) {
+    let member = holder_or_actor(seen);
+    if member.is_some_and(|member| scanners.contains(&member.process.pid)) {
         return None;
     }
-    let pid = match seen.held() {
-        Holding::By { holder, .. } => holder.pid,
-        _ => socket.actor.map_or(0, |actor| actor.pid),
-    };
-    // A connect that has failed tells no more of its process than this, and is the same trouble.
     let place = Some(socket.tuple.remote);
-    let key = Key { class: Class::SynBlackhole, netns: socket.netns, pid, start_boottime_ns: 0, place };
-    (!scanners.contains(&pid)).then_some(key)
+    Some(view.key_of_member(Class::SynBlackhole, socket.netns, member.as_ref(), place))
 }
 
 pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Suspicion {
     let mut suspicion = base(key, members);
-    let actor = members.iter().find_map(|seen| seen.socket().actor);
-    let who = match (super::holder(members), actor) {
-        (None, Some(actor)) => {
-            suspicion.subject = view.subject_of(&actor, key.netns);
-            view.who_acted(&actor)
-        }
-        _ => blame_holder(view, &mut suspicion, members),
+    suspicion.members = holders_or_actors(members);
+    let who = if suspicion.members.is_empty() {
+        blame_holders(view, &mut suspicion, members)
+    } else {
+        blame_members(view, &mut suspicion);
+        naming::who(view, &suspicion.members)
     };
     let peer = key.place.map_or_else(String::new, format::address);
     let retransmits = members.iter().map(|seen| seen.socket().retransmits).max().unwrap_or(0);
     // The third is sent 7 s after the first SYN.
     let long = retransmits > view.thresholds.syn_retransmits || suspicion.count >= view.thresholds.several;
-    suspicion.severity = Some(if long { Severity::Warning } else { Severity::Info });
+    let longest_ms = oldest_ms(members);
+    suspicion.harm = Some(if long {
+        Harm::Waits { count: suspicion.count, longest_ms: longest_ms.max(view.thresholds.waits_ms) }
+    } else {
+        Harm::NoneSeen("it has been sent twice only, and may get through yet".to_owned())
+    });
     suspicion.subject.peer = Some(peer.clone());
     suspicion.tells_trend = true;
-    suspicion.verdict = format!(
-        "{who} gets no answer to its {} to {peer}, the oldest sent {} ago and {} times again: something drops them",
-        if suspicion.count == 1 { "SYN".to_owned() } else { format::count(suspicion.count, "SYN") },
-        format::duration(oldest_ms(members)),
-        retransmits
-    );
+    suspicion.verdict = if suspicion.count == 1 {
+        format!(
+            "{who} gets no answer to its SYN to {peer}, sent {} ago and {} again: something drops it",
+            format::duration(longest_ms),
+            format::count(retransmits.into(), "time")
+        )
+    } else {
+        format!(
+            "{who} gets no answer to its {} to {peer}, the oldest sent {} ago, up to {} again: something drops them",
+            format::count(suspicion.count, "SYN"),
+            format::duration(longest_ms),
+            format::count(retransmits.into(), "time")
+        )
+    };
     "Look for a firewall or a missing route on the way (a closed port would answer with RST), and give connect() a timeout of a few seconds."
         .clone_into(&mut suspicion.remedy);
     if let Some(syns) = view.namespace(key.netns).and_then(|namespace| namespace.delta?.syn_retrans) {
@@ -122,16 +128,16 @@ pub(super) fn sort_half_open(view: &View<'_>, seen: &SocketView<'_>) -> Option<K
     if is_turned_away(view, &socket) {
         return None;
     }
-    let place = match view.side(&socket) {
-        Side::Connect => Some(socket.tuple.remote),
-        Side::Accept => {
+    let place = match connection::side(view, &socket) {
+        Side::Client => Some(socket.tuple.remote),
+        Side::Server => {
             view.listener_at(socket.netns, socket.tuple.local).map(|listening| listening.socket.tuple.local)
         }
     };
-    match seen.held() {
-        Holding::By { holder, .. } => Some(View::key_of(Class::HalfOpen, socket.netns, &holder, place)),
+    match seen.holding() {
+        Holding::By { holder, .. } => Some(view.key_of(Class::HalfOpen, socket.netns, Some(&holder), place)),
         Holding::Unseen => {
-            Some(Key { class: Class::HalfOpen, netns: socket.netns, pid: 0, start_boottime_ns: 0, place })
+            Some(Key { class: Class::HalfOpen, netns: socket.netns, program: ProgramId::NONE, place })
         }
         Holding::NoFile | Holding::NotAsked | Holding::Nobody => None,
     }
@@ -139,28 +145,35 @@ pub(super) fn sort_half_open(view: &View<'_>, seen: &SocketView<'_>) -> Option<K
 
 pub(super) fn half_open(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Suspicion {
     let mut suspicion = base(key, members);
-    let who = blame_holder(view, &mut suspicion, members);
-    let side = members.first().map_or(Side::Connect, |seen| view.side(&seen.socket()));
-    let bad = side == Side::Connect || suspicion.count > view.thresholds.lost_clients;
-    suspicion.severity = Some(if bad { Severity::Warning } else { Severity::Info });
+    let who = blame_holders(view, &mut suspicion, members);
+    let side = side_of(view, members);
+    let silence: Vec<_> =
+        members.iter().filter_map(|seen| view.info(&seen.socket())?.last_ack_recv_ms).collect();
+    let silent_ms = u64::from(silence.iter().max().copied().unwrap_or(0));
+    let bad = side == Side::Client || suspicion.count > view.thresholds.lost_clients;
+    suspicion.harm = Some(if bad {
+        let longest_ms = silent_ms.max(view.thresholds.waits_ms);
+        Harm::Waits { count: suspicion.count, longest_ms }
+    } else {
+        Harm::NoneSeen("some clients leave without a word".to_owned())
+    });
     suspicion.tells_trend = true;
-    suspicion.subject.peer = peers(members, side).filter(|(.., all)| *all == 1).map(|(peer, ..)| peer);
-    if side == Side::Accept {
+    suspicion.subject.peer = naming::common_peer(members, side);
+    if side == Side::Server {
         suspicion.subject.listener = key.place.map(format::address);
     }
     let waiting: u64 = members.iter().map(|seen| u64::from(seen.socket().wqueue)).sum();
-    let retransmits = members.iter().map(|seen| seen.socket().retransmits).max().unwrap_or(0);
+    let retransmits: u64 = members.iter().map(|seen| seen.socket().retransmits).max().unwrap_or(0).into();
     let retries = view.namespace(key.netns).and_then(|namespace| namespace.sysctls.retries2).unwrap_or(15);
+    let of = if retransmits <= retries.into() { format!(" of {retries}") } else { String::new() };
     suspicion.verdict = format!(
-        "{who} has {} unacknowledged on {} to {}, retransmitted up to {retransmits} of {retries} times: the peer or the path is dead",
+        "{who} has {} unacknowledged on {} to {}, retransmitted up to {retransmits}{of} times: the peer or the path is dead",
         format::bytes(waiting),
         format::count(suspicion.count, "open connection"),
         say_peers(members, side)
     );
     "Set TCP_USER_TIMEOUT and keepalive on the connection, so that it fails in seconds instead of about 15 minutes."
         .clone_into(&mut suspicion.remedy);
-    let silence: Vec<_> =
-        members.iter().filter_map(|seen| view.info(&seen.socket())?.last_ack_recv_ms).collect();
     match silence.iter().min() {
         Some(ms) => suspicion
             .evidence
@@ -173,7 +186,16 @@ pub(super) fn half_open(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) 
         "the retransmit timer runs, and nothing has been acknowledged between the retransmits".to_owned(),
     );
     // Being open for long is no fault: the silence is.
-    let silent_ms = silence.iter().max().copied().unwrap_or(0);
-    suspicion.since_ns = view.evidence.at_ns.saturating_sub(u64::from(silent_ms) * 1_000_000);
+    suspicion.since_ns = view.evidence.at_ns.saturating_sub(silent_ms * NS_PER_MS);
     suspicion
+}
+
+/// Whether a connection would notice nothing if its peer were dead: nothing is on its way, and no timer runs that would
+/// ask.
+pub(in crate::diagnose) fn is_silent(view: &View<'_>, seen: &SocketView<'_>) -> bool {
+    let socket = seen.socket();
+    socket.state == TcpState::Established
+        && socket.wqueue == 0
+        && socket.timer == Timer::None
+        && connection::side(view, &socket) == Side::Client
 }

@@ -11,41 +11,40 @@ use std::{
 use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
-use super::{base, blame_holder};
+use super::{Growth, Harm, MAX_TOLD, base, blame_holders, blame_members};
 use crate::{
     diagnose::{
         class::Class,
         evidence::{Destination, Namespace},
-        finding::{Resource, Severity, Subject},
-        format,
+        finding::{Resource, Subject},
+        format, naming,
+        program::{self, Member, ProgramId},
         selection::TOP_DESTINATIONS,
+        socket_view::{Holding, SocketView},
         suspicion::{Key, Suspicion},
-        view::{Holding, SocketView, View},
+        view::View,
     },
-    track::{Process, Socket},
+    track::Socket,
 };
 
-/// How long a `TIME_WAIT` lasts (`TCP_TIMEWAIT_LEN` in `include/net/tcp.h`), s.
-const TIME_WAIT_S: u64 = 60;
-/// Destinations of one process that the evidence names.
-pub(in crate::diagnose) const MAX_TOLD: usize = 5;
+/// A rate is told from this time on over which it was seen, ms.
+const RATE_MS: u64 = 1_000;
 
-pub(super) fn sort_self_connect(_: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
+pub(super) fn sort_self_connect(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
     let (netns, place) = (seen.socket().netns, Some(seen.socket().tuple.local));
-    match seen.held() {
-        Holding::By { holder, .. } => Some(View::key_of(Class::SelfConnect, netns, &holder, place)),
+    match seen.holding() {
         Holding::NotAsked => None,
-        _ => Some(Key { class: Class::SelfConnect, netns, pid: 0, start_boottime_ns: 0, place }),
+        _ => Some(view.key_of(Class::SelfConnect, netns, seen.holder().as_ref(), place)),
     }
 }
 
 /// A simultaneous open with itself (RFC 9293 section 3.5): it takes the port that the server should listen on.
 pub(super) fn self_connect(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Suspicion {
     let mut suspicion = base(key, members);
-    let who = blame_holder(view, &mut suspicion, members);
+    let who = blame_holders(view, &mut suspicion, members);
     let place = key.place.map_or_else(String::new, format::address);
     let port = key.place.map_or(0, |place| place.port());
-    suspicion.severity = Some(Severity::Warning);
+    suspicion.harm = Some(Harm::Waits { count: suspicion.count, longest_ms: view.thresholds.waits_ms });
     suspicion.subject.peer = Some(place.clone());
     suspicion.verdict = format!(
         "{who} is connected with itself at {place}: nothing listened there, the port is in the range for outgoing connections, and now it is taken from the server"
@@ -76,17 +75,18 @@ pub(super) fn judge(view: &View<'_>) -> Vec<Suspicion> {
         return Vec::new();
     }
     let towards = towards(view);
-    let mut churns = BTreeMap::<(u32, u32), (Option<Process>, Vec<&Destination>)>::new();
+    let mut churns = BTreeMap::<(u32, ProgramId), (Vec<Member>, Vec<&Destination>)>::new();
     for destination in others.into_iter().filter(|destination| busy.contains(&destination.netns)) {
-        let owner = owner(view, destination, &towards);
-        let key = (destination.netns, owner.map_or(0, |owner| owner.pid));
-        churns.entry(key).or_insert_with(|| (owner, Vec::new())).1.push(destination);
+        let (program, owners) = owners(view, destination, &towards);
+        let (all, to) = churns.entry((destination.netns, program)).or_default();
+        all.extend(owners);
+        to.push(destination);
     }
     let churns =
-        churns.into_values().filter(|(_, to)| to.iter().copied().any(|destination| is_busy(&destination)));
+        churns.into_iter().filter(|(_, (_, to))| to.iter().copied().any(|destination| is_busy(&destination)));
     let mut suspicions: Vec<_> =
         scarce.iter().map(|destination| exhaustion(view, destination, &towards)).collect();
-    suspicions.extend(churns.map(|(owner, to)| churn(view, owner.as_ref(), to, &towards)));
+    suspicions.extend(churns.map(|((_, program), (owners, to))| churn(view, program, owners, to, &towards)));
     suspicions
 }
 
@@ -138,22 +138,32 @@ impl Use {
     }
 }
 
-/// How many connections are closed in a second for so many to be in `TIME_WAIT`.
-fn per_second(time_waits: u64) -> String {
-    format::count((time_waits / TIME_WAIT_S).max(1), "connection")
+/// How many connections went to `TIME_WAIT` in a second: those that are there, over the time in which they did. Empty
+/// where that is too short to tell.
+fn rate(to: &[&Destination]) -> String {
+    let spans: Vec<_> = to.iter().filter_map(|destination| destination.time_waits_between_ns).collect();
+    let Some(first_ns) = spans.iter().map(|(first_ns, _)| *first_ns).min() else { return String::new() };
+    let last_ns = spans.iter().map(|(_, last_ns)| *last_ns).max().unwrap_or(first_ns);
+    let span_ms = last_ns.saturating_sub(first_ns) / 1_000_000;
+    if span_ms < RATE_MS {
+        return String::new();
+    }
+    let count: u64 = to.iter().map(|destination| time_waits(destination)).sum();
+    let per_second = count.saturating_mul(1_000).div_ceil(span_ms);
+    format!("{}/s over {}", format::count(per_second, "connection"), format::duration(span_ms))
 }
 
 fn exhaustion(view: &View<'_>, destination: &Destination, towards: &Towards<'_>) -> Suspicion {
-    let owner = owner(view, destination, towards);
+    let (program, owners) = owners(view, destination, towards);
     let place = Some(destination.remote);
-    let (mut suspicion, who) =
-        begin(view, Class::PortExhaustion, owner.as_ref(), place, &[destination], towards);
+    let key = Key { class: Class::PortExhaustion, netns: destination.netns, program, place };
+    let (mut suspicion, who) = begin(view, key, owners, &[destination], towards);
     let peer = format::address(destination.remote);
     suspicion.subject.peer = Some(peer.clone());
     let Use { blocked, reusable, all } = Use::of(view, destination);
     let time_waits = time_waits(destination);
     suspicion.count = blocked;
-    suspicion.severity = Some(Severity::Warning);
+    suspicion.harm = Some(Harm::RunsOut(Growth::Grows));
     suspicion.limit = Some((Resource::EphemeralPorts, blocked, all));
     suspicion.tells_trend = true;
     suspicion.verdict = format!(
@@ -161,11 +171,9 @@ fn exhaustion(view: &View<'_>, destination: &Destination, towards: &Towards<'_>)
         format::digits(blocked),
         format::count(all, "port"),
         if reusable == 0 && time_waits > 0 {
-            format!(
-                "{}% TIME_WAIT, {}/s",
-                format::percent(time_waits, destination.used()),
-                per_second(time_waits)
-            )
+            let rate = rate(&[destination]);
+            let comma = if rate.is_empty() { "" } else { ", " };
+            format!("{}% TIME_WAIT{comma}{rate}", format::percent(time_waits, destination.used()))
         } else {
             "none of them in TIME_WAIT that blocks".to_owned()
         }
@@ -180,16 +188,18 @@ fn exhaustion(view: &View<'_>, destination: &Destination, towards: &Towards<'_>)
 /// A process that makes many connections and closes them, to however many destinations.
 fn churn(
     view: &View<'_>,
-    owner: Option<&Process>,
+    program: ProgramId,
+    owners: Vec<Member>,
     mut to: Vec<&Destination>,
     towards: &Towards<'_>,
 ) -> Suspicion {
     to.sort_by_key(|destination| (Reverse(time_waits(destination)), destination.remote, destination.local));
-    let (mut suspicion, who) = begin(view, Class::TimeWaitChurn, owner, None, &to, towards);
+    let netns = to.first().map_or(0, |destination| destination.netns);
+    let key = Key { class: Class::TimeWaitChurn, netns, program, place: None };
+    let (mut suspicion, who) = begin(view, key, owners, &to, towards);
     let peers: BTreeSet<_> = to.iter().map(|destination| destination.remote).collect();
     let most = to.first().map_or_else(String::new, |destination| format::address(destination.remote));
     suspicion.count = to.iter().map(|destination| time_waits(destination)).sum();
-    suspicion.severity = Some(Severity::Info);
     let share = to.iter().map(|destination| Use::of(view, destination).percent()).max().unwrap_or(0);
     let (peers, used) = if peers.len() == 1 {
         suspicion.subject.peer = Some(most.clone());
@@ -198,10 +208,12 @@ fn churn(
         let used = format!("at most {}% of the ports to each of them are in use", share.max(1));
         (format!("{} destinations, most often {most}", peers.len()), used)
     };
+    let rate = rate(&to);
+    let closed = if rate.is_empty() { rate } else { format!(", {rate}") };
+    suspicion.harm = Some(Harm::NoneSeen(used.clone()));
     suspicion.verdict = format!(
-        "{who} leaves {} behind to {peers}, about {} closed per second: usually harmless, {used}",
+        "{who} leaves {} behind to {peers}{closed}; no harm seen: {used}",
         format::count(suspicion.count, "TIME_WAIT socket"),
-        per_second(suspicion.count)
     );
     "Keep connections open and use them again; nothing breaks before the ports run out."
         .clone_into(&mut suspicion.remedy);
@@ -222,32 +234,29 @@ fn churn(
     suspicion
 }
 
-/// What findings about destinations have in common, and the name of the process for a sentence.
+/// What findings about destinations have in common, and the name of the program for a sentence.
 fn begin(
     view: &View<'_>,
-    class: Class,
-    owner: Option<&Process>,
-    place: Option<SocketAddr>,
+    key: Key,
+    owners: Vec<Member>,
     to: &[&Destination],
     towards: &Towards<'_>,
 ) -> (Suspicion, String) {
-    let netns = to.first().map_or(0, |destination| destination.netns);
-    let key = Key { class, netns, pid: owner.map_or(0, |owner| owner.pid), start_boottime_ns: 0, place };
-    let members = to.iter().filter_map(|destination| towards.get(&way(destination)));
-    let mut members: Vec<_> = members.flatten().copied().collect();
-    members.sort_unstable_by_key(|seen| seen.socket().cookie);
-    let mut suspicion = base(key, &members);
+    let sockets = to.iter().filter_map(|destination| towards.get(&way(destination)));
+    let mut sockets: Vec<_> = sockets.flatten().copied().collect();
+    sockets.sort_unstable_by_key(|seen| seen.socket().cookie);
+    let mut suspicion = base(key, &sockets);
     suspicion.since_ns = view.evidence.at_ns;
     suspicion.cookies.extend(to.iter().flat_map(|destination| &destination.cookies));
-    let who = if let Some(owner) = owner {
-        suspicion.subject = view.subject_of(owner, netns);
-        view.who_acted(owner)
-    } else {
+    suspicion.members = program::members(owners.into_iter());
+    if suspicion.members.is_empty() {
         suspicion
             .cannot_see
             .push("who opened or closed them: no event told, and no holder was found".to_owned());
-        "An unknown process".to_owned()
-    };
+        return (suspicion, "An unknown process".to_owned());
+    }
+    blame_members(view, &mut suspicion);
+    let who = naming::who(view, &suspicion.members);
     (suspicion, who)
 }
 
@@ -297,34 +306,53 @@ fn towards<'a>(view: &'a View<'_>) -> Towards<'a> {
     towards
 }
 
-/// The process with most of them: by who holds them, or closed or connected them.
-fn owner(view: &View<'_>, destination: &Destination, towards: &Towards<'_>) -> Option<Process> {
-    let mut votes = BTreeMap::<u32, (u64, Process)>::new();
-    let mut vote = |process: Process, count| {
-        let (sum, _) = votes.entry(process.pid).or_insert((0, process));
-        *sum += count;
-    };
-    for (process, count) in &destination.actors {
-        vote(*process, *count);
-    }
+/// The program with most of them, and its processes: by who holds them, or closed or connected them.
+fn owners(view: &View<'_>, destination: &Destination, towards: &Towards<'_>) -> (ProgramId, Vec<Member>) {
+    let acted =
+        destination.actors.iter().map(|(process, count)| Member { count: *count, ..(*process).into() });
     let unacted = towards.get(&way(destination)).into_iter().flatten();
-    for seen in unacted.filter(|seen| seen.socket().actor.is_none()) {
-        if let Holding::By { holder, .. } = seen.held() {
-            vote(Process { pid: holder.pid, comm: holder.comm }, 1);
-        }
+    let unacted = unacted.filter(|seen| seen.socket().actor.is_none());
+    let holders = unacted.filter_map(|seen| seen.holder()).map(|holder| Member::from(&holder));
+    let failures =
+        view.evidence.failures.iter().filter(|failure| {
+            failure.netns == destination.netns && failure.tuple.remote == destination.remote
+        });
+    let failed = failures.filter_map(|failure| failure.process).map(Member::from);
+    let mut by_program = BTreeMap::<ProgramId, (u64, Vec<Member>)>::new();
+    for member in acted.chain(holders).chain(failed) {
+        let (sum, members) = by_program.entry(view.programs.of(&member)).or_default();
+        *sum += member.count;
+        members.push(member);
     }
-    for failure in &view.evidence.failures {
-        if failure.netns == destination.netns
-            && failure.tuple.remote == destination.remote
-            && let Some(process) = failure.process
-        {
-            vote(process, 1);
-        }
+    let most = by_program.into_iter().max_by_key(|(_, (sum, _))| *sum);
+    most.map_or((ProgramId::NONE, Vec::new()), |(program, (_, members))| (program, members))
+}
+
+/// `inet_twsk_alloc` gives up when there are `tcp_max_tw_buckets` already.
+pub(super) fn time_wait_overflow(view: &View<'_>, suspicion: &mut Suspicion) {
+    let netns = suspicion.key.netns;
+    let namespace = view.namespace(netns);
+    suspicion.subject = of_namespace(netns);
+    suspicion.harm = Some(Harm::RunsOut(Growth::Grows));
+    let max = namespace.and_then(|namespace| namespace.sysctls.max_tw_buckets);
+    let max = max.map_or_else(|| "their maximum".to_owned(), format::digits);
+    suspicion.verdict = format!(
+        "{} been cut short in network namespace {netns} because there are {max} already: late packets may hit new connections",
+        if suspicion.count == 1 {
+            "A TIME_WAIT has".to_owned()
+        } else {
+            format!("{} TIME_WAITs have", format::digits(suspicion.count))
+        },
+    );
+    "Raise net.ipv4.tcp_max_tw_buckets, or make fewer and longer connections."
+        .clone_into(&mut suspicion.remedy);
+    if let Some(now) = namespace.and_then(|namespace| namespace.counters.time_waits) {
+        suspicion.evidence.push(format!("sockstat shows {} in TIME_WAIT", format::digits(now)));
     }
-    votes.into_values().max_by_key(|(count, _)| *count).map(|(_, process)| process)
+    suspicion.evidence.push("TCPTimeWaitOverflow has risen".to_owned());
 }
 
 /// The subject of what a namespace as a whole suffers from.
-pub(super) fn of_namespace(netns: u32) -> Subject {
+fn of_namespace(netns: u32) -> Subject {
     Subject { netns: (netns != 0).then_some(netns), ..Subject::default() }
 }

@@ -5,8 +5,10 @@ use tcpstate_common::TcpState::{self, CloseWait, Established, SynRecv, SynSent};
 use super::World;
 use crate::{
     diagnose::{Class, Severity, evidence::Reason},
-    track::Timer,
+    track::{Since, Timer},
 };
+
+const MS: u64 = 1_000_000;
 
 /// java[77] listens on port 8000; its queue holds and may hold so many.
 fn server(rqueue: u32, wqueue: u32) -> World {
@@ -47,7 +49,9 @@ fn clients_that_still_wait_are_a_stall_too() {
     world.passes(2);
     let stall = world.only(Class::AcceptStall);
     assert!(
-        stall.verdict.contains("2 connections sit in the accept queue of :8000, 1 of their clients gave up"),
+        stall
+            .verdict
+            .contains("2 connections sit in the accept queue of :8000, one of their clients gave up"),
         "{}",
         stall.verdict
     );
@@ -59,6 +63,8 @@ fn a_queue_that_moves_is_no_stall() {
     for step in 0..40 {
         queued(&mut world, 10 + step, Established, 0);
         world.remove(9 + step);
+        // It comes just before the look.
+        world.get(10 + step).since = Since::Exactly(world.at_ns + 4_900 * MS);
         world.pass();
         world.assert_clean();
     }
@@ -116,7 +122,7 @@ fn a_full_queue_that_turns_clients_away_is_an_overflow_and_no_stall() {
     assert_eq!((overflow.severity, overflow.subject.pid), (Severity::Warning, Some(77)));
     assert!(
         overflow.verdict.starts_with(
-            "The accept queue of :8000 is full (2 of 1) and turns clients away; java[77] accepts too slowly"
+            "The accept queue of :8000 is full (2, with a limit of 1) and turns clients away; java[77] accepts too slowly"
         ),
         "{}",
         overflow.verdict
@@ -136,13 +142,14 @@ fn descriptors_that_ran_out_are_the_cause_of_an_overflow() {
         world.delta().listen_overflows = Some(2);
         world.pass();
     }
-    let overflow = world.only(Class::AcceptOverflow);
+    let full = world.only(Class::FdExhaustion);
+    assert_eq!(full.severity, Severity::Critical, "every new connection fails");
     assert!(
-        overflow.verdict.contains("8 of 8 descriptors open, so accept() fails with EMFILE"),
+        full.verdict.contains("8 of 8 descriptors open, so accept() fails with EMFILE"),
         "{}",
-        overflow.verdict
+        full.verdict
     );
-    assert_eq!(overflow.limit.as_ref().map(|limit| (limit.used, limit.max)), Some((8, 8)));
+    assert_eq!(full.limit.as_ref().map(|limit| (limit.used, limit.max)), Some((8, 8)));
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn orphans_of_another_server_or_of_several_processes_get_no_name() {
     assert_eq!((world.open().len(), unknown(&world)), (2, 1));
 
     world.get(12).tuple.local = super::at("10.0.0.1:8000");
-    world.get(13).actor = Some(process(79, "java"));
+    world.get(13).actor = Some(process(79, "cron"));
     world.passes(5);
     assert_eq!((world.open().len(), unknown(&world)), (3, 1));
 }

@@ -204,6 +204,12 @@ impl World {
             unread_bytes: None,
             bytes_moved: None,
             idle_ms: None,
+            spoke_ms: None,
+            unsent_bytes: None,
+            peer_ended: None,
+            ending: None,
+            opened: None,
+            payload_bytes: None,
             after_close_ns: None,
             owner: None,
         });

@@ -13,7 +13,8 @@ use crate::{
         finding::MAX_SAMPLES,
     },
     track::{
-        Comm, Direction, Failure, Family, Holder, Holders, IdleClose, Key, Reset, Since, Socket, Timer, Tuple,
+        Comm, Direction, Failure, Family, Holder, Holders, IdleClose, Key, Opened, Reset, Since, Socket,
+        Timer, Tuple,
     },
 };
 
@@ -125,6 +126,12 @@ fn reset() -> impl Strategy<Value = ResetSeen> {
             unread_bytes: known,
             bytes_moved: known,
             idle_ms: known,
+            spoke_ms: known,
+            unsent_bytes: known,
+            peer_ended: known.map(|known| known % 3 == 0),
+            ending: known.map(|known| known % 5 == 0),
+            opened: known.map(|at_ns| Opened { at_ns, active: at_ns % 2 == 0 }),
+            payload_bytes: known,
             after_close_ns: known,
             owner,
         },
@@ -340,12 +347,13 @@ fn what_is_remembered_is_bounded_and_forgotten() {
         let [sockets, series, holders, listeners] = world.diagnosis.history.size();
         assert!(sockets <= 3_000 && series <= 4_096 && holders <= 8_192 && listeners <= 4_096);
         assert!(world.diagnosis.events.size() <= 2 * 4_096);
+        assert!(world.diagnosis.programs.size() <= 16_384);
         assert!(world.diagnosis.findings().len() <= world.diagnosis.thresholds.max_findings);
     }
     world.sockets.clear();
     world.passes(200);
     assert_eq!(world.diagnosis.history.size(), [0; 4]);
-    assert_eq!(world.diagnosis.events.size(), 0);
+    assert_eq!((world.diagnosis.events.size(), world.diagnosis.programs.size()), (0, 0));
 }
 
 #[test]

@@ -238,7 +238,7 @@ fn what_others_close_is_not_the_servers_habit() {
         idle_close(&mut world, 5_000).tuple = tuple("10.0.0.1:40000", "10.0.0.9:443");
         let other = idle_close(&mut world, 5_000);
         (other.tuple, other.process) = (tuple("10.0.0.1:9000", "10.0.0.9:4001"), Some(process(78, "worker")));
-        idle_close(&mut world, 5_000).process = Some(process(79, "nginx"));
+        idle_close(&mut world, 5_000).process = Some(process(79, "cron"));
         idle_close(&mut world, 5_000).received_bytes = 0;
     }
     for _ in 0..9 {

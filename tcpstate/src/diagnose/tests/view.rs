@@ -4,20 +4,18 @@ use tcpstate_common::TcpState;
 
 use super::{NETNS, World};
 use crate::diagnose::{
-    evidence::Evidence,
-    history::History,
-    thresholds::Thresholds,
-    view::{self, View},
+    evidence::Evidence, history::History, program::Programs, socket_view, thresholds::Thresholds, view::View,
 };
 use crate::track::Socket;
 
 /// What a view of the world says about the socket with this cookie.
 fn ask(world: &World, cookie: u64, question: impl FnOnce(&View<'_>, &Socket) -> Option<u64>) -> Option<u64> {
     let evidence = Evidence { sockets: world.sockets.iter().cloned().collect(), ..Evidence::default() };
-    let seen = view::all(&evidence);
-    let (mut history, thresholds) = (History::default(), Thresholds::default());
+    let seen = socket_view::all(&evidence);
+    let (mut history, programs) = (History::default(), Programs::default());
+    let thresholds = Thresholds::default();
     history.observe(&evidence, &seen);
-    let view = View::new(&evidence, seen, &history, &thresholds);
+    let view = View::new(&evidence, seen, &history, &programs, &thresholds);
     question(&view, world.sockets.iter().find(|socket| socket.cookie == cookie).expect("it is there"))
 }
 

@@ -7,6 +7,7 @@ pub mod freezer;
 pub mod listeners;
 pub mod namespaces;
 pub mod process;
+pub mod script;
 pub mod sockstat;
 pub mod sysctls;
 pub mod tcp_info;

@@ -4,7 +4,7 @@
 
 use std::{fs, io, path::Path};
 
-use super::freezer::Freezers;
+use super::{freezer::Freezers, script};
 use crate::{
     observe::{cgroup, procfs},
     track::{Comm, Owner},
@@ -45,6 +45,8 @@ pub struct Process {
     /// The parent's pid.
     pub ppid: u32,
     pub owner: Owner,
+    /// What it runs, if it is an interpreter: a script, a module or a jar.
+    pub script: Option<String>,
     pub activity: Activity,
     /// Whether its cgroup is frozen.
     pub frozen: Option<bool>,
@@ -71,6 +73,7 @@ pub fn look(pid: u32, start_boottime_ns: Option<u64>, freezers: &Freezers) -> io
     };
     let exe = fs::read_link(root.join("exe")).map(|path| path.to_string_lossy().into_owned());
     let exe = exe.map_err(|error| seen("the program", error)).ok();
+    let script = exe.as_deref().and_then(|exe| script::of(exe, &fs::read(root.join("cmdline")).ok()?));
     let cgroup = fs::read_to_string(root.join("cgroup")).map_err(|error| seen("the cgroup", error)).ok();
     let open_files = open_files(&root).map_err(|error| seen("the number of open files", error)).ok();
     let limits = fs::read_to_string(root.join("limits")).map_err(|error| seen("the limits", error)).ok();
@@ -87,6 +90,7 @@ pub fn look(pid: u32, start_boottime_ns: Option<u64>, freezers: &Freezers) -> io
         comm: stat.comm,
         ppid: stat.ppid,
         owner: Owner { exe, unit: place.unit, container: place.container, pod: place.pod },
+        script,
         activity: Activity::of(stat.state),
         frozen,
         open_files,

@@ -13,6 +13,7 @@ use crate::{
     diagnose::{
         self, Class, Severity, Status,
         finding::{self, Resource},
+        harm::Kind,
     },
     serve::{
         ask::Diagnosed,
@@ -52,7 +53,7 @@ impl FindingParams {
         self.class.is_none_or(|class| finding.class == class)
             && self.severity.is_none_or(|severity| finding.severity == severity)
             && self.status.is_none_or(|status| finding.status == status)
-            && (self.pid.is_none() || finding.subject.pid == self.pid)
+            && self.pid.is_none_or(|pid| finding.subject.has(pid))
             && (self.unit.is_none() || finding.subject.unit == self.unit)
     }
 }
@@ -174,6 +175,7 @@ pub struct Finding {
     /// A limit that is being used up; null when there is none.
     #[schema(required)]
     pub limit: Option<Limit>,
+    pub harm: HarmDone,
     /// One sentence: who, what, how many, how fast, until when.
     pub verdict: String,
     /// One sentence: what to change.
@@ -200,6 +202,9 @@ pub struct Subject {
     /// The program's file.
     #[schema(required, example = "/usr/bin/payments")]
     pub exe: Option<String>,
+    /// What the program runs, if it is an interpreter: a script, a module or a jar.
+    #[schema(required, example = "/srv/payments/server.py")]
+    pub script: Option<String>,
     /// The systemd unit.
     #[schema(required, example = "payments.service")]
     pub unit: Option<String>,
@@ -218,6 +223,36 @@ pub struct Subject {
     /// The peer.
     #[schema(required, example = "10.0.0.7:443")]
     pub peer: Option<String>,
+    /// How many processes of the program it is about.
+    #[schema(example = 1)]
+    pub process_count: u64,
+    /// Those processes, the one with most sockets or events first: 64 at most.
+    pub processes: Vec<SubjectProcess>,
+}
+
+/// A process of the program that a finding is about.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct SubjectProcess {
+    #[schema(example = 4121)]
+    pub pid: u32,
+    /// Its name.
+    #[schema(example = "payments")]
+    pub comm: String,
+    /// Its sockets or events among those that the finding is about.
+    pub count: u64,
+    /// Whether it has ended.
+    pub ended: bool,
+}
+
+/// The harm that is done; the severity follows from it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct HarmDone {
+    /// `none_seen`, `runs_out` (of descriptors or ports), `waits` (somebody), `fails` (requests or connects) or
+    /// `data_lost`.
+    #[schema(value_type = String, example = "waits")]
+    pub kind: Kind,
+    /// One sentence: who waits, what fails, or why no harm was seen.
+    pub text: String,
 }
 
 /// A limit that is being used up.
@@ -277,6 +312,7 @@ impl Finding {
             count: finding.count,
             trend_per_minute: finding.trend_per_minute,
             limit: finding.limit.map(Limit::from),
+            harm: HarmDone { kind: finding.harm.kind, text: finding.harm.text },
             verdict: finding.verdict,
             remedy: finding.remedy,
             evidence: finding.evidence,
@@ -289,8 +325,38 @@ impl Finding {
 
 impl From<finding::Subject> for Subject {
     fn from(subject: finding::Subject) -> Self {
-        let finding::Subject { pid, comm, exe, unit, container, pod, netns, listener, peer } = subject;
-        Self { pid, comm, exe, unit, container, pod, netns, listener, peer }
+        let finding::Subject {
+            pid,
+            comm,
+            exe,
+            script,
+            unit,
+            container,
+            pod,
+            netns,
+            listener,
+            peer,
+            process_count,
+            processes,
+        } = subject;
+        let processes = processes.into_iter().map(|process| {
+            let finding::SubjectProcess { pid, comm, count, ended } = process;
+            SubjectProcess { pid, comm, count, ended }
+        });
+        Self {
+            pid,
+            comm,
+            exe,
+            script,
+            unit,
+            container,
+            pod,
+            netns,
+            listener,
+            peer,
+            process_count,
+            processes: processes.collect(),
+        }
     }
 }
 

@@ -99,8 +99,8 @@ impl Process {
         let seen = seen.cloned().unwrap_or_default();
         let name = comm.map(|comm| comm.to_string());
         let is_it = |finding: &&diagnose::Finding| {
-            let Subject { pid: about, comm: named, .. } = &finding.subject;
-            finding.status == Status::Open && *about == Some(pid) && (name.is_none() || *named == name)
+            let Subject { comm: named, .. } = &finding.subject;
+            finding.status == Status::Open && finding.subject.has(pid) && (name.is_none() || *named == name)
         };
         Self {
             pid,

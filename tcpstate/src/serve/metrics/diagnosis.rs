@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn every_class_is_there_and_what_is_resolved_does_not_count() {
         let found = values(findings(&diagnosed::diagnosed()));
-        assert_eq!(found.len(), 26 * 3 + 4);
+        assert_eq!(found.len(), 31 * 3 + 4);
         let there: Vec<_> = found.into_iter().filter(|(_, count)| *count > 0.0).collect();
         let expected =
             [("close-wait-leak,critical".to_owned(), 1.0), ("close-wait-idle-pool,info".to_owned(), 1.0)];

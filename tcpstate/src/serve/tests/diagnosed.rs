@@ -9,7 +9,8 @@ use crate::{
     diagnose::{
         Class, Finding, Severity, Status,
         evidence::{self, Destination, Listener, Namespace, Sysctls},
-        finding::{AgeIs, Limit, Resource, Sample, Subject},
+        finding::{AgeIs, HarmDone, Limit, Resource, Sample, Subject, SubjectProcess},
+        harm::Kind,
     },
     serve::ask::{Diagnosed, Parking},
     track::{Comm, Family, Holder, Holders, Key, Since, Socket, Timer, Tuple},
@@ -64,6 +65,13 @@ fn leak() -> Finding {
             unit: Some("payments.service".into()),
             netns: Some(NETNS),
             peer: Some("10.0.0.7:443".into()),
+            process_count: 1,
+            processes: vec![SubjectProcess {
+                pid: 4121,
+                comm: "payments".into(),
+                count: 812,
+                ended: false,
+            }],
             ..Subject::default()
         },
         since: NOW_NS - 90 * S,
@@ -78,6 +86,10 @@ fn leak() -> Finding {
             max: 1024,
             reached_in_seconds: Some(2820),
         }),
+        harm: HarmDone {
+            kind: Kind::RunsOut,
+            text: "836 of 1024 file descriptors are in use, all of them in 47 min; more and more are taken, and none is given back.".into(),
+        },
         verdict:
             "payments[4121] in payments.service read EOF from 10.0.0.7:443 on 812 sockets and closed none; \
                   +4/min; its fd limit is reached in 47 min."
@@ -139,6 +151,7 @@ fn destinations() -> Vec<Destination> {
         by_state: count([(TcpState::TimeWait, 90), (TcpState::Established, 10)]),
         actors,
         cookies: vec![2, 3],
+        time_waits_between_ns: None,
     };
     vec![towards("10.0.0.5:6379", vec![(process(9, "worker"), 70)]), towards("10.0.0.6:80", vec![])]
 }

@@ -33,11 +33,18 @@ fn a_finding_has_everything_that_its_verdict_stands_on() {
     let expected = json!({
         "id": LEAK, "class": "close-wait-leak", "severity": "critical", "benign": false, "status": "open",
         "subject": {
-            "pid": 4121, "comm": "payments", "exe": "/usr/bin/payments", "unit": "payments.service",
-            "container": null, "pod": null, "netns": scene::NETNS, "listener": null, "peer": "10.0.0.7:443"
+            "pid": 4121, "comm": "payments", "exe": "/usr/bin/payments", "script": null,
+            "unit": "payments.service", "container": null, "pod": null, "netns": scene::NETNS, "listener": null,
+            "peer": "10.0.0.7:443", "process_count": 1,
+            "processes": [{"pid": 4121, "comm": "payments", "count": 812, "ended": false}]
         },
         "resolved_at": null, "count": 812, "trend_per_minute": 4.0,
         "limit": {"of": "file descriptors", "used": 836, "max": 1024, "reached_in_seconds": 2820},
+        "harm": {
+            "kind": "runs_out",
+            "text": "836 of 1024 file descriptors are in use, all of them in 47 min; more and more are taken, and \
+                     none is given back."
+        },
         "verdict": "payments[4121] in payments.service read EOF from 10.0.0.7:443 on 812 sockets and closed none; \
                     +4/min; its fd limit is reached in 47 min.",
         "remedy": "Close the socket on every path after read() returns 0.",

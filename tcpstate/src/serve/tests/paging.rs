@@ -97,6 +97,7 @@ fn with(numbers: &[(u32, u64)]) -> Diagnosed {
         by_state: count([(TcpState::Established, *amount)]),
         actors: Vec::new(),
         cookies: Vec::new(),
+        time_waits_between_ns: None,
     };
     let listening = |(number, amount): &(u32, u64)| {
         // As servers with a listener for each thread do.

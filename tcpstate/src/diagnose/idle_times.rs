@@ -1,15 +1,19 @@
-//! Idle times: after how long without data a process closes the connections that its listener took. Whether that is a
-//! fixed time is told by the times themselves.
+//! Idle times: after how long without data a program ends the connections that its listener took. The times themselves
+//! tell whether that is a fixed time.
 
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
 };
 
-use crate::{
-    diagnose::{NS_PER_MS, evidence::IDLE_CLOSE_MS, view::View},
-    track::IdleClose,
+use super::{
+    NS_PER_MS,
+    events::count,
+    evidence::IDLE_CLOSE_MS,
+    program::{Member, ProgramId},
+    view::View,
 };
+use crate::track::IdleClose;
 
 /// Servers whose times are remembered.
 const MAX_SERVERS: usize = 4_096;
@@ -21,13 +25,13 @@ const KEPT_NS: u64 = 600_000_000_000;
 /// Fewer times than this are no habit.
 pub(super) const MIN_TIMES: usize = 3;
 
-/// A process that takes connections from a listener.
+/// A program that takes connections from a listener.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Server {
-    netns: u32,
-    listener: SocketAddr,
-    /// 0 where it is not known who closed.
-    pid: u32,
+pub(super) struct Server {
+    pub(super) netns: u32,
+    pub(super) listener: SocketAddr,
+    /// [`ProgramId::NONE`] where it is not known who closed.
+    pub(super) program: ProgramId,
 }
 
 /// One close.
@@ -70,7 +74,7 @@ impl IdleTimes {
     /// Takes in the closes of a pass, and forgets what is too old.
     pub(super) fn observe(&mut self, view: &View<'_>) {
         for close in &view.evidence.closes {
-            self.add(view, close);
+            self.add_close(view, close);
         }
         let at_ns = view.evidence.at_ns;
         let from_ns = at_ns.saturating_sub(view.thresholds.event_window_ms * NS_PER_MS);
@@ -82,44 +86,42 @@ impl IdleTimes {
         });
     }
 
-    fn add(&mut self, view: &View<'_>, close: &IdleClose) {
+    fn add_close(&mut self, view: &View<'_>, close: &IdleClose) {
         // A connection on which no request came is given up after another time than one that was used. What clients close is
         // theirs to close.
         if close.received_bytes == 0 {
             return;
         }
         let Some(listening) = view.listener_at(close.netns, close.tuple.local) else { return };
-        let server = Server {
-            netns: close.netns,
-            listener: listening.socket.tuple.local,
-            pid: close.process.map_or(0, |process| process.pid),
-        };
+        let program =
+            close.process.map_or(ProgramId::NONE, |process| view.programs.of(&Member::from(process)));
+        let server = Server { netns: close.netns, listener: listening.socket.tuple.local, program };
+        let said_farewell = close.spoke_ms < IDLE_CLOSE_MS;
+        let idle_ms = if said_farewell { close.heard_ms } else { close.heard_ms.min(close.spoke_ms) };
+        self.add(server, close.at_ns, idle_ms, said_farewell);
+    }
+
+    /// Takes in that a server ended a connection after so long without data.
+    pub(super) fn add(&mut self, server: Server, at_ns: u64, idle_ms: u64, said_farewell: bool) {
         if self.0.len() >= MAX_SERVERS && !self.0.contains_key(&server) {
             return;
         }
-        let said_farewell = close.spoke_ms < IDLE_CLOSE_MS;
-        let idle_ms = if said_farewell { close.heard_ms } else { close.heard_ms.min(close.spoke_ms) };
         let closes = self.0.entry(server).or_default();
         if closes.times.len() >= MAX_TIMES {
             closes.times.pop_front();
         }
-        closes.times.push_back(Time { at_ns: close.at_ns, idle_ms, said_farewell });
-        super::events::count(&mut closes.counts, close.at_ns, 1);
+        closes.times.push_back(Time { at_ns, idle_ms, said_farewell });
+        count(&mut closes.counts, at_ns, 1);
     }
 
-    /// What is known of the process behind a listener; of all processes there if the pid is 0.
-    pub(super) fn habit(
-        &self,
-        netns: u32,
-        listener: SocketAddr,
-        pid: u32,
-        spread_percent: u64,
-    ) -> Option<Habit> {
-        let of_it = |server: &Server| {
-            server.netns == netns && server.listener == listener && (pid == 0 || server.pid == pid)
+    /// What is known of the program behind a listener; of all programs there if none is given.
+    pub(super) fn habit(&self, server: &Server, spread_percent: u64) -> Option<Habit> {
+        let of_it = |known: &Server| {
+            (known.netns, known.listener) == (server.netns, server.listener)
+                && (server.program == ProgramId::NONE || known.program == server.program)
         };
         let of_it: Vec<_> =
-            self.0.iter().filter(|(server, _)| of_it(server)).map(|(_, closes)| closes).collect();
+            self.0.iter().filter(|(known, _)| of_it(known)).map(|(_, closes)| closes).collect();
         let times: Vec<_> = of_it.iter().flat_map(|closes| &closes.times).copied().collect();
         let farewells = times.iter().filter(|time| time.said_farewell).count();
         (!times.is_empty()).then(|| Habit {

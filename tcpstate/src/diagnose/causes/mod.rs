@@ -1,0 +1,184 @@
+//! Causes: what another suspicion explains is told inside that one, so that one cause gives one finding. They are looked
+//! for in this order: a resource that is full, somebody who is waited for, workers that are occupied, what was inherited,
+//! a path that is dead, and the two ends of one connection.
+
+mod inherited;
+mod peers;
+mod ports;
+mod upstream;
+mod waits;
+mod workers;
+
+use std::collections::hash_map::Entry;
+
+use foldhash::{HashMap, HashSet};
+
+use super::{
+    class::Class, finding::Resource, harm::Harm, program::ProgramId, suspicion::Suspicion, view::View,
+};
+
+/// Takes the harm from suspicions that others explain, so that they are remembered but not told.
+pub(super) fn explain(view: &View<'_>, suspicions: &mut Vec<Suspicion>) {
+    ports::merge_destinations(suspicions);
+    ports::merge_failures(suspicions);
+    merge_same(suspicions);
+    descriptors(suspicions);
+    inherited::explain(view, suspicions);
+    upstream::explain(view, suspicions);
+    workers::explain(view, suspicions);
+    peers::explain(view, suspicions);
+    effects(suspicions);
+}
+
+/// Sockets that wait and events of those that have waited are the same trouble.
+fn merge_same(suspicions: &mut Vec<Suspicion>) {
+    let mut merged: Vec<Suspicion> = Vec::with_capacity(suspicions.len());
+    let mut places = HashMap::default();
+    for suspicion in suspicions.drain(..) {
+        match places.entry(suspicion.key) {
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(suspicion);
+            }
+            Entry::Occupied(place) => merged[*place.get()].absorb(suspicion),
+        }
+    }
+    *suspicions = merged;
+}
+
+/// Descriptors that are used up: what leaks them is the cause, and what cannot be accepted is the effect.
+fn descriptors(suspicions: &mut [Suspicion]) {
+    let is_leak = |class| {
+        matches!(
+            class,
+            Class::CloseWaitLeak
+                | Class::CloseWaitNeverRead
+                | Class::EstablishedLeak
+                | Class::FdInherited
+                | Class::UnreadBody
+        )
+    };
+    let causes: Vec<_> = suspicions
+        .iter()
+        .filter(|cause| {
+            cause.is_told() && (is_leak(cause.key.class) || cause.key.class == Class::FdExhaustion)
+        })
+        .map(|cause| (cause.key, cause.count))
+        .collect();
+    let full: Vec<_> = suspicions
+        .iter()
+        .filter(|effect| effect.key.class == Class::FdExhaustion && effect.is_told())
+        .map(|effect| (effect.key.program, effect.limit, effect.harm.clone()))
+        .collect();
+    for effect in suspicions.iter_mut().filter(|effect| effect.key.program != ProgramId::NONE) {
+        let half = |count: u64| {
+            effect.limit.is_some_and(|(of, used, _)| {
+                of == Resource::FileDescriptors && count.saturating_mul(2) >= used
+            })
+        };
+        let of_it = |(key, _): &&(super::suspicion::Key, u64)| key.program == effect.key.program;
+        let explained = causes.iter().filter(of_it).any(|(key, count)| match effect.key.class {
+            Class::FdExhaustion => is_leak(key.class) && half(*count),
+            Class::AcceptOverflow | Class::AcceptStall => key.class == Class::FdExhaustion,
+            _ => false,
+        });
+        if explained {
+            effect.tell_inside();
+        }
+    }
+    // What leaks them all is as bad as that there are none left.
+    for cause in suspicions.iter_mut().filter(|cause| is_leak(cause.key.class) && cause.is_told()) {
+        let taken = full.iter().find(|(program, limit, _)| {
+            *program == cause.key.program
+                && limit.is_some_and(|(_, used, _)| cause.count.saturating_mul(2) >= used)
+        });
+        if let Some((_, limit, Some(harm))) = taken {
+            cause.limit = *limit;
+            cause.harm = Some(harm.clone());
+        }
+    }
+}
+
+/// What is seen of the same trouble in other sockets, counters and events.
+fn effects(suspicions: &mut [Suspicion]) {
+    let by_cookie = suspicions
+        .iter()
+        .any(|suspicion| matches!(suspicion.key.class, Class::FinWait2Orphan | Class::FinWait2Owned));
+    let told = suspicions.iter().filter(|suspicion| suspicion.is_told());
+    let causes: Vec<_> = told.map(|suspicion| Cause::of(suspicion, by_cookie)).collect();
+    let explained: Vec<_> = suspicions
+        .iter()
+        .map(|effect| may_be_explained(effect.key.class) && causes.iter().any(|cause| cause.explains(effect)))
+        .collect();
+    drop(causes);
+    for (suspicion, explained) in suspicions.iter_mut().zip(explained) {
+        if explained {
+            suspicion.tell_inside();
+        }
+    }
+}
+
+/// Whether [`Cause::explains`] knows the class at all: of the others there may be one for every peer.
+fn may_be_explained(class: Class) -> bool {
+    matches!(
+        class,
+        Class::AcceptOverflow
+            | Class::AcceptOverflowRst
+            | Class::AcceptStall
+            | Class::FinWait2Orphan
+            | Class::FinWait2Owned
+            | Class::ProxyPair
+            | Class::SynBlackhole
+            | Class::SynFlood
+            | Class::TimeWaitChurn
+    )
+}
+
+/// What there is to know of a suspicion for telling what it explains.
+struct Cause<'a> {
+    suspicion: &'a Suspicion,
+    /// Where some other suspicion asks for them.
+    cookies: HashSet<u64>,
+}
+
+impl<'a> Cause<'a> {
+    fn of(suspicion: &'a Suspicion, by_cookie: bool) -> Self {
+        let cookies =
+            if by_cookie { suspicion.cookies.iter().copied().collect() } else { HashSet::default() };
+        Self { suspicion, cookies }
+    }
+
+    fn explains(&self, other: &Suspicion) -> bool {
+        let (cause, effect) = (&self.suspicion.key, &other.key);
+        let same_place = cause.netns == effect.netns && cause.place.is_some() && cause.place == effect.place;
+        let same_program = cause.program != ProgramId::NONE && cause.program == effect.program;
+        match (cause.class, effect.class) {
+            // A full queue is what an accept stall comes to; ports that run out are what churn comes to.
+            (Class::AcceptOverflow | Class::AcceptOverflowRst, Class::AcceptStall | Class::SynFlood) => {
+                same_place
+            }
+            (Class::FdInherited, Class::AcceptOverflow | Class::AcceptStall) => same_place,
+            (Class::PortExhaustion, Class::TimeWaitChurn) => same_program && cause.netns == effect.netns,
+            (Class::OwnerStopped, Class::AcceptOverflow | Class::AcceptOverflowRst | Class::AcceptStall) => {
+                same_program
+            }
+            // Connects that failed, and others that still try.
+            (Class::SynBlackhole, Class::SynBlackhole) => {
+                other.is_of_events
+                    && same_place
+                    && cause.program == effect.program
+                    && !self.suspicion.is_of_events
+            }
+            // The same sockets, seen from their other end: the end in CLOSE_WAIT has to close.
+            (Class::FinWait2Orphan, _) => false,
+            (_, Class::FinWait2Orphan | Class::FinWait2Owned) => {
+                cause != effect
+                    && (self.suspicion.is_harmful() || effect.class == Class::FinWait2Owned)
+                    && matches!(other.harm, Some(Harm::NoneSeen(_)))
+                    && !other.cookies.is_empty()
+                    && other.cookies.iter().all(|cookie| self.cookies.contains(cookie))
+            }
+            _ => false,
+        }
+    }
+}

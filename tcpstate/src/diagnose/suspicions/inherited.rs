@@ -1,0 +1,146 @@
+//! Connections that a process has only because its parent had them: their close in the parent sends no FIN, and nobody
+//! reads what the client says (`fork(2)`: a child has copies of all descriptors).
+
+use tcpstate_common::TcpState;
+
+use super::{
+    Harm, blame_holders,
+    close_wait::{set_place, tell_ages},
+    descriptors, side_of,
+};
+use crate::{
+    diagnose::{
+        NS_PER_MS,
+        class::Class,
+        connection::{self, Side},
+        format,
+        naming::{self, say_peers},
+        socket_view::{Holding, SocketView},
+        suspicion::{Key, Suspicion},
+        view::View,
+    },
+    track::Holder,
+};
+
+/// How exactly the beginning of a connection is known, ns: kernel ticks, twice.
+const BIRTH_SLACK_NS: u64 = 20_000_000;
+/// A process that is forked to serve a connection starts within this time of it, ns.
+const FORK_FOR_IT_NS: u64 = 1_000_000_000;
+/// Super-servers (inetd, systemd with `Accept=yes`) pass a connection on as one of the first descriptors.
+const PASSED_ON_FDS: std::ops::RangeInclusive<u32> = 0..=3;
+
+/// An open connection that only a child has, and that it does not serve: what came in is unread, or its parent had it
+/// before.
+pub(super) fn sort(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> Option<Key> {
+    let is_suspect = is_unread(view, seen) || parent_before(view, seen, holder).is_some();
+    (is_suspect && is_inherited(view, seen, holder))
+        .then(|| view.key_of(Class::FdInherited, seen.socket().netns, Some(holder), None))
+}
+
+/// Whether something has come in that nobody reads.
+fn is_unread(view: &View<'_>, seen: &SocketView<'_>) -> bool {
+    seen.socket().rqueue > 0 && view.quiet_ms(seen) >= view.thresholds.frozen_ms
+}
+
+/// The parent, if that held the socket before and does not now. A parent may also have passed a connection on to a
+/// worker, which then serves it: a child with copies of others of its parent's connections has inherited them all.
+fn parent_before(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> Option<Holder> {
+    let first = *view.history.first_holder(seen.socket().cookie)?;
+    let parent = view.process(holder.pid, holder.start_boottime_ns)?.ppid?;
+    let is_copy = || is_unread(view, seen) || view.shares_with_parent(holder.pid);
+    (first.pid != holder.pid && first.pid == parent && is_copy()).then_some(first)
+}
+
+/// Whether the only holder started when the connection was there already, and was not made for it.
+pub(super) fn is_inherited(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> bool {
+    let Holding::By { processes: 1, .. } = seen.holding() else { return false };
+    if parent_before(view, seen, holder).is_some() {
+        return true;
+    }
+    let Some(offset_ns) = view.evidence.boot_offset_ns else { return false };
+    let socket = seen.socket();
+    let born_ns = socket.opened.map_or_else(|| born_at_latest(view, seen), |opened| opened.at_ns);
+    let started_ns = holder.start_boottime_ns.saturating_sub(offset_ns);
+    if started_ns <= born_ns.saturating_add(BIRTH_SLACK_NS) || PASSED_ON_FDS.contains(&holder.fd) {
+        return false;
+    }
+    if connection::side(view, &socket) == Side::Client {
+        return true;
+    }
+    // A child that was forked for the connection, or a new worker that accepted one that had been waiting, looks the
+    // same, unless it does not read.
+    let has_listener = view.listener_at(socket.netns, socket.tuple.local).is_some_and(|listening| {
+        view.evidence.holders.of(&listening.socket).any(|one| one.pid == holder.pid)
+    });
+    match (started_ns > born_ns.saturating_add(FORK_FOR_IT_NS), has_listener) {
+        (true, false) => true,
+        (_, true) => socket.rqueue > 0,
+        (false, false) => false,
+    }
+}
+
+/// `tcpi_last_data_*` begin with the connection (`tcp_create_openreq_child`, `tcp_finish_connect`), so it is at least
+/// that old.
+fn born_at_latest(view: &View<'_>, seen: &SocketView<'_>) -> u64 {
+    let known = view.heard(seen).map_or([0; 2], |heard| [heard.sent_ns, heard.received_ns]);
+    known.into_iter().filter(|ns| *ns != 0).fold(seen.since_ns(), u64::min)
+}
+
+pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
+    let open: Vec<_> =
+        members.iter().filter(|seen| seen.socket().state == TcpState::Established).copied().collect();
+    if !open.is_empty() {
+        let longest_ms = open.iter().map(|seen| waits_ms(view, seen)).max().unwrap_or(0);
+        suspicion.harm = Some(Harm::Waits { count: open.len() as u64, longest_ms });
+    }
+    let who = blame_holders(view, suspicion, members);
+    let side = side_of(view, members);
+    set_place(view, suspicion, members, side);
+    suspicion.limit = descriptors(view, &suspicion.members);
+    suspicion.tells_trend = true;
+    let one = suspicion.count == 1;
+    suspicion.verdict = format!(
+        "{who} is the only holder of {} {} {}, but it was started after {} made: it has inherited {} and does not use {}",
+        format::count(suspicion.count, "connection"),
+        if side == Side::Server { "from" } else { "to" },
+        say_peers(members, side),
+        if one { "it was" } else { "they were" },
+        if one { "it" } else { "them" },
+        if one { "it" } else { "them" },
+    );
+    "Open sockets with SOCK_CLOEXEC (accept4, socket), or close them in the child after fork()."
+        .clone_into(&mut suspicion.remedy);
+    tell_ages(suspicion, members);
+    let holder = members.iter().find_map(|seen| seen.holder());
+    let parent = holder.and_then(|holder| {
+        let process = view.process(holder.pid, holder.start_boottime_ns)?;
+        let first = members.iter().find_map(|seen| parent_before(view, seen, &holder));
+        Some(match first {
+            Some(first) => {
+                format!(
+                    "its parent {} held them before, and has closed its copies",
+                    naming::who_holds(view, &first)
+                )
+            }
+            None => format!("its parent is process {}, which does not hold them any more", process.ppid?),
+        })
+    });
+    suspicion.evidence.extend(parent);
+    suspicion
+        .evidence
+        .push("the close by the process that made them sent no FIN, because this copy is open".to_owned());
+    let unread: u64 = open.iter().map(|seen| u64::from(seen.socket().rqueue)).sum();
+    if unread > 0 {
+        suspicion.evidence.push(format!("{} from the peer are unread, and stay so", format::bytes(unread)));
+    }
+    let waiting = open.iter().find_map(|seen| view.other_end(&seen.socket())?.holder());
+    if let Some(waiting) = waiting {
+        suspicion.evidence.push(format!("{} waits at the other end", naming::who_holds(view, &waiting)));
+    }
+}
+
+/// For how long the other end has been waiting, ms: since it last said something, or since data last went at all.
+fn waits_ms(view: &View<'_>, seen: &SocketView<'_>) -> u64 {
+    let heard_ms = view.heard(seen).map(|heard| heard.at_ns.saturating_sub(heard.moved_ns()) / NS_PER_MS);
+    view.quiet_ms(seen).max(heard_ms.unwrap_or(0))
+}
