@@ -3,7 +3,7 @@
 //! that they are about.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
 };
 
@@ -31,6 +31,8 @@ use crate::track::{Direction, Failure, IdleClose, Process, Tuple};
 const MAX_GROUPS: usize = 4_096;
 /// Passes of which a group remembers how many events there were.
 const MAX_PASSES: usize = 64;
+/// An end is remembered for so long beyond the window, s: what is written after it may come late.
+const ENDED_BEFORE_S: u64 = 600;
 /// Processes of a group that are remembered.
 const MAX_MEMBERS: usize = 256;
 /// A connection that was closed sooner after its last data was not idle, ms.
@@ -62,6 +64,9 @@ pub(super) struct Group {
     pub(super) ended: u64,
     /// The shortest and the longest time between an end and the data that came too late, ms.
     pub(super) late_ms: Option<(u64, u64)>,
+    /// When the peer had ended the connections of the harmful ones, by the second: a server that ends all at once, as at
+    /// a restart, is one occasion.
+    ends_s: BTreeSet<u64>,
     /// The shortest silence before the RST, ms.
     pub(super) idle_ms: Option<u64>,
     /// The number of a connect's error.
@@ -166,6 +171,7 @@ impl Events {
             for members in [&mut group.members, &mut group.peers] {
                 members.retain(|(_, last_ns)| *last_ns >= from_ns);
             }
+            group.ends_s.retain(|second| *second >= (from_ns / 1_000_000_000).saturating_sub(ENDED_BEFORE_S));
             group.first_ns = group.passes.front().map_or(group.first_ns, |(at_ns, _)| *at_ns);
             !group.passes.is_empty()
         });
@@ -255,6 +261,10 @@ impl Events {
         if let Some(late_ms) = sorted.late_ms {
             let (least, most) = group.late_ms.unwrap_or((late_ms, late_ms));
             group.late_ms = Some((least.min(late_ms), most.max(late_ms)));
+            let end_ns = reset.at_ns.saturating_sub(late_ms.saturating_mul(NS_PER_MS));
+            if sorted.is_harmful && group.ends_s.len() < MAX_PASSES {
+                group.ends_s.insert(end_ns / 1_000_000_000);
+            }
         }
         group.idle_ms = match (group.idle_ms, idle_ms) {
             (Some(before), Some(now)) => Some(before.min(now)),
@@ -322,6 +332,17 @@ impl Group {
     /// Of how many of them it was seen that they did harm.
     pub(super) fn harmful(&self) -> u64 {
         self.harmful.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
+    }
+
+    /// On how many occasions peers had ended the connections of the harmful ones: seconds next to each other are one.
+    pub(super) fn occasions(&self) -> u64 {
+        let mut before = None;
+        let mut occasions = 0;
+        for second in &self.ends_s {
+            occasions += u64::from(before.is_none_or(|before: u64| before + 1 < *second));
+            before = Some(*second);
+        }
+        occasions
     }
 
     pub(super) fn lasted_ms(&self) -> u64 {

@@ -171,6 +171,12 @@ impl Series {
         if span_ns < thresholds.trend_ms * NS_PER_MS * 9 / 10 {
             return None;
         }
+        // What has stopped to rise does not rise.
+        let then_ns = at_ns.saturating_sub(thresholds.trend_ms * NS_PER_MS * 9 / 10);
+        let then = self.points.iter().rev().find(|point| point.at_ns <= then_ns).unwrap_or(first);
+        if count <= then.count && count > first.count {
+            return Some(0.0);
+        }
         #[expect(
             clippy::cast_precision_loss,
             reason = "counts of sockets and spans of minutes are exact in a double"

@@ -29,8 +29,18 @@ pub(super) fn who(view: &View<'_>, members: &[Member]) -> String {
         (1, _) => " (which has ended)".to_owned(),
         (all, 0) => format!(" ({all} processes)"),
         (all, ended) if all == ended => format!(" ({all} processes, which have ended)"),
-        (all, ended) => format!(" ({all} processes, of which {ended} have ended)"),
+        (all, 1) => format!(" ({all} processes, one of which has ended)"),
+        (all, ended) => format!(" ({all} processes, {ended} of which have ended)"),
     };
+    format!("{name}[{}]{how_many}{}", main.process.pid, program::place(process))
+}
+
+/// The same without saying that processes have ended, for sentences that say so themselves.
+pub(super) fn plainly(view: &View<'_>, members: &[Member]) -> String {
+    let Some(main) = members.first() else { return "an unknown process".to_owned() };
+    let process = view.process(main.process.pid, main.start_boottime_ns);
+    let name = program::name(&main.process.comm.to_string(), process);
+    let how_many = if members.len() > 1 { format!(" ({} processes)", members.len()) } else { String::new() };
     format!("{name}[{}]{how_many}{}", main.process.pid, program::place(process))
 }
 

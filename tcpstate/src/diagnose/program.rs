@@ -10,6 +10,8 @@ use crate::track::{self, Comm, Holder};
 const MAX_PROCESSES: usize = 16_384;
 /// A process that was not looked at for so long is forgotten, ns.
 const FORGET_NS: u64 = 600_000_000_000;
+/// Forks of forks are followed over so many generations.
+const MAX_GENERATIONS: usize = 8;
 /// By how much two readings of one process's start may differ, ns: /proc counts ticks, the file iterator ns.
 const START_SLACK_NS: u64 = 20_000_000;
 
@@ -110,7 +112,7 @@ impl Programs {
                 continue;
             }
             let start_boottime_ns = process.start_boottime_ns.unwrap_or(0);
-            let id = id(comm, process);
+            let id = id(eldest(evidence, comm, process), process);
             let known = Known { start_boottime_ns, comm, id, seen_ns: at_ns, ended: false };
             self.processes.insert(*pid, known);
         }
@@ -168,9 +170,21 @@ fn id(comm: Comm, process: &Process) -> ProgramId {
     let exe = process.exe.as_deref().unwrap_or_default();
     let place = process.unit.as_ref().or(process.container.as_ref()).map_or("", String::as_str);
     let run = process.script.as_deref().unwrap_or_default();
-    // Where the executable cannot be seen, the name has to do.
-    let name = if exe.is_empty() { comm.as_str() } else { "" };
-    ProgramId::of(&[exe, name, run, place])
+    ProgramId::of(&[exe, &comm, run, place])
+}
+
+/// The name of the first process of a program: children that were forked may call themselves otherwise, and one
+/// executable may be several programs by several names.
+fn eldest(evidence: &Evidence, comm: Comm, process: &Process) -> Comm {
+    let (mut name, mut youngest) = (comm, process);
+    for _ in 0..MAX_GENERATIONS {
+        let parent = youngest.ppid.and_then(|ppid| evidence.processes.get(&ppid));
+        let Some(parent) = parent.filter(|parent| parent.exe.is_some() && parent.exe == youngest.exe) else {
+            break;
+        };
+        (name, youngest) = (parent.comm.unwrap_or(name), parent);
+    }
+    name
 }
 
 /// Whether two readings of a start, ns since boot, may be of one process; 0 is any.
@@ -236,6 +250,16 @@ mod tests {
         // A worker that ended before it was looked at.
         assert_eq!(of(99, "php-fpm8.2"), of(1, "php-fpm8.2"));
         assert!(![of(3, "python3"), of(4, "python3")].contains(&of(99, "python3")), "nobody knows which");
+    }
+
+    #[test]
+    fn one_executable_by_two_names_is_two_programs_unless_one_is_the_others_child() {
+        let child_of = |ppid, comm| Process { ppid: Some(ppid), ..process(comm, "/bin/busybox", None) };
+        let programs =
+            programs(&[(1, child_of(9, "httpd")), (2, child_of(9, "nc")), (3, child_of(1, "worker"))]);
+        let of = |pid, comm| programs.of(&member(pid, comm));
+        assert_ne!(of(1, "httpd"), of(2, "nc"));
+        assert_eq!(of(1, "httpd"), of(3, "worker"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     Changes, NS_PER_MS,
+    class::Class,
     finding::{Finding, HarmDone, Limit, MAX_SAMPLES, Resource, Severity, Status},
     format,
     harm::Harm,
@@ -167,7 +168,8 @@ fn write(
     {
         verdict.extend(["; +", &format::rate(per_minute), "/min"]);
     }
-    if let Some(limit) = &limit {
+    // What is about the limit says so itself.
+    if let Some(limit) = limit.as_ref().filter(|_| class != Class::FdExhaustion) {
         verdict.push_str(&deadline(limit, thresholds));
     }
     verdict.push('.');

@@ -36,6 +36,7 @@ pub(super) struct Queue {
     /// How many there are, and of how many the client has left.
     pub(super) waiting: u64,
     pub(super) given_up: u64,
+    pub(super) cookies: Vec<u64>,
 }
 
 /// See the module.
@@ -91,6 +92,7 @@ impl<'a> View<'a> {
             let queue = queues.entry(listening.socket.cookie).or_default();
             queue.oldest_ms = queue.oldest_ms.max(queued_ms(seen));
             queue.waiting += 1;
+            queue.cookies.push(socket.cookie);
             queue.given_up += u64::from(socket.state == TcpState::CloseWait);
         }
         queues

@@ -172,11 +172,12 @@ impl<'a> Cause<'a> {
             // The same sockets, seen from their other end: the end in CLOSE_WAIT has to close.
             (Class::FinWait2Orphan, _) => false,
             (_, Class::FinWait2Orphan | Class::FinWait2Owned) => {
+                let told = other.cookies.iter().filter(|cookie| self.cookies.contains(cookie)).count();
+                // Of those that have come since, the cause will tell as well.
                 cause != effect
-                    && (self.suspicion.is_harmful() || effect.class == Class::FinWait2Owned)
                     && matches!(other.harm, Some(Harm::NoneSeen(_)))
                     && !other.cookies.is_empty()
-                    && other.cookies.iter().all(|cookie| self.cookies.contains(cookie))
+                    && told * 10 >= other.cookies.len() * 9
             }
             _ => false,
         }

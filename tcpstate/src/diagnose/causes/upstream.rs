@@ -147,6 +147,7 @@ fn add_effects(suspicion: &mut Suspicion, effects: &[Suspicion]) {
     for effect in effects {
         suspicion.evidence.push(format!("in front of it: {}", effect.verdict));
         suspicion.since_ns = suspicion.since_ns.min(effect.since_ns);
+        suspicion.cookies.extend(&effect.cookies);
         if !suspicion.is_harmful() && effect.is_harmful() {
             suspicion.harm.clone_from(&effect.harm);
         }

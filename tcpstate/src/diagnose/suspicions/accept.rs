@@ -269,6 +269,7 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Suspicion> {
     };
     let mut suspicion = base(key(view, class, listening), &members);
     suspicion.count = overflows.max(resets).max(u64::from(socket.rqueue));
+    suspicion.cookies.extend(view.queue(listening).into_iter().flat_map(|queue| &queue.cookies));
     suspicion.since_ns = view.evidence.at_ns;
     suspicion.is_of_events = true;
     let who = blame(view, &mut suspicion, listening).unwrap_or_else(|| "its owner".to_owned());

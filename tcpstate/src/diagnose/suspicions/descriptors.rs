@@ -118,7 +118,13 @@ fn judge_program(
         fillings.first().map_or_else(String::new, |(kind, filling)| format!("; {}", tell(kind, filling)));
     suspicion.verdict = format!("{who} has {used_text} of {max_text} descriptors open{fails}{most}");
     suspicion.remedy = remedy(fillings.first().map(|(kind, _)| kind));
-    suspicion.evidence.extend(fillings.iter().take(MAX_TOLD).map(|(kind, filling)| tell(kind, filling)));
+    // The largest stands in the sentence.
+    let others = fillings.iter().skip(1).take(MAX_TOLD);
+    suspicion.evidence.extend(others.map(|(kind, filling)| tell(kind, filling)));
+    suspicion.evidence.push(format!(
+        "{} of its {used_text} descriptors are TCP sockets",
+        format::digits(sockets.len() as u64)
+    ));
     let checked = view.count_heard(sockets);
     if checked == 0 {
         suspicion

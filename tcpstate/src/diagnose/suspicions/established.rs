@@ -10,7 +10,7 @@ use super::{Growth, Harm, Suspected, base, blame_holders, descriptors};
 use crate::diagnose::{
     NS_PER_MS,
     class::Class,
-    connection::{self, Side},
+    connection::{self, Party, Side},
     format,
     socket_view::SocketView,
     suspicion::{Key, Suspicion},
@@ -51,6 +51,10 @@ pub(super) fn judge(view: &View<'_>, suspected: &mut Suspected) {
         let Some(heard) = view.heard(seen) else { continue };
         let socket = seen.socket();
         let key = view.key_of(Class::EstablishedLeak, socket.netns, Some(&holder), Some(socket.tuple.remote));
+        // One on which the server owes the answer is in use.
+        if connection::owed(view, seen).is_none_or(|owed| owed.by == Party::Peer) {
+            continue;
+        }
         let of_these = towards.entry(key).or_default();
         if heard.used_again {
             of_these.used_again += 1;
@@ -122,17 +126,27 @@ fn leak(view: &View<'_>, key: Key, idle: &[&SocketView<'_>], used_again: u64) ->
         .iter()
         .filter_map(|seen| view.heard(seen))
         .map(|heard| heard.at_ns.saturating_sub(heard.moved_ns()) / NS_PER_MS);
+    let unused = idle.iter().filter(|seen| connection::owed(view, seen).is_some_and(|owed| owed.is_first));
+    let (again, each) = if unused.count() * 2 > idle.len() {
+        ("has never used", "without need")
+    } else {
+        ("never uses again", "for each request")
+    };
     suspicion.verdict = format!(
-        "{who} keeps {} to {peer} open that it never uses again, the longest idle for {}; it opens a new one for each request",
+        "{who} keeps {} to {peer} open that it {again}, the longest idle for {}; it opens new ones {each}",
         format::count(suspicion.count, "connection"),
         format::duration(oldest_ms.max().unwrap_or(0))
     );
     "Share one client or pool for all requests instead of making one for each, and close what is given up; limit idle connections (MaxIdleConnsPerHost and IdleConnTimeout in Go, a shared HttpClient in Java and .NET, one agent in Node)."
         .clone_into(&mut suspicion.remedy);
     suspicion.evidence.push(format!(
-        "{} idle in ESTABLISHED; {} of the connections to {peer} were used again",
+        "{} idle in ESTABLISHED; {} used again",
         format::digits(suspicion.count),
-        if used_again == 0 { "none".to_owned() } else { format::digits(used_again) }
+        match used_again {
+            0 => format!("no connection to {peer} was"),
+            1 => format!("one other connection to {peer} was"),
+            many => format!("{} other connections to {peer} were", format::digits(many)),
+        }
     ));
     suspicion.evidence.push("the server is not at fault: it may wait for the next request".to_owned());
     suspicion

@@ -115,14 +115,13 @@ pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Sock
     let parent = holder.and_then(|holder| {
         let process = view.process(holder.pid, holder.start_boottime_ns)?;
         let first = members.iter().find_map(|seen| parent_before(view, seen, &holder));
+        let (them, copies) = if one { ("it", "copy") } else { ("them", "copies") };
         Some(match first {
             Some(first) => {
-                format!(
-                    "its parent {} held them before, and has closed its copies",
-                    naming::who_holds(view, &first)
-                )
+                let parent = naming::who_holds(view, &first);
+                format!("its parent {parent} held {them} before, and has closed its {copies}")
             }
-            None => format!("its parent is process {}, which does not hold them any more", process.ppid?),
+            None => format!("its parent is process {}, which does not hold {them} any more", process.ppid?),
         })
     });
     suspicion.evidence.extend(parent);

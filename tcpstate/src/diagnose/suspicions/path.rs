@@ -93,7 +93,8 @@ pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&SocketView<'_
     };
     "Look for a firewall or a missing route on the way (a closed port would answer with RST), and give connect() a timeout of a few seconds."
         .clone_into(&mut suspicion.remedy);
-    if let Some(syns) = view.namespace(key.netns).and_then(|namespace| namespace.delta?.syn_retrans) {
+    let syns = view.namespace(key.netns).and_then(|namespace| namespace.delta?.syn_retrans);
+    if let Some(syns) = syns.filter(|syns| *syns > 0) {
         suspicion.evidence.push(format!(
             "{} sent again in its namespace {}",
             format::count(syns, "SYN"),

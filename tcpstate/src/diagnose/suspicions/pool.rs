@@ -103,7 +103,11 @@ fn leak(view: &View<'_>, key: Key, members: &[&SocketView<'_>], is_proven: bool)
     tell_peers(&mut suspicion, members);
     let read = suspicion.count - unread;
     if read > 0 {
-        suspicion.evidence.push(format!("of {read} of them it has read the EOF"));
+        suspicion.evidence.push(format!(
+            "{} of them {} read to the EOF, and not closed",
+            format::digits(read),
+            if read == 1 { "was" } else { "were" }
+        ));
     }
     if is_proven {
         suspicion.evidence.push(

@@ -54,6 +54,7 @@ fn unread_data(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) -> Opt
         };
         suspicion.harm = Some(Harm::NoneSeen(why.to_owned()));
         suspicion.verdict = if all_ended {
+            let who = naming::plainly(view, &suspicion.members);
             format!(
                 "{who} ended with {unread} on {count}{peers}; the server got a RST and may log a lost client"
             )
@@ -273,11 +274,16 @@ fn write_after_fin(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
     };
     let count = if harmful > 0 { harmful } else { suspicion.count };
     let connections = format::count(count, "connection");
-    suspicion.harm = Some(if harmful > 0 {
-        Harm::DataLost { count: harmful }
-    } else {
+    let occasions = group.occasions();
+    suspicion.harm = Some(if harmful == 0 {
         Harm::NoneSeen("what it wrote was as short as a farewell".to_owned())
+    } else {
+        // A server that ended them all at once, as at a restart, has not done so again and again.
+        Harm::DataLost { count: harmful.min(occasions) }
     });
+    if occasions < harmful && occasions == 1 && harmful > 1 {
+        suspicion.evidence.push("the peer had ended all of them at one time, as at a restart".to_owned());
+    }
     if suspicion.members.is_empty() {
         let server = group.peers();
         let whose = if server.is_empty() { "this host".to_owned() } else { naming::who(view, &server) };
