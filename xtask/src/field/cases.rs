@@ -1,13 +1,29 @@
 //! All cases, by family.
 
 mod by_design;
+mod descriptors;
 mod inherited;
+mod jobs;
+mod leaks;
 mod proxies;
 mod servers;
+mod stale;
+mod unclosed;
 mod workers;
 
 use super::case::Case;
 
 pub(super) fn all() -> Vec<Case> {
-    [proxies::CASES, workers::CASES, by_design::CASES, inherited::CASES].concat()
+    [
+        proxies::CASES,
+        workers::CASES,
+        by_design::CASES,
+        inherited::CASES,
+        stale::CASES,
+        leaks::CASES,
+        descriptors::CASES,
+        unclosed::CASES,
+        jobs::CASES,
+    ]
+    .concat()
 }

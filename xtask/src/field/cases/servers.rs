@@ -60,3 +60,39 @@ pub(super) fn newest(folder: &str, name: &str) -> Result<String> {
     let newest = entries.flatten().map(|entry| entry.path()).filter(is_it).max();
     Ok(newest.with_context(|| format!("there is no {name} in {folder}"))?.display().to_string())
 }
+
+/// Starts a MariaDB with an empty database, in which everybody is root.
+pub(super) fn mariadb(stage: &mut Stage, role: &'static str, arguments: &str) -> Result<()> {
+    stage.folder("data")?;
+    stage.shell_as(
+        "mysql",
+        "mariadb-install-db --no-defaults --user=mysql --datadir=/srv/field/data --skip-test-db \
+         --auth-root-authentication-method=normal",
+    )?;
+    let line = format!(
+        "mariadbd --no-defaults --datadir=/srv/field/data --socket=/srv/field/mariadb.sock --port=3306 \
+         --bind-address=127.0.0.1 --skip-grant-tables --skip-name-resolve {arguments}"
+    );
+    stage.start_as("mysql", role, &line)?;
+    stage.until_listening(3306)
+}
+
+/// Starts a `PostgreSQL` with an empty database, in which everybody is trusted.
+pub(super) fn postgres(stage: &mut Stage, role: &'static str) -> Result<()> {
+    let folder = newest("/usr/lib/postgresql", "")?;
+    stage.folder("base")?;
+    stage.shell_as("postgres", &format!("{folder}/bin/initdb -D base -A trust --no-sync"))?;
+    let line = format!(
+        "{folder}/bin/postgres -D /srv/field/base -c listen_addresses=127.0.0.1 -c fsync=off \
+         -c unix_socket_directories=/srv/field"
+    );
+    stage.start_as("postgres", role, &line)?;
+    stage.until_listening(5432)
+}
+
+/// Starts a `PgBouncer` in front of the `PostgreSQL`.
+pub(super) fn pgbouncer(stage: &mut Stage, role: &'static str, conf: Program) -> Result<()> {
+    let conf = stage.install(conf)?;
+    stage.start_as("postgres", role, &format!("pgbouncer {conf}"))?;
+    stage.until_listening(6432)
+}

@@ -1,8 +1,9 @@
-// A service that does everything right: it answers after a moment, and keeps idle connections for long.
+// A service that does everything right: it answers after a moment, and keeps idle connections for some time.
 const http = require('http');
 
 const port = Number(process.argv[2]);
 const delay = Number(process.argv[3]);
+const idle = Number(process.argv[4] || 65000);
 let count = 0;
 
 const server = http.createServer((request, response) => {
@@ -16,6 +17,6 @@ const server = http.createServer((request, response) => {
     }, delay);
   });
 });
-server.keepAliveTimeout = 65000;
-server.headersTimeout = 66000;
+server.keepAliveTimeout = idle;
+server.headersTimeout = idle + 1000;
 server.listen(port, '127.0.0.1');

@@ -1,0 +1,99 @@
+//! A client keeps connections for longer than its server does, and writes into one that the server has ended.
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    super::{
+        case::{Case, Want},
+        program::{
+            CLOSER_PY, LOGGER_PL, MYSQL_POOL_PY, PGBOUNCER_SHORT_INI, POOL_PY, POSTGRES_POOL_PY, SHOP_JAVA,
+        },
+        stage::Stage,
+    },
+    servers,
+};
+
+const WRITTEN: &[&str] = &["write-after-fin"];
+/// The server's timeout and the client's pool do not fit; the finding may start from either.
+const STALE: &[&str] = &["write-after-fin", "idle-timeout-reset"];
+
+pub(super) const CASES: &[Case] = &[
+    Case::bug(
+        "jdk-post-after-fin",
+        "a Java shop posts orders through the JDK's client, three seconds after the server has ended the connection",
+        jdk,
+        &[Want::warning(WRITTEN, &["shop"]).names(&["server"])],
+    )
+    .proof(|stage| failures(stage, "shop", 10)),
+    Case::bug(
+        "pool-after-fin",
+        "a Python service takes connections out of its pool nine seconds after the server has ended them",
+        pool,
+        &[Want::warning(WRITTEN, &["pool"]).names(&["server"])],
+    )
+    .proof(|stage| failures(stage, "pool", 10)),
+    Case::bug(
+        "logger-after-fin",
+        "a Perl logger writes its lines into connections that the log server has ended twenty seconds before",
+        logger,
+        &[Want::warning(WRITTEN, &["logger"]).names(&["server"]).says(&["lost"])],
+    )
+    .seconds(120)
+    .proof(|stage| failures(stage, "logger", 10)),
+    Case::bug(
+        "mariadb-wait-timeout",
+        "a Python pool uses connections that MariaDB has ended five seconds before, after its wait_timeout",
+        mariadb,
+        &[Want::warning(STALE, &["pool", "database"]).names(&["pool", "database"]).says(&["wait_timeout"])],
+    )
+    .proof(|stage| failures(stage, "pool", 10)),
+    Case::bug(
+        "pgbouncer-idle-timeout",
+        "a Python pool uses connections that PgBouncer has ended seven seconds before, after its client_idle_timeout",
+        pgbouncer,
+        &[Want::warning(STALE, &["pool", "bouncer"])
+            .names(&["pool", "bouncer"])
+            .says(&["client_idle_timeout"])],
+    )
+    .proof(|stage| failures(stage, "pool", 10)),
+];
+
+fn failures(stage: &Stage, role: &str, least: u64) -> Result<()> {
+    let failed = stage.number(role, "failed").context("it counts no failures")?;
+    ensure!(failed >= least, "only {failed} requests of the {role} failed");
+    Ok(())
+}
+
+fn jdk(stage: &mut Stage) -> Result<()> {
+    servers::serve(stage, "server", CLOSER_PY, 8085, "1.2 http")?;
+    let words = stage.install(SHOP_JAVA)?;
+    // Without this setting the JDK sends a lost request once more by itself.
+    let words = words.replacen("java ", "java -Dsun.net.http.retryPost=false ", 1);
+    stage.start("shop", &format!("{words} 8085 4300"))?;
+    stage.until_said("shop", "failed 2")
+}
+
+fn pool(stage: &mut Stage) -> Result<()> {
+    servers::serve(stage, "server", CLOSER_PY, 8086, "2.3 http")?;
+    stage.play("pool", POOL_PY, "8086 5 2.3")?;
+    stage.until_said("pool", "failed 2")
+}
+
+fn logger(stage: &mut Stage) -> Result<()> {
+    servers::serve(stage, "server", CLOSER_PY, 5140, "2.6 lines")?;
+    stage.play("logger", LOGGER_PL, "5140 11 22.7")?;
+    stage.until_said("logger", "failed 2")
+}
+
+fn mariadb(stage: &mut Stage) -> Result<()> {
+    servers::mariadb(stage, "database", "--wait-timeout=4")?;
+    stage.play("pool", MYSQL_POOL_PY, "3306 6 9.1")?;
+    stage.until_said("pool", "failed 2")
+}
+
+fn pgbouncer(stage: &mut Stage) -> Result<()> {
+    servers::postgres(stage, "database")?;
+    servers::pgbouncer(stage, "bouncer", PGBOUNCER_SHORT_INI)?;
+    stage.play("pool", POSTGRES_POOL_PY, "6432 7 12.2")?;
+    stage.until_said("pool", "failed 2")
+}
