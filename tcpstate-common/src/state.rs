@@ -6,6 +6,11 @@ pub const STATE_SLOTS: usize = 16;
 
 /// A state of a TCP socket, as the kernel numbers it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[cfg_attr(
+    feature = "user",
+    derive(serde::Deserialize, serde::Serialize),
+    serde(rename_all = "SCREAMING_SNAKE_CASE")
+)]
 #[repr(u8)]
 pub enum TcpState {
     Established = 1,

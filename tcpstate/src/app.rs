@@ -9,11 +9,13 @@ mod engine;
 mod lookup;
 mod memory;
 mod pace;
+mod recorder;
 pub mod source;
 mod walk;
 mod watchers;
 
 pub use memory::room_for_sockets;
+pub use recorder::Written;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -81,9 +83,9 @@ async fn serve_until_told(config: &Config) -> Result<()> {
     let (questions, asked) = mpsc::channel(64);
     let (ready, mut is_ready) = watch::channel(false);
     let (publish, diagnosed) = watch::channel(Arc::default());
-    let notices = diagnosis::start(&config.thresholds, questions.clone(), publish)?;
+    let notices = diagnosis::start(&config.thresholds, questions.clone(), publish, None)?;
     let mut tasks = JoinSet::new();
-    let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices);
+    let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices, None);
     tasks.spawn(engine.run(asked, stopping.clone()));
     let router = serve::router(serve::ask::Engine::new(questions, diagnosed), stopping.clone());
     for listener in listeners {

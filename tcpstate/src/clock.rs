@@ -54,6 +54,12 @@ pub fn wall(at_ns: u64) -> SystemTime {
     }
 }
 
+/// The same as ns since 1970.
+#[must_use]
+pub fn wall_ns(at_ns: u64) -> u64 {
+    wall(at_ns).duration_since(SystemTime::UNIX_EPOCH).map_or(0, nanos)
+}
+
 /// The present for tokio's timers.
 #[must_use]
 pub fn instant() -> tokio::time::Instant {

@@ -1,15 +1,26 @@
-//! A diagnosis without a daemon: the same engine for a while, which listens nowhere.
+//! A diagnosis, or a recording of its evidence, without a daemon: the same engine for a while, which listens nowhere.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::Write, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::{
+    signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     time::timeout,
 };
 
-use super::{Config, diagnosis, engine, source};
-use crate::{diagnose::Thresholds, serve::ask::Diagnosed};
+use super::{
+    Config, diagnosis, engine,
+    recorder::{Recorder, Written},
+    source::{self, Source},
+};
+use crate::{
+    clock,
+    diagnose::Thresholds,
+    observe::kernel::Kernel,
+    recording::{Header, VERSION},
+    serve::ask::Diagnosed,
+};
 
 /// So much longer than it was told to may it take until it has looked at everything once.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -28,9 +39,50 @@ pub struct Found {
 /// If the wanted source cannot be had, or not everything could be looked at even once.
 pub fn diagnose(config: &Config, time: Duration) -> Result<Found> {
     let runtime = super::runtime()?;
-    let result = runtime.block_on(look(config, time));
+    let result = runtime.block_on(async {
+        let source = source::open(config.source, config.sizes())?;
+        let tier_reason = source.reason.clone();
+        let diagnosed = look(config, source, time, tokio::time::sleep(time), None).await?;
+        Ok(Found { diagnosed, tier_reason })
+    });
     runtime.shutdown_background();
     result
+}
+
+/// Records for so long, or until SIGINT or SIGTERM, what enters a diagnosis. `begun` is called when it has begun.
+///
+/// # Errors
+/// If the wanted source cannot be had, not everything could be looked at even once, or `out` cannot be written.
+pub fn record(
+    config: &Config,
+    time: Duration,
+    out: impl Write + Send + 'static,
+    begun: impl FnOnce(),
+) -> Result<Written> {
+    let runtime = super::runtime()?;
+    let result = runtime.block_on(async {
+        let source = source::open(config.source, config.sizes())?;
+        let (recorder, thread) = Recorder::start(out, &header(&source))?;
+        begun();
+        look(config, source, time, over(time)?, Some(recorder)).await?;
+        let written = tokio::task::spawn_blocking(|| thread.join()).await?;
+        written.map_err(|_| anyhow!("a part of tcpstate failed"))?
+    });
+    runtime.shutdown_background();
+    result
+}
+
+fn header(source: &Source) -> Header {
+    let at_ns = clock::monotonic_ns();
+    let reset_reasons = source.kernel.as_ref().map(|kernel: &Kernel| kernel.layout().reset_reasons.clone());
+    Header {
+        recording: VERSION,
+        tcpstate: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        at_ns,
+        wall_ns: clock::wall_ns(at_ns),
+        reset_reasons: reset_reasons.unwrap_or_default(),
+    }
 }
 
 /// Growth is judged over most of the time that there is.
@@ -39,18 +91,37 @@ fn thresholds(usual: &Thresholds, time: Duration) -> Thresholds {
     Thresholds { trend_ms: usual.trend_ms.min(most), ..*usual }
 }
 
-async fn look(config: &Config, time: Duration) -> Result<Found> {
-    let source = source::open(config.source, config.sizes())?;
-    let tier_reason = source.reason.clone();
+/// Returns when the time is over, or the user has had enough.
+fn over(time: Duration) -> Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    Ok(async move {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Diagnoses until it is `over`, which is after about this time.
+async fn look(
+    config: &Config,
+    source: Source,
+    time: Duration,
+    over: impl Future<Output = ()>,
+    recorder: Option<Recorder>,
+) -> Result<Arc<Diagnosed>> {
     let (stop, stopping) = watch::channel(false);
     let (questions, asked) = mpsc::channel(64);
     let (ready, _) = watch::channel(false);
     let (publish, mut diagnosed) = watch::channel(Arc::<Diagnosed>::default());
-    let notices = diagnosis::start(&thresholds(&config.thresholds, time), questions, publish)?;
-    let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices);
+    let thresholds = thresholds(&config.thresholds, time);
+    let notices = diagnosis::start(&thresholds, questions, publish, recorder.clone())?;
+    let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices, recorder);
     let mut engine = tokio::spawn(engine.run(asked, stopping));
     let enough = async {
-        tokio::time::sleep(time).await;
+        over.await;
         timeout(PATIENCE, diagnosed.wait_for(|diagnosed| diagnosed.at_ns.is_some())).await.is_ok()
     };
     let in_time = tokio::select! {
@@ -62,10 +133,11 @@ async fn look(config: &Config, time: Duration) -> Result<Found> {
     };
     let diagnosed = Arc::clone(&diagnosed.borrow());
     let _ = stop.send(true);
+    let _ = engine.await;
     if !in_time || diagnosed.at_ns.is_none() {
         bail!("not all sockets could be looked at within {} s", (time + PATIENCE).as_secs());
     }
-    Ok(Found { diagnosed, tier_reason })
+    Ok(diagnosed)
 }
 
 #[cfg(test)]

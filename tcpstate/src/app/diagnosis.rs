@@ -18,16 +18,19 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use foldhash::HashSet;
 use tcpstate_common::TcpState;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use self::{collect::Collector, schedule::Schedule};
+use super::recorder::Recorder;
 use crate::{
     clock,
-    diagnose::{Changes, Diagnosis, Evidence, Severity, Status, Thresholds, evidence::What},
-    serve::ask::{Diagnosed, Held, Material, MaterialWish, Question, Seen},
-    track::{Scope, Tier},
+    diagnose::{Changes, Diagnosis, Evidence, Material, Seen, Severity, Status, Thresholds},
+    recording::Input,
+    serve::ask::{Diagnosed, Held, MaterialWish, Question},
+    track::Scope,
 };
 
 pub(super) use self::schedule::REST;
@@ -39,6 +42,9 @@ const WAITING: usize = 16;
 const GOOD_FOR: u32 = 150;
 /// The same where nothing is urgent: then it costs 0.03 % of a CPU at most.
 const GOOD_ENOUGH_FOR: u32 = 3000;
+
+/// Sockets of which a recording has `tcp_info` at each pass.
+const MOST_INFO: usize = 4_096;
 
 /// A census has been taken.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +62,7 @@ pub(super) fn start(
     thresholds: &Thresholds,
     questions: mpsc::Sender<Question>,
     publish: watch::Sender<Arc<Diagnosed>>,
+    recorder: Option<Recorder>,
 ) -> Result<SyncSender<Notice>> {
     let (tell, notices) = sync_channel(WAITING);
     let diagnoser = Diagnoser {
@@ -67,6 +74,7 @@ pub(super) fn start(
         seen: Seen::default(),
         held: Held::default(),
         listen_overflows: None,
+        recorder,
     };
     thread::Builder::new()
         .name("diagnosis".to_owned())
@@ -86,6 +94,7 @@ struct Diagnoser {
     held: Held,
     /// See [`Diagnosed::listen_overflows`].
     listen_overflows: Option<u64>,
+    recorder: Option<Recorder>,
 }
 
 /// The daemon ends.
@@ -120,28 +129,42 @@ impl Diagnoser {
         let begun_ns = clock::thread_cpu_ns();
         let wish =
             MaterialWish { selection: self.diagnosis.selection(), seen: self.seen, most: self.max_events };
-        let material = self.ask(|answer| Question::Material(Box::new(wish), answer))?;
+        let (material, cpu_ns) = self.ask(|answer| Question::Material(Box::new(wish), answer))?;
         let mut requirements = self.diagnosis.requirements(&material.selected);
         let beside = (!self.is_known(&requirements.holders, &material))
             .then(|| collect::beside_parked(&requirements.holders, &material.selected));
         // They may be many, and nobody asks for them any more.
         requirements.holders = Vec::new();
-        let (now_ns, mut others_ns, tracked) = (material.now_ns, material.cpu_ns, material.tracked);
+        let (now_ns, mut others_ns, tracked) = (material.moment.at_ns, cpu_ns, material.tracked);
         self.seen = material.seen;
-        let mut evidence = self.begin(*material);
+        let mut evidence = Evidence::of(*material, &self.held.holders);
         if let Some(beside) = beside {
             let pids = std::mem::take(&mut requirements.processes);
             self.held = self.ask(|answer| Question::Holders(beside, pids, answer))?;
             if self.held.holders.at_ns >= now_ns {
                 others_ns += self.held.cpu_ns;
             }
+            if let Some(recorder) = &self.recorder {
+                let Held { holders, hidden, .. } = self.held.clone();
+                recorder.put(Input::Holders { holders, hidden });
+            }
         }
-        self.add_holders(&mut evidence);
+        evidence.add_holders(&self.held.holders, self.held.hidden.as_deref());
         requirements.info.extend(self.diagnosis.requires_info(&evidence));
+        let required: Option<HashSet<u64>> = self.recorder.is_some().then(|| {
+            let required = requirements.info.iter().copied().collect();
+            requirements.info.extend(more_info(&evidence));
+            required
+        });
         let known_ns = clock::thread_cpu_ns();
-        self.collector.namespaces(&requirements, &mut evidence);
+        let mut collected = self.collector.namespaces(&requirements, &evidence);
         let pids = self.diagnosis.requires_processes(&evidence);
-        self.collector.processes(&pids, &mut evidence);
+        self.collector.processes(&pids, &evidence, &mut collected);
+        if let (Some(recorder), Some(required)) = (&self.recorder, required) {
+            recorder.put(Input::Pass(collected.clone()));
+            collected.info.retain(|(row, _)| required.contains(&row.cookie));
+        }
+        evidence.add(collected);
         let collected_ns = clock::thread_cpu_ns();
         say(&self.diagnosis.pass(&evidence));
         debug!(
@@ -161,7 +184,7 @@ impl Diagnoser {
     /// Whether the last look-up tells who holds these sockets, as far as that is urgent, and is not old for what it
     /// cost.
     fn is_known(&self, wanted: &[u64], material: &Material) -> bool {
-        let age = Duration::from_nanos(material.now_ns.saturating_sub(self.held.holders.at_ns));
+        let age = Duration::from_nanos(material.moment.at_ns.saturating_sub(self.held.holders.at_ns));
         let cost = Duration::from_nanos(self.held.cpu_ns);
         if wanted.is_empty() || age > cost * GOOD_ENOUGH_FOR {
             return wanted.is_empty();
@@ -179,51 +202,6 @@ impl Diagnoser {
         let (answer, answered) = oneshot::channel();
         self.questions.blocking_send(question(answer)).map_err(|_| Ends)?;
         answered.blocking_recv().map_err(|_| Ends)
-    }
-
-    /// What the engine knows, in the words of the rules. Sockets that have ended were held by whom the last look-up
-    /// found.
-    fn begin(&self, material: Material) -> Evidence {
-        let reasons = &material.reset_reasons;
-        let resets = material.resets.into_iter();
-        let resets =
-            resets.map(|(reset, about)| words::reset(reset, about, reasons, &self.held.holders)).collect();
-        let mut cannot_see = Vec::new();
-        if material.tier == Tier::D {
-            let why = "state transitions and RSTs take eBPF, without which tcpstate runs here";
-            cannot_see.push(words::unseen(What::Events, None, why));
-            let why = "for how long connections were idle when they were closed takes eBPF, too";
-            cannot_see.push(words::unseen(What::IdleTimes, None, why));
-        } else if reasons.is_empty() {
-            cannot_see.push(words::unseen(
-                What::ResetReasons,
-                None,
-                "the kernel tells them since Linux 6.10",
-            ));
-        }
-        Evidence {
-            at_ns: material.now_ns,
-            census_ns: material.census_ns.unwrap_or(0),
-            established_ns: material.established_ns.unwrap_or(0),
-            boot_offset_ns: Some(clock::boot_offset_ns()),
-            sockets: material.selected.sockets,
-            left_out: material.selected.left_out,
-            destinations: material.selected.destinations,
-            resets,
-            failures: material.failures,
-            closes: material.closes,
-            events_left_out: material.left_out,
-            cannot_see,
-            ..Evidence::default()
-        }
-    }
-
-    fn add_holders(&self, evidence: &mut Evidence) {
-        evidence.holders = Arc::clone(&self.held.holders);
-        evidence.holders_complete = self.held.hidden.is_none();
-        if let Some(why) = &self.held.hidden {
-            evidence.cannot_see.push(words::unseen(What::Holders, None, why.as_str()));
-        }
     }
 
     fn publish(&mut self, evidence: Evidence, tracked: usize, cpu_ns: u64) {
@@ -257,6 +235,12 @@ impl Diagnoser {
             listen_overflows: self.listen_overflows,
         }));
     }
+}
+
+/// What a recording has beyond what the rules ask for: they may ask for more when it is replayed.
+fn more_info(evidence: &Evidence) -> impl Iterator<Item = u64> {
+    let open = evidence.sockets.iter().filter(|socket| socket.inode != 0 && socket.state != TcpState::Listen);
+    open.map(|socket| socket.cookie).take(MOST_INFO)
 }
 
 /// Waits until the next pass is due.

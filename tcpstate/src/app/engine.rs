@@ -24,13 +24,14 @@ use super::{
     drain::{self, Looked},
     lookup::Lookup,
     pace::{self, CHEAP, Pace, Wish},
+    recorder::Recorder,
     source::Source,
     walk::{Done, Task, Walk},
     watchers::Watchers,
 };
 use crate::{
     clock,
-    diagnose::Selected,
+    diagnose::{Material, Moment, Seen, Selected},
     observe::{
         census::{Part, Taken},
         counters::CpuCounters,
@@ -38,10 +39,9 @@ use crate::{
         holders::{Found, Wanted},
         kernel::Kernel,
     },
-    serve::ask::{
-        CensusReading, Held, Limits, Material, MaterialWish, Probe, Question, Readings, Seen, SocketAnswer,
-    },
-    track::{self, Compared, Family, Filter, Grouping, Scope, Tracker},
+    recording::Input,
+    serve::ask::{CensusReading, Held, Limits, MaterialWish, Probe, Question, Readings, SocketAnswer},
+    track::{self, Compared, Family, Filter, Grouping, Note, Scope, Tracker},
 };
 
 /// Records taken out of the ring at a time.
@@ -84,6 +84,8 @@ pub(super) struct Engine {
     looked_on: u64,
     /// Walks through the table that are not over, the first one of them begun.
     walks: VecDeque<Walk>,
+    /// Writes down what the tracker takes in, if somebody wants that.
+    recorder: Option<Recorder>,
 }
 
 impl Engine {
@@ -93,6 +95,7 @@ impl Engine {
         census_interval: Duration,
         ready: watch::Sender<bool>,
         notices: SyncSender<Notice>,
+        recorder: Option<Recorder>,
     ) -> Self {
         let tracker = Tracker::new(
             track::Limits { max_sockets: limits.max_sockets, max_resets: limits.max_resets },
@@ -126,6 +129,7 @@ impl Engine {
             looked_at: [u64::MAX; 2],
             looked_on: 0,
             walks: VecDeque::new(),
+            recorder,
         }
     }
 
@@ -184,9 +188,13 @@ impl Engine {
         let mut any = false;
         let portions = self.limits.ring_bytes as usize / size_of::<tcpstate_common::Event>() / PORTION + 1;
         let (tracker, watchers, watched) = (&mut self.tracker, &mut self.watchers, self.watched);
+        let recorder = self.recorder.as_ref();
         for _ in 0..portions {
             let more = kernel.drain(PORTION, |mut wire, record, about| {
                 any = true;
+                if let Some(recorder) = recorder {
+                    recorder.hear(&record, about);
+                }
                 match record {
                     Record::Event(mut event) => {
                         tracker.ingest_with(&mut event, about);
@@ -236,7 +244,9 @@ impl Engine {
         let Some(kernel) = &mut self.source.kernel else { return 0 };
         let due = usize::try_from(transitions.wrapping_sub(self.looked_on) / 2).unwrap_or(usize::MAX);
         let slots = kernel.slots();
-        let looked = slots.look_on(clock::monotonic_ns(), due, |note| self.tracker.note(note));
+        let looked = slots.look_on(clock::monotonic_ns(), due, |note| {
+            take_note(&mut self.tracker, self.recorder.as_ref(), note);
+        });
         let all = looked == slots.places();
         self.looked_on = if all { transitions } else { self.looked_on + 2 * looked as u64 };
         looked
@@ -251,7 +261,8 @@ impl Engine {
         {
             self.looked_at = [transitions, self.looked_at[0]];
             self.looked_on = transitions;
-            kernel.slots().look(clock::monotonic_ns(), |note| self.tracker.note(note));
+            let (tracker, recorder) = (&mut self.tracker, self.recorder.as_ref());
+            kernel.slots().look(clock::monotonic_ns(), |note| take_note(tracker, recorder, note));
         }
     }
 
@@ -284,8 +295,18 @@ impl Engine {
         let Some((scope, cost_ns)) = &mut self.census_running else { return };
         let begun_ns = clock::thread_cpu_ns();
         match part {
-            Part::Begins { started_ns } => self.tracker.census_begins(*scope, started_ns),
-            Part::Shows { rows, now_ns } => self.tracker.census_shows(&rows, now_ns),
+            Part::Begins { started_ns } => {
+                self.tracker.census_begins(*scope, started_ns);
+                if let Some(recorder) = &self.recorder {
+                    recorder.put(Input::DumpBegins { started_ns, scope: *scope });
+                }
+            }
+            Part::Shows { rows, now_ns } => {
+                self.tracker.census_shows(&rows, now_ns);
+                if let Some(recorder) = &self.recorder {
+                    recorder.put(Input::DumpShows { now_ns, rows });
+                }
+            }
             Part::Ends(taken) => {
                 let (scope, cost_ns) = (*scope, *cost_ns);
                 let compared = self.census_ends(&taken);
@@ -309,6 +330,9 @@ impl Engine {
     fn census_ends(&mut self, taken: &Taken) -> Compared {
         self.look();
         let counters = taken.counters.as_ref().map(|(before, after)| (before, after));
+        if let Some(recorder) = &self.recorder {
+            recorder.put(Input::DumpEnds { finished_ns: taken.finished_ns });
+        }
         self.tracker.census_ends(taken.finished_ns, counters, taken.minis)
     }
 
@@ -393,7 +417,7 @@ impl Engine {
         match self.walks.pop_front().map(Walk::done) {
             Some(Done::Selected { selected, seen, most, answer, cpu_ns }) => {
                 // The diagnosis may have ended meanwhile.
-                let _ = answer.send(Box::new(self.material(selected, seen, most, cpu_ns)));
+                let _ = answer.send((Box::new(self.material(selected, seen, most)), cpu_ns));
             }
             Some(Done::Grouped { grouping, found }) => {
                 let (top, now_ns) = (self.limits.top_owners, clock::monotonic_ns());
@@ -516,30 +540,19 @@ impl Engine {
         }
     }
 
-    fn material(&self, selected: Selected, seen: Seen, most: usize, cpu_ns: u64) -> Material {
-        let (resets, resets_left_out) = self.tracker.resets().since(seen.resets, most);
-        let (failures, failures_left_out) = self.tracker.failures().since(seen.failures, most);
-        let (closes, closes_left_out) = self.tracker.closes().since(seen.closes, most);
+    fn material(&self, selected: Selected, seen: Seen, most: usize) -> Material {
         let census_ns = |scope| self.pace.last(scope).map(|(ended_ns, _)| ended_ns);
-        Material {
-            now_ns: clock::monotonic_ns(),
-            tier: self.source.tier,
+        let moment = Moment {
+            at_ns: clock::monotonic_ns(),
             census_ns: census_ns(Scope::FEWEST),
             established_ns: census_ns(Scope { established: true, ..Scope::FEWEST }),
-            resets: resets.cloned().collect(),
-            failures: failures.copied().collect(),
-            closes: closes.copied().collect(),
-            left_out: resets_left_out + failures_left_out + closes_left_out,
-            seen: Seen {
-                resets: self.tracker.resets().seen(),
-                failures: self.tracker.failures().pushed(),
-                closes: self.tracker.closes().pushed(),
-            },
-            reset_reasons: Arc::clone(&self.reset_reasons),
-            selected,
-            tracked: self.tracker.tracked(),
-            cpu_ns,
+            boot_offset_ns: clock::boot_offset_ns(),
+            tier: self.source.tier,
+        };
+        if let Some(recorder) = &self.recorder {
+            recorder.put(Input::Look(moment));
         }
+        Material::of(&self.tracker, moment, selected, seen, most, &self.reset_reasons)
     }
 
     fn page(&self, filter: &Filter, found: &Found) -> SocketAnswer {
@@ -612,6 +625,13 @@ impl Engine {
 
     fn counters(&self) -> Option<Counters> {
         self.counters.as_deref().map(CpuCounters::read)
+    }
+}
+
+fn take_note(tracker: &mut Tracker, recorder: Option<&Recorder>, note: Note) {
+    tracker.note(note);
+    if let Some(recorder) = recorder {
+        recorder.put(Input::Note(note));
     }
 }
 

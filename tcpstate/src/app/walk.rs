@@ -8,19 +8,21 @@ use tokio::sync::oneshot;
 
 use crate::{
     clock,
-    diagnose::{Selected, Selection},
+    diagnose::{Material, Seen, Selected, Selection},
     observe::holders::Found,
-    serve::ask::{Material, Seen},
     track::{Grouping, Tracker},
 };
 
 /// Sockets of a portion: some hundred microseconds.
 const PORTION: usize = 4096;
 
+/// The way back for what was chosen, with the CPU time that it took, ns.
+type Answer = oneshot::Sender<(Box<Material>, u64)>;
+
 /// What a walk is for.
 pub(super) enum Task {
     /// To choose what a diagnosis looks at.
-    Selection { selection: Box<Selection>, seen: Seen, most: usize, answer: oneshot::Sender<Box<Material>> },
+    Selection { selection: Box<Selection>, seen: Seen, most: usize, answer: Answer },
     /// To group the sockets that park by those who hold them.
     Group { grouping: Grouping, found: Arc<Found> },
 }
@@ -31,7 +33,7 @@ pub(super) enum Done {
         selected: Selected,
         seen: Seen,
         most: usize,
-        answer: oneshot::Sender<Box<Material>>,
+        answer: Answer,
         /// CPU time of the walk, ns.
         cpu_ns: u64,
     },

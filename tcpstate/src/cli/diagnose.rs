@@ -1,10 +1,12 @@
 //! `tcpstate diagnose`: what is wrong, in words that can be forwarded to whom it concerns. Asks a running daemon;
 //! where none runs it looks for a while by itself.
 
+mod replayed;
 mod report;
 
 use std::{
     io::{self, BufWriter, Write},
+    path::PathBuf,
     process::ExitCode,
     thread,
     time::Duration,
@@ -15,20 +17,18 @@ use clap::ValueEnum;
 
 use self::report::Report;
 use super::{
+    alone,
     client::{self, Client, Target},
     threshold::Choice,
 };
 use crate::{
-    app::{self, Config, source::Wanted},
-    clock,
+    app, clock,
     diagnose::{Class, Severity, Status, Thresholds},
     serve::{
         api::{
             findings::{self, Findings},
             processes::{LookedAt, Processes},
         },
-        ask::Limits,
-        params::duration,
         stamp::Stamps,
     },
 };
@@ -39,11 +39,6 @@ const EXIT_FINDINGS: u8 = 1;
 const EXIT_ERROR: u8 = 2;
 /// From one look at a daemon that has just been started to the next.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-/// What it takes by itself at most; the same as a daemon that was told nothing else.
-const MAX_MEMORY: u64 = 256 << 20;
-const RING_BYTES: u32 = 4 << 20;
-/// The shortest time from one census to the next, by itself.
-const CENSUS_INTERVAL: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,6 +47,7 @@ Examples:
   tcpstate diagnose --class close-wait-leak    only this trouble
   tcpstate diagnose --fail-on critical         for a health check: 1 only if connections fail
   tcpstate diagnose --json                     for programs, as /api/v1/findings answers
+  tcpstate diagnose --replay trouble.tcpstate  what is said of what `tcpstate record` wrote down
 
 Exit code: 0 nothing wrong, 1 findings of the severity of --fail-on or worse, 2 it could not be \
 found out. What is harmless, or only worth knowing, stands at the end and is never a reason for 1.";
@@ -76,7 +72,7 @@ impl FailOn {
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// How long to look where no daemon runs: 15s, 2m. A daemon has been looking all the time
-    #[arg(long = "for", value_name = "TIME", default_value = "15s", value_parser = time)]
+    #[arg(long = "for", value_name = "TIME", default_value = "15s", value_parser = alone::time)]
     time: Duration,
     /// Print one JSON object, as /api/v1/findings answers, with what is open now
     #[arg(long)]
@@ -87,15 +83,13 @@ pub struct Args {
     /// From which severity on a finding makes the exit code 1
     #[arg(long, value_enum, value_name = "SEVERITY", default_value = "warning")]
     fail_on: FailOn,
+    /// Judge a recording instead: what was opened and resolved when, and what was open at its end
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["time", "url"])]
+    replay: Option<PathBuf>,
     #[command(flatten)]
     thresholds: Choice,
     #[command(flatten)]
     target: Target,
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    let time = Duration::from_millis(duration::parse_ms(text)?);
-    if time < Duration::from_secs(1) { Err("less than 1s".to_owned()) } else { Ok(time) }
 }
 
 /// Finds out what is wrong and prints it.
@@ -128,19 +122,25 @@ fn tell(text: &str) {
 }
 
 fn print(report: &Report, args: &Args, out: &mut impl Write) -> io::Result<()> {
-    if args.json {
-        serde_json::to_writer_pretty(&mut *out, &report.findings)?;
-        writeln!(out)
-    } else {
-        report.print(out)
-    }
+    if args.json { report.json(out) } else { report.print(out) }
 }
 
 fn find_out(args: &Args) -> Result<Report> {
+    let mut report = match &args.replay {
+        Some(file) => replayed::judge(file, &args.thresholds.thresholds())?,
+        None => look(args)?,
+    };
+    if !args.classes.is_empty() {
+        report.retain(&args.classes);
+    }
+    Ok(report)
+}
+
+fn look(args: &Args) -> Result<Report> {
     let client = Client::new(&args.target)?;
-    let mut report = match ask(&client, args.time) {
+    Ok(match ask(&client, args.time) {
         Err(client::Error::Unreachable(url)) if !args.target.is_given() => {
-            alone(&url, args.time, &args.thresholds.thresholds())?
+            by_itself(&url, args.time, &args.thresholds.thresholds())?
         }
         answer => {
             let report = answer?;
@@ -149,11 +149,7 @@ fn find_out(args: &Args) -> Result<Report> {
             }
             report
         }
-    };
-    if !args.classes.is_empty() {
-        report.findings.findings.retain(|finding| args.classes.contains(&finding.class));
-    }
-    Ok(report)
+    })
 }
 
 /// What a daemon has found. One that has just been started gets some time.
@@ -167,30 +163,16 @@ fn ask(client: &Client, patience: Duration) -> Result<Report, client::Error> {
             let query = [("limit", "1".to_owned())];
             let Processes { looked_at, .. } = client.get("/api/v1/processes", &query)?;
             let whence = format!("by the daemon at {}", client.url());
-            return Ok(Report { findings, looked_at, whence });
+            return Ok(Report::now(findings, looked_at, whence));
         }
         thread::sleep(ASK_AGAIN);
     }
 }
 
 /// Looks by itself.
-fn alone(url: &str, time: Duration, thresholds: &Thresholds) -> Result<Report> {
+fn by_itself(url: &str, time: Duration, thresholds: &Thresholds) -> Result<Report> {
     tell(&format!("no daemon answers at {url}; looking for {} s without one", time.as_secs()));
-    let limits = Limits {
-        max_memory: MAX_MEMORY,
-        max_sockets: app::room_for_sockets(MAX_MEMORY, RING_BYTES)?,
-        max_resets: 10_000,
-        ring_bytes: RING_BYTES,
-        top_owners: 1,
-    };
-    let config = Config {
-        listen: Vec::new(),
-        source: Wanted::Auto,
-        limits,
-        census_interval: CENSUS_INTERVAL,
-        thresholds: *thresholds,
-    };
-    let found = app::alone::diagnose(&config, time)?;
+    let found = app::alone::diagnose(&alone::config(thresholds)?, time)?;
     if let Some(reason) = &found.tier_reason {
         tell(&format!("without eBPF, which would show more: {reason}"));
     }
@@ -203,7 +185,7 @@ fn alone(url: &str, time: Duration, thresholds: &Thresholds) -> Result<Report> {
     findings.cannot_see.push(before);
     let looked_at = LookedAt::of(&found.diagnosed);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Ok(Report { findings, looked_at, whence: format!("on {host} for {} s", time.as_secs()) })
+    Ok(Report::now(findings, looked_at, format!("on {host} for {} s", time.as_secs())))
 }
 
 #[cfg(test)]
@@ -212,9 +194,12 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::serve::{
-        ask::Diagnosed,
-        tests::{daemon::Daemon, diagnosed},
+    use crate::{
+        recording,
+        serve::{
+            ask::Diagnosed,
+            tests::{daemon::Daemon, diagnosed},
+        },
     };
 
     #[derive(Debug, Parser)]
@@ -303,5 +288,38 @@ mod tests {
         let (text, bad) = output(&daemon, &["--for", "1s"]);
         assert!(text.starts_with("nothing is known yet"), "{text}");
         assert!(!bad);
+    }
+
+    #[test]
+    fn recording_is_judged_with_its_timeline() {
+        let file = std::env::temp_dir().join(format!("tcpstate-replay-{}", std::process::id()));
+        std::fs::write(&file, recording::tests::leak()).unwrap();
+        let report = |words: &[&str]| {
+            let args = args(&[&["--replay", file.to_str().unwrap()], words].concat());
+            let report = find_out(&args).unwrap();
+            let mut out = Vec::new();
+            print(&report, &args, &mut out).unwrap();
+            (String::from_utf8(out).unwrap(), report.is_bad(Severity::Warning))
+        };
+        let (text, bad) = report(&[]);
+        assert!(bad && text.starts_with(" +123.0s  opened    info      close-wait-leak: "), "{text}");
+        assert!(text.contains("in a recording of 219 s by tcpstate 1.2.3"), "{text}");
+        let (json, _) = report(&["--json"]);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["findings"][0]["subject"]["pid"], 7);
+        assert_eq!(json["timeline"][0]["change"], "opened");
+        let (text, bad) = report(&["--class", "half-open"]);
+        assert!(!bad && text.starts_with("nothing wrong found; "), "{text}");
+        std::fs::write(&file, "hello").unwrap();
+        let error = find_out(&args(&["--replay", file.to_str().unwrap()])).err().unwrap();
+        assert!(format!("{error:#}").ends_with(" cannot be replayed: it is no recording of tcpstate: it has to be what `tcpstate record` wrote"), "{error:#}");
+        std::fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
+    fn recording_is_not_asked_for_from_a_daemon() {
+        for words in [["--replay", "x", "--for", "1m"], ["--replay", "x", "--url", "http://x"]] {
+            assert!(Command::try_parse_from(["diagnose"].iter().chain(&words)).is_err(), "{words:?}");
+        }
     }
 }

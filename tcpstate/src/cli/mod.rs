@@ -1,10 +1,12 @@
 //! The command line: one file a subcommand.
 
+mod alone;
 pub mod check;
 pub mod client;
 pub mod daemon;
 pub mod diagnose;
 pub mod explain;
+pub mod record;
 pub mod sockets;
 pub mod table;
 pub mod threshold;
@@ -36,6 +38,8 @@ enum Command {
     Daemon(daemon::Args),
     /// Say which program is wrong, and what to change (asks a running daemon, or looks by itself)
     Diagnose(diagnose::Args),
+    /// Write down what a diagnosis looks at, so that somebody else can judge it again (looks by itself)
+    Record(record::Args),
     /// Explain a class of findings or a state of TCP, and how to fix what is wrong
     Explain(explain::Args),
     /// List sockets with their state, age and owner (asks a running daemon)
@@ -53,6 +57,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Daemon(args) => daemon::run(args),
         Command::Diagnose(args) => diagnose::run(args),
+        Command::Record(args) => record::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Sockets(args) => sockets::run(args),
         Command::Watch(args) => watch::run(args),

@@ -65,9 +65,8 @@ fn last_word(heard: &Heard) -> Option<(Party, u64)> {
     match (heard.has_sent?, heard.has_received?) {
         (false, false) => None,
         (true, false) => Some((Party::Here, heard.sent_ns)),
-        (false, true) => Some((Party::Peer, heard.received_ns)),
         (true, true) if heard.sent_ns > heard.received_ns => Some((Party::Here, heard.sent_ns)),
-        (true, true) => Some((Party::Peer, heard.received_ns)),
+        (_, true) => Some((Party::Peer, heard.received_ns)),
     }
 }
 

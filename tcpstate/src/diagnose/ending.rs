@@ -6,7 +6,7 @@ use super::{NS_PER_MS, connection::Side, evidence::ResetSeen, program::Member, v
 /// (RFC 8446 section 5.2, RFC 5246 section 6.2.3). A client that closes when it has its answer leaves it unread.
 const TLS_FAREWELL_BYTES: std::ops::RangeInclusive<u64> = 23..=31;
 /// What other protocols say at the end: `QUIT` with its line end (SMTP, FTP, Redis), and the message of 5 bytes with which
-/// clients of `PostgreSQL` (Terminate) and of MySQL (`COM_QUIT`) leave.
+/// clients of `PostgreSQL` (Terminate) and of `MySQL` (`COM_QUIT`) leave.
 const FAREWELL_BYTES: std::ops::RangeInclusive<u64> = 5..=6;
 /// Two times that are so close are one moment, ms: the kernel keeps them in ticks of up to 10 ms.
 const MOMENT_MS: u64 = 12;
@@ -82,7 +82,7 @@ impl Linger {
             return Self::Harmful;
         };
         let serves = side(view, seen) == Side::Server;
-        let is_owed = serves && heard_ms + MOMENT_MS < spoke_ms;
+        let is_owed = serves && heard_ms.saturating_add(MOMENT_MS) < spoke_ms;
         if unsent > 0 || is_owed {
             return Self::Harmful;
         }

@@ -122,8 +122,8 @@ impl<'a> Context<'a> {
             .filter(|seen| seen.reset.direction == Direction::Received)
             .map(|seen| (ends::of(&seen.reset.tuple), seen))
             .collect();
-        let closes = view.evidence.closes.iter();
-        let closed = closes.map(|close| ((close.netns, ends::of(&close.tuple)), close)).collect();
+        let by_ends = |close: &'a IdleClose| ((close.netns, ends::of(&close.tuple)), close);
+        let closed = view.evidence.closes.iter().map(by_ends).collect();
         Self { vanished, received, closed }
     }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use foldhash::HashMap;
+use serde::{Deserialize, Serialize};
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
 use crate::track::{self, Comm, Failure, Holders, IdleClose, Opened, Reset, Sockets};
@@ -68,7 +69,7 @@ impl Evidence {
 }
 
 /// Something that could not be seen.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Unseen {
     pub what: What,
     /// The process or namespace that it is about; `None` for all.
@@ -78,7 +79,8 @@ pub struct Unseen {
 }
 
 /// What may not be seen.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum What {
     /// State transitions and resets: no BPF.
     Events,
@@ -97,7 +99,7 @@ pub enum What {
 }
 
 /// What the rules need of `struct tcp_info` (`include/uapi/linux/tcp.h`). Older kernels give less.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TcpInfo {
     /// Monotonic ns just before it was asked for. The times below count back from it.
     pub at_ns: u64,
@@ -130,7 +132,7 @@ pub struct TcpInfo {
 }
 
 /// A process, if it could be looked at.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Process {
     /// When it started, ns since boot (`CLOCK_BOOTTIME`). Tells it from an earlier one of the same number.
     pub start_boottime_ns: Option<u64>,
@@ -153,7 +155,8 @@ pub struct Process {
 }
 
 /// Whether a process runs at all.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Paused {
     /// It runs, or waits for something.
     No,
@@ -166,7 +169,7 @@ pub enum Paused {
 }
 
 /// What is known of one network namespace.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Namespace {
     pub counters: Counters,
     /// What was added to the counters since they were last read, perhaps some passes ago; `None` if they were not
@@ -178,7 +181,7 @@ pub struct Namespace {
 }
 
 /// The counters of /proc/net/snmp, netstat and sockstat by the names that stand there.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Counters {
     /// `Tcp: ActiveOpens`.
     pub active_opens: Option<u64>,
@@ -225,7 +228,7 @@ pub struct Counters {
 }
 
 /// Settings under /proc/sys/net of one namespace.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Sysctls {
     /// `ipv4/ip_local_port_range`: the first and the last port.
     pub local_ports: Option<(u16, u16)>,
@@ -258,7 +261,7 @@ pub struct Sysctls {
 }
 
 /// What is known of a listener beyond its row: its queue is the row's `rqueue`, the limit `wqueue`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Listener {
     /// `sk_drops` (`INET_DIAG_SKMEMINFO`, `SK_MEMINFO_DROPS`): SYNs and final ACKs that it dropped, modulo 2^32.
     pub drops: Option<u32>,

@@ -28,6 +28,8 @@ pub(super) enum Harm {
     RunsOut(Growth),
     /// So many connections wait, the longest for so long, ms.
     Waits { count: u64, longest_ms: u64 },
+    /// The same, for what will not come by itself.
+    Hangs { count: u64, longest_ms: u64 },
     /// So many requests or connects failed within the window.
     Fails { count: u64 },
     /// All that come there fail, now.
@@ -71,7 +73,7 @@ impl Harm {
         match self {
             Self::NoneSeen(_) => Kind::NoneSeen,
             Self::RunsOut(_) => Kind::RunsOut,
-            Self::Waits { .. } => Kind::Waits,
+            Self::Waits { .. } | Self::Hangs { .. } => Kind::Waits,
             Self::Fails { .. } | Self::FailsForAll => Kind::Fails,
             Self::DataLost { .. } => Kind::DataLost,
         }
@@ -86,7 +88,7 @@ impl Harm {
             Self::NoneSeen(_) => Severity::Info,
             Self::RunsOut(growth) => runs_out(*growth, limit, thresholds),
             Self::Waits { longest_ms, .. } if *longest_ms < thresholds.waits_ms => Severity::Info,
-            Self::Waits { .. } => Severity::Warning,
+            Self::Waits { .. } | Self::Hangs { .. } => Severity::Warning,
             Self::Fails { count } | Self::DataLost { count } => repeatedly(*count),
             Self::FailsForAll => Severity::Critical,
         }
@@ -119,6 +121,13 @@ impl Harm {
                 format::count(*count, "connection"),
                 if *count == 1 { "waits" } else { "wait" },
                 format::duration(*longest_ms)
+            ),
+            Self::Hangs { count, longest_ms } => format!(
+                "{} {}, the longest for {}, and will not go on by {}",
+                format::count(*count, "connection"),
+                if *count == 1 { "waits" } else { "wait" },
+                format::duration(*longest_ms),
+                if *count == 1 { "itself" } else { "themselves" },
             ),
             Self::Fails { count } => {
                 format!("{} failed in the last {within}", format::count(*count, "request"))

@@ -261,7 +261,7 @@ impl History {
         let since_ns = self.ownerless.touch(cookie, pass).copied();
         match held {
             Holding::Nobody if since_ns.is_none() => {
-                self.ownerless.insert(cookie, evidence.holders.at_ns, pass)
+                self.ownerless.insert(cookie, evidence.holders.at_ns, pass);
             }
             Holding::By { holder, .. } => {
                 if since_ns.is_some() {

@@ -11,7 +11,7 @@ use super::{
     connection::Side,
     finding::{AgeIs, MAX_SAMPLES, MAX_SUBJECT_PROCESSES, Sample, Subject, SubjectProcess},
     format,
-    program::{self, Member},
+    program::{self, Member, Programs},
     socket_view::SocketView,
     view::View,
 };
@@ -23,7 +23,7 @@ pub(super) fn who(view: &View<'_>, members: &[Member]) -> String {
     let process = view.process(main.process.pid, main.start_boottime_ns);
     let process = process.filter(|process| process.comm.is_none_or(|comm| comm == main.process.comm));
     let name = program::name(&main.process.comm.to_string(), process);
-    let ended = members.iter().filter(|member| view.programs.has_ended(member, view.evidence)).count();
+    let ended = members.iter().filter(|member| Programs::has_ended(member, view.evidence)).count();
     let how_many = match (members.len(), ended) {
         (1, 0) => String::new(),
         (1, _) => " (which has ended)".to_owned(),
@@ -58,7 +58,7 @@ pub(super) fn subject(view: &View<'_>, members: &[Member], netns: u32) -> Subjec
         pid: member.process.pid,
         comm: member.process.comm.to_string(),
         count: member.count,
-        ended: view.programs.has_ended(member, view.evidence),
+        ended: Programs::has_ended(member, view.evidence),
     });
     Subject {
         pid: main.map(|main| main.process.pid),

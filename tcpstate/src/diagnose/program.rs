@@ -141,7 +141,7 @@ impl Programs {
     }
 
     /// Whether a process is known to have ended.
-    pub(super) fn has_ended(&self, member: &Member, evidence: &Evidence) -> bool {
+    pub(super) fn has_ended(member: &Member, evidence: &Evidence) -> bool {
         match evidence.processes.get(&member.process.pid) {
             Some(process) if process.exited => true,
             Some(process) => process.comm.is_some_and(|comm| comm != member.process.comm),

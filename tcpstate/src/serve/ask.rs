@@ -8,12 +8,12 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
     diagnose::{
-        Finding, Selected, Selection,
+        Finding, Material, Seen, Selection,
         evidence::{Destination, Listener, Namespace, Process},
     },
     track::{
-        self, Circumstances, Event, Failure, Filter, GivenUp, Holder, Holders, IdleClose, Owner, ParkedGroup,
-        Reset, Scope, Socket, SocketCounts, Tier,
+        self, Event, Filter, GivenUp, Holder, Holders, Owner, ParkedGroup, Reset, Scope, Socket,
+        SocketCounts, Tier,
     },
 };
 
@@ -30,8 +30,8 @@ pub enum Question {
     Watch(oneshot::Sender<Watching<Event>>),
     /// The same, as the kernel side tells them.
     Record(oneshot::Sender<Watching<Brief>>),
-    /// What a diagnosis begins with.
-    Material(Box<MaterialWish>, oneshot::Sender<Box<Material>>),
+    /// What a diagnosis begins with, and the CPU time that it took to find it, ns.
+    Material(Box<MaterialWish>, oneshot::Sender<(Box<Material>, u64)>),
     /// Who holds the sockets that park, and these others, and what these processes hold: what a diagnosis looks at.
     Holders(Vec<u64>, Vec<u32>, oneshot::Sender<Held>),
     /// A diagnosis waits for a census of these sockets that ends at this time, monotonic ns, or later. There is no
@@ -48,44 +48,6 @@ pub struct MaterialWish {
     pub seen: Seen,
     /// Events of each kind at most.
     pub most: usize,
-}
-
-/// How far the lists of events have been read.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Seen {
-    /// The id of the last reset.
-    pub resets: u64,
-    /// The number of failed connects.
-    pub failures: u64,
-    /// The number of closes of idle connections.
-    pub closes: u64,
-}
-
-/// What a diagnosis begins with.
-#[derive(Debug)]
-pub struct Material {
-    /// Monotonic ns of this answer.
-    pub now_ns: u64,
-    pub tier: Tier,
-    /// Monotonic ns of the census that shows the sockets that are not `ESTABLISHED`, and of the one that shows all;
-    /// `None` before the first.
-    pub census_ns: Option<u64>,
-    pub established_ns: Option<u64>,
-    pub selected: Selected,
-    /// Sockets in the table.
-    pub tracked: usize,
-    /// What has happened since, the oldest first.
-    pub resets: Vec<(Reset, Circumstances)>,
-    pub failures: Vec<Failure>,
-    pub closes: Vec<IdleClose>,
-    /// How much more has happened since.
-    pub left_out: u64,
-    /// What is known now.
-    pub seen: Seen,
-    /// See [`Readings::reset_reasons`].
-    pub reset_reasons: Arc<BTreeMap<u32, String>>,
-    /// CPU time that this took, ns.
-    pub cpu_ns: u64,
 }
 
 /// Who holds sockets.

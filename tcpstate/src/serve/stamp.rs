@@ -29,7 +29,8 @@ impl Stamps {
     }
 
     /// RFC 3339 in UTC, to the millisecond.
-    pub(super) fn millis(&self, at_ns: u64) -> String {
+    #[must_use]
+    pub fn millis(&self, at_ns: u64) -> String {
         format!("{:.3}", self.timestamp(at_ns))
     }
 
@@ -53,7 +54,8 @@ impl Stamps {
     }
 
     /// The wall clock, ns since 1970.
-    pub(super) fn wall_ns(&self, at_ns: u64) -> u64 {
+    #[must_use]
+    pub fn wall_ns(&self, at_ns: u64) -> u64 {
         let since_epoch = self.wall(at_ns).and_then(|wall| wall.duration_since(SystemTime::UNIX_EPOCH).ok());
         since_epoch.map_or(0, clock::nanos)
     }

@@ -1,5 +1,6 @@
 //! A census: which sockets exist, asked of the kernel. It comes in portions, and nobody keeps it as a whole.
 
+use serde::{Deserialize, Serialize};
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
 use super::{event::Tuple, minis::Ends};
@@ -7,7 +8,8 @@ use super::{event::Tuple, minis::Ends};
 const NS_PER_MS: u64 = 1_000_000;
 
 /// The timer that runs on a socket, as `idiag_timer` numbers them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Timer {
     None,
     Retransmit,
@@ -45,7 +47,7 @@ impl Timer {
 }
 
 /// One socket that exists.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Row {
     pub cookie: u64,
     /// Inode number of the network namespace.
@@ -76,7 +78,7 @@ impl Row {
 
 /// Which states a census asks about: always those where something may go wrong, which are few as long as nothing does,
 /// and those of the many as it is wanted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Scope {
     /// Whether it asks about `ESTABLISHED`.
     pub established: bool,
@@ -165,7 +167,7 @@ impl Tally {
         let state = row.state.index();
         if row.is_mini() {
             family.mini[state] += 1;
-            family.ends[state].add(now_ns + u64::from(row.expires_ms) * NS_PER_MS);
+            family.ends[state].add(now_ns.saturating_add(u64::from(row.expires_ms) * NS_PER_MS));
         } else {
             family.full[state] += 1;
         }

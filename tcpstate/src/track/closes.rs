@@ -1,10 +1,12 @@
 //! Connections that a process of this host closed first, after a pause.
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Process, Tuple};
 
 /// A connection that a process closed, or shut down, before its peer did, and after nothing had come in for
 /// [`tcpstate_common::wire::IDLE_CLOSE_NS`]. A process that ends does not count.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct IdleClose {
     /// Monotonic ns.
     pub at_ns: u64,

@@ -1,15 +1,16 @@
 //! What the sources tell, in the tracker's words.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tcpstate_common::{TcpState, wire::COMM_LEN};
 
 /// The family of a socket. A v4-mapped peer on an IPv6 socket is [`Family::V6`], as in the kernel.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Family {
     #[serde(rename = "ipv4")]
     V4,
@@ -75,6 +76,18 @@ impl Comm {
     }
 }
 
+impl Serialize for Comm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Comm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::new(&Cow::<str>::deserialize(deserializer)?))
+    }
+}
+
 impl fmt::Display for Comm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(COMM_LEN);
@@ -89,14 +102,14 @@ impl fmt::Debug for Comm {
 }
 
 /// A process: its thread group's number in the initial pid namespace, and its name.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct Process {
     pub pid: u32,
     pub comm: Comm,
 }
 
 /// How a connection came to be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Opened {
     /// When it became `ESTABLISHED`, monotonic ns: at most one kernel tick too early.
     pub at_ns: u64,
@@ -128,7 +141,7 @@ impl Opened {
 }
 
 /// Whom an event names.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Actor {
     pub process: Process,
     /// The process acted on the socket earlier (it closed it, for example), not at this event.
@@ -136,7 +149,7 @@ pub struct Actor {
 }
 
 /// Both ends of a connection, seen from this host.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Tuple {
     /// The socket's family; both addresses are of it.
     pub family: Family,
@@ -166,7 +179,8 @@ impl Tuple {
 }
 
 /// One event.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     Transition(Transition),
     ResetSent(ResetSent),
@@ -174,7 +188,7 @@ pub enum Event {
 }
 
 /// A socket changed its state.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Transition {
     /// Monotonic ns.
     pub at_ns: u64,
@@ -195,7 +209,7 @@ pub struct Transition {
 }
 
 /// The kernel sent a RST.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ResetSent {
     /// Monotonic ns.
     pub at_ns: u64,
@@ -211,7 +225,7 @@ pub struct ResetSent {
 }
 
 /// The kernel ran `tcp_reset` on a socket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ResetReceived {
     /// Monotonic ns.
     pub at_ns: u64,

@@ -2,6 +2,7 @@
 //! their notes go too: nobody asked.
 
 use foldhash::HashMap;
+use serde::{Deserialize, Serialize};
 use tcpstate_common::TcpState;
 
 use super::{
@@ -21,7 +22,7 @@ const TIME_WAIT_NS: u64 = table::TIME_WAIT_NS + LATE_NS;
 const MAX_TORN: usize = 65_536;
 
 /// When a socket entered its state, and who acted on it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Note {
     pub cookie: u64,
     pub state: TcpState,

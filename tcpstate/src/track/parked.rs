@@ -7,12 +7,13 @@ use std::{
     ops::Range,
 };
 
+use serde::{Deserialize, Serialize};
 use tcpstate_common::TcpState;
 
 use super::{event::Comm, table::Socket};
 
 /// A process that has a socket open.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Holder {
     pub pid: u32,
     pub fd: u32,
@@ -156,6 +157,28 @@ impl Holders {
     fn holder(&self, held: Held) -> Option<Holder> {
         let Holding { pid, comm, start_boottime_ns } = *self.processes.get(held.process as usize)?;
         Some(Holder { pid, fd: held.fd, comm, start_boottime_ns })
+    }
+
+    /// The cookies of the sockets about which it was asked, in their order.
+    #[must_use]
+    pub fn asked(&self) -> &[u64] {
+        &self.asked
+    }
+
+    /// The processes of which every socket was wanted.
+    #[must_use]
+    pub fn pids(&self) -> &[u32] {
+        &self.pids
+    }
+
+    /// Everything that was found.
+    pub fn found(&self) -> impl Iterator<Item = (Key, Holder)> {
+        let by_cookie = self.by_cookie.iter().map(|held| (Key::Cookie(held.key), held));
+        let by_inode = self.by_inode.iter().map(|held| {
+            // It was made of 32 bits.
+            (Key::Inode(u32::try_from(held.key).unwrap_or(0)), held)
+        });
+        by_cookie.chain(by_inode).filter_map(|(key, held)| Some((key, self.holder(*held)?)))
     }
 
     /// The cookies of the sockets that were found, each with the pid of a process that has it open.

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use tcpstate_common::TcpState;
 
 use super::event::{Opened, Process, ResetReceived, ResetSent, Tuple};
@@ -78,7 +79,7 @@ pub struct Reset {
 }
 
 /// What is known of the connection that met a reset. Absent is what is not known.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Circumstances {
     /// For a sent one that no connection sent: whether it answers a SYN.
     pub answered_syn: Option<bool>,

@@ -422,7 +422,7 @@ impl Table {
 
     fn forget_tombstones(&mut self, now_ns: u64) {
         while let Some((at_ns, cookie)) = self.ended_order.front().copied() {
-            if self.ended_order.len() <= MAX_TOMBSTONES && at_ns + TOMBSTONE_NS > now_ns {
+            if self.ended_order.len() <= MAX_TOMBSTONES && at_ns.saturating_add(TOMBSTONE_NS) > now_ns {
                 break;
             }
             self.ended_order.pop_front();

@@ -1,9 +1,10 @@
 //! How much a source sees.
 
+use serde::{Deserialize, Serialize};
 use tcpstate_common::TcpState;
 
 /// How the daemon learns of sockets. The letters are those of the documentation; A and C are not built yet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Tier {
     /// BPF: typed tracepoints, `TIME_WAIT` by inference, and socket dumps.
     B,

@@ -28,10 +28,15 @@ const PURE: &[&str] = &[
     "crate::app",
 ];
 
-const ROOMS: [Room; 5] = [
+const ROOMS: [Room; 6] = [
     Room { place: "tcpstate/src/track", unknown: PURE, instead: "take it as an argument: this room is pure" },
     Room {
         place: "tcpstate/src/diagnose",
+        unknown: PURE,
+        instead: "take it as an argument: this room is pure",
+    },
+    Room {
+        place: "tcpstate/src/recording",
         unknown: PURE,
         instead: "take it as an argument: this room is pure",
     },

@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use foldhash::{HashMap, HashMapExt, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::{readings::Readings, words};
 use crate::{
     clock,
     diagnose::{
-        Evidence, Requirements, Selected,
-        evidence::{Listener, What},
+        Collected, Evidence, Requirements, Selected,
+        evidence::{Listener, Unseen, What},
     },
     observe::evidence::{
         freezer::Freezers,
         namespaces::{self, Ways},
         process,
     },
-    track::{Row, Socket, Sockets},
+    track::Socket,
 };
 
 /// Collects, and remembers what makes the next time cheaper or says what has changed since.
@@ -32,8 +32,9 @@ impl Collector {
         Self { ways: Ways::default(), freezers: Freezers::find(), readings: Readings::default() }
     }
 
-    /// Visits the namespaces in question, and adds what is wanted of each.
-    pub(super) fn namespaces(&mut self, requirements: &Requirements, evidence: &mut Evidence) {
+    /// Visits the namespaces in question, and returns what is wanted of each.
+    pub(super) fn namespaces(&mut self, requirements: &Requirements, evidence: &Evidence) -> Collected {
+        let mut collected = Collected::default();
         let mut wanted: BTreeMap<u32, namespaces::Wanted> = BTreeMap::new();
         for netns in &requirements.namespaces {
             let of_this = wanted.entry(*netns).or_default();
@@ -41,27 +42,21 @@ impl Collector {
         }
         let info: HashSet<u64> = requirements.info.iter().copied().collect();
         let listeners: HashSet<u64> = requirements.listeners.iter().copied().collect();
-        let mut places = HashMap::with_capacity(info.len() + listeners.len());
         let mut alive: HashSet<u32> =
             evidence.destinations.iter().map(|destination| destination.netns).collect();
         let mut latest = None;
-        for (place, socket) in evidence.sockets.iter().enumerate() {
+        for socket in evidence.sockets.iter() {
             // Neighbours are often of the same namespace.
             if latest != Some(socket.netns) {
                 latest = Some(socket.netns);
                 alive.insert(socket.netns);
             }
-            let in_detail = info.contains(&socket.cookie);
-            if in_detail {
+            if info.contains(&socket.cookie) {
                 let of_this = wanted.entry(socket.netns).or_default();
                 of_this.details.push((socket.cookie, socket.tuple));
             }
-            let listens = listeners.contains(&socket.cookie);
-            if listens {
+            if listeners.contains(&socket.cookie) {
                 wanted.entry(socket.netns).or_default().listeners = true;
-            }
-            if in_detail || listens {
-                places.insert(socket.cookie, place);
             }
         }
         let beyond = self.readings.make_room(&alive, clock::monotonic_ns());
@@ -69,75 +64,48 @@ impl Collector {
             let why = format!(
                 "for lack of room it is not known what was counted in {beyond} of the network namespaces"
             );
-            evidence.cannot_see.push(words::unseen(What::Namespace, None, why));
+            collected.cannot_see.push(Unseen::of_all(What::Namespace, why));
         }
         // Those that are not visited this time are as they were.
-        evidence.namespaces.extend(self.readings.last(&alive));
+        collected.namespaces.extend(self.readings.last(&alive));
         for (netns, wanted) in wanted {
             let now_ns = clock::monotonic_ns();
             let seen = self.ways.visit(netns, &wanted, now_ns);
             for why in seen.cannot_see {
-                evidence.cannot_see.push(words::unseen(What::Namespace, Some(netns), why));
+                collected.cannot_see.push(Unseen { what: What::Namespace, of: Some(netns), why });
             }
             if seen.counters.is_some() || seen.sysctls.is_some() {
                 let now = words::counters(seen.counters.as_ref(), seen.sockstat);
                 let sysctls = seen.sysctls.as_ref().map(words::sysctls).unwrap_or_default();
                 let namespace = self.readings.add(netns, &now, &sysctls, now_ns);
-                evidence.namespaces.insert(netns, namespace);
+                collected.namespaces.insert(netns, namespace);
             }
-            for detail in &seen.details {
-                let cookie = detail.row.cookie;
-                if let Some(info) = &detail.info
-                    && let Some(place) = places.get(&cookie)
-                    && refresh(&mut evidence.sockets, *place, &detail.row)
-                {
-                    evidence.info.insert(cookie, words::info(info, now_ns));
-                }
-            }
-            for listener in seen.listeners.into_iter().flatten() {
-                let cookie = listener.row.cookie;
-                if let Some(place) = places.get(&cookie)
-                    && refresh(&mut evidence.sockets, *place, &listener.row)
-                {
-                    evidence.listeners.insert(cookie, Listener { drops: listener.drops });
-                }
-            }
+            let details = seen.details.into_iter();
+            collected
+                .info
+                .extend(details.filter_map(|detail| Some((detail.row, words::info(&detail.info?, now_ns)))));
+            let found = seen.listeners.into_iter().flatten();
+            let found = found.filter(|found| listeners.contains(&found.row.cookie));
+            collected.listeners.extend(found.map(|found| (found.row, Listener { drops: found.drops })));
         }
+        collected
     }
 
     /// Looks at processes.
-    pub(super) fn processes(&self, pids: &[u32], evidence: &mut Evidence) {
+    pub(super) fn processes(&self, pids: &[u32], evidence: &Evidence, collected: &mut Collected) {
         let starts: HashMap<u32, u64> = evidence.holders.processes().collect();
         for pid in pids {
             let looked = process::look(*pid, starts.get(pid).copied(), &self.freezers);
-            let notes = looked.as_ref().map(|seen| seen.cannot_see.clone()).unwrap_or_default();
-            for why in notes {
-                evidence.cannot_see.push(words::unseen(What::Process, Some(*pid), why));
-            }
+            let mut unseen = |why| {
+                collected.cannot_see.push(Unseen { what: What::Process, of: Some(*pid), why });
+            };
+            looked.iter().flat_map(|seen| &seen.cannot_see).cloned().for_each(&mut unseen);
             match words::process(looked) {
-                Ok(process) => drop(evidence.processes.insert(*pid, process)),
-                Err(error) => {
-                    let why = format!("process {pid} may not be looked at: {error}");
-                    evidence.cannot_see.push(words::unseen(What::Process, Some(*pid), why));
-                }
+                Ok(process) => drop(collected.processes.insert(*pid, process)),
+                Err(error) => unseen(format!("process {pid} may not be looked at: {error}")),
             }
         }
     }
-}
-
-/// Takes in what a look at a single socket has shown. Returns false for one that has moved on since it was selected:
-/// what was seen belongs to another state then.
-fn refresh(sockets: &mut Sockets, place: usize, row: &Row) -> bool {
-    let mut socket = sockets.at(place);
-    if row.state != socket.state || row.is_mini() {
-        return false;
-    }
-    socket.timer = row.timer;
-    socket.retransmits = row.retransmits;
-    socket.rqueue = row.rqueue;
-    socket.wqueue = row.wqueue;
-    sockets.replace(place, &socket);
-    true
 }
 
 /// Sockets whose holders one cannot wait for, in the order of their cookies: something may be about to be said about
@@ -182,7 +150,7 @@ pub(super) mod tests {
     use crate::{
         diagnose::evidence::Paused,
         observe::netns,
-        track::{Family, Since, Timer, Tuple},
+        track::{Family, Since, Sockets, Timer, Tuple},
     };
 
     pub(in crate::app::diagnosis) fn socket(cookie: u64, state: TcpState, inode: u32) -> Socket {
@@ -251,7 +219,7 @@ pub(super) mod tests {
         let mut look = || {
             let mut evidence =
                 Evidence { sockets: Sockets::from_iter([selected.clone()]), ..Evidence::default() };
-            collector.namespaces(&requirements, &mut evidence);
+            evidence.add(collector.namespaces(&requirements, &evidence));
             evidence
         };
         let first = look();
@@ -273,10 +241,8 @@ pub(super) mod tests {
         let visit = Requirements { namespaces: vec![here.netns], ..Requirements::default() };
         let mut collector = Collector::new();
         let mut look = |requirements: &Requirements| {
-            let mut evidence =
-                Evidence { sockets: Sockets::from_iter([here.clone()]), ..Evidence::default() };
-            collector.namespaces(requirements, &mut evidence);
-            evidence.namespaces.remove(&here.netns).expect("known")
+            let evidence = Evidence { sockets: Sockets::from_iter([here.clone()]), ..Evidence::default() };
+            collector.namespaces(requirements, &evidence).namespaces.remove(&here.netns).expect("known")
         };
         let first = look(&visit);
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
@@ -288,36 +254,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn socket_that_has_moved_on_is_not_refreshed() {
-        let one = socket(7, TcpState::CloseWait, 1);
-        let mut selected = Sockets::from_iter([one.clone()]);
-        let row = |state| Row {
-            cookie: 7,
-            netns: 1,
-            tuple: one.tuple,
-            state,
-            timer: Timer::Persist,
-            expires_ms: 1,
-            retransmits: 2,
-            rqueue: 3,
-            wqueue: 4,
-            uid: None,
-            inode: 1,
-        };
-        let (later, same) = (row(TcpState::LastAck), row(TcpState::CloseWait));
-        assert!(!refresh(&mut selected, 0, &later));
-        assert_eq!(selected.at(0).wqueue, 0);
-        assert!(refresh(&mut selected, 0, &same));
-        assert_eq!((selected.at(0).timer, selected.at(0).wqueue), (Timer::Persist, 4));
-    }
-
-    #[test]
     fn process_that_has_ended_is_known_to_have_ended() {
         let mut child = std::process::Command::new("true").spawn().expect("started");
         child.wait().expect("ended");
-        let mut evidence = Evidence::default();
-        let own = std::process::id();
-        Collector::new().processes(&[child.id(), own], &mut evidence);
+        let (own, mut evidence) = (std::process::id(), Collected::default());
+        Collector::new().processes(&[child.id(), own], &Evidence::default(), &mut evidence);
         assert!(evidence.processes[&child.id()].exited);
         let this = &evidence.processes[&own];
         assert!(!this.exited && this.comm.is_some() && this.fds.is_some() && this.fd_limit.is_some());

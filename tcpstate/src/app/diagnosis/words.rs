@@ -1,59 +1,16 @@
 //! What the engine and the collectors say, in the words of the rules.
 
-use std::{collections::BTreeMap, io};
-
-use tcpstate_common::TcpState;
+use std::io;
 
 use crate::{
-    diagnose::evidence::{Counters, Paused, Process, Reason, ResetSeen, Sysctls, TcpInfo, Unseen, What},
+    diagnose::evidence::{Counters, Paused, Process, Sysctls, TcpInfo},
     observe::evidence::{
         counters::{self, Counter},
         process::{self, Activity},
         sockstat::Sockstat,
         sysctls, tcp_info,
     },
-    track::{self, Circumstances, Direction, Holders, Reset},
 };
-
-pub(super) fn unseen(what: What, of: Option<u32>, why: impl Into<String>) -> Unseen {
-    Unseen { what, of, why: why.into() }
-}
-
-/// A reset, with what is known of the socket: `holders` are as of the last pass, when it was still there.
-pub(super) fn reset(
-    reset: Reset,
-    about: Circumstances,
-    reasons: &BTreeMap<u32, String>,
-    holders: &Holders,
-) -> ResetSeen {
-    let sent = reset.direction == Direction::Sent;
-    let reason = reset.reason.filter(|_| sent).and_then(|number| reasons.get(&number));
-    let closed = matches!(
-        reset.state,
-        Some(TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::TimeWait)
-    );
-    let holder = reset.cookie.and_then(|cookie| holders.of_cookie(cookie).min());
-    let holder = holder.map(|holder| track::Process { pid: holder.pid, comm: holder.comm });
-    ResetSeen {
-        reason: reason.map(|name| Reason::of(name)),
-        answered_syn: about.answered_syn,
-        unread_bytes: about.unread_bytes.map(u64::from),
-        bytes_moved: about.moved_bytes,
-        idle_ms: about.idle_ms,
-        spoke_ms: about.spoke_ms,
-        unsent_bytes: about.unsent_bytes.map(u64::from),
-        peer_ended: about.peer_ended,
-        ending: about.ending,
-        opened: about.opened,
-        payload_bytes: about.payload_bytes.map(u64::from),
-        after_close_ns: about
-            .entered_ns
-            .filter(|_| closed || reset.state == Some(TcpState::CloseWait))
-            .map(|entered_ns| reset.at_ns.saturating_sub(entered_ns)),
-        owner: if closed { about.actor.or(holder) } else { holder.or(about.actor) },
-        reset,
-    }
-}
 
 pub(super) fn info(info: &tcp_info::TcpInfo, at_ns: u64) -> TcpInfo {
     TcpInfo {

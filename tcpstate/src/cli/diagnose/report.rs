@@ -8,11 +8,13 @@ use std::{
 };
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::{
     cli::table::{Column, Table, age, printable},
     clock,
     diagnose::{Class, Severity},
+    recording::timeline,
     serve::api::{
         findings::{Finding, Findings, Sample, Subject},
         processes::LookedAt,
@@ -29,9 +31,57 @@ pub(super) struct Report {
     pub(super) looked_at: LookedAt,
     /// Where and how it was looked, behind "looked at".
     pub(super) whence: String,
+    /// When that was.
+    pub(super) now: SystemTime,
+    /// What happened to the findings until then, if it was a recording.
+    pub(super) timeline: Option<Vec<Change>>,
+}
+
+/// What happened to a finding.
+#[derive(Debug, Serialize)]
+pub(super) struct Change {
+    /// When (RFC 3339).
+    pub(super) at: String,
+    /// How long after the recording began, ms.
+    pub(super) after_ms: u64,
+    #[serde(rename = "change")]
+    pub(super) what: timeline::Change,
+    pub(super) id: String,
+    pub(super) class: Class,
+    pub(super) severity: Severity,
+    pub(super) verdict: String,
+}
+
+/// What `--json` prints: of a recording with its timeline.
+#[derive(Serialize)]
+struct Json<'a> {
+    #[serde(flatten)]
+    findings: &'a Findings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeline: Option<&'a [Change]>,
 }
 
 impl Report {
+    /// What is so now.
+    pub(super) fn now(findings: Findings, looked_at: LookedAt, whence: String) -> Self {
+        let now = clock::wall(clock::monotonic_ns());
+        Self { findings, looked_at, whence, now, timeline: None }
+    }
+
+    /// Leaves out what is of no such class.
+    pub(super) fn retain(&mut self, classes: &[Class]) {
+        self.findings.findings.retain(|finding| classes.contains(&finding.class));
+        if let Some(timeline) = &mut self.timeline {
+            timeline.retain(|change| classes.contains(&change.class));
+        }
+    }
+
+    pub(super) fn json(&self, out: &mut impl Write) -> io::Result<()> {
+        let json = Json { findings: &self.findings, timeline: self.timeline.as_deref() };
+        serde_json::to_writer_pretty(&mut *out, &json)?;
+        writeln!(out)
+    }
+
     /// Whether there is a finding of this severity or worse.
     pub(super) fn is_bad(&self, from: Severity) -> bool {
         self.findings.findings.iter().any(|finding| finding.severity >= from)
@@ -41,8 +91,13 @@ impl Report {
         let Some(as_of) = &self.findings.as_of else {
             return writeln!(out, "nothing is known yet: the daemon has not looked at all sockets so far");
         };
-        let now = clock::wall(clock::monotonic_ns());
-        let all = &self.findings.findings;
+        if let Some(timeline) = self.timeline.as_ref().filter(|timeline| !timeline.is_empty()) {
+            for change in timeline {
+                writeln!(out, "{}", moved(change))?;
+            }
+            writeln!(out)?;
+        }
+        let (now, all) = (self.now, &self.findings.findings);
         let is_bad = |finding: &&Finding| finding.severity > Severity::Info;
         if !all.iter().any(|finding| is_bad(&finding)) {
             writeln!(out, "{}", self.clean())?;
@@ -85,6 +140,14 @@ impl Report {
             looked_at(self.looked_at)
         )
     }
+}
+
+/// "+3.2s  opened    warning   close-wait-leak: …".
+fn moved(change: &Change) -> String {
+    let Change { after_ms, what, class, severity, verdict, .. } = change;
+    let after = format!("+{}.{}s", after_ms / 1000, after_ms / 100 % 10);
+    let (what, severity) = (what.name(), severity.name());
+    format!("{after:>8}  {what:<8}  {severity:<8}  {}: {}", class.name(), printable(verdict))
 }
 
 fn looked_at(looked_at: LookedAt) -> String {
@@ -217,7 +280,7 @@ mod tests {
         diagnosed.findings.truncate(2);
         change(&mut diagnosed);
         let findings = Findings::of(&diagnosed, &Stamps::at(scene::NOW_NS, 1_767_323_045_000_000_000));
-        Report { findings, looked_at: LookedAt::of(&diagnosed), whence: "on web-1".to_owned() }
+        Report::now(findings, LookedAt::of(&diagnosed), "on web-1".to_owned())
     }
 
     fn text(report: &Report) -> String {

@@ -26,7 +26,7 @@ pub(super) fn explain(view: &View<'_>, suspicions: &mut [Suspicion]) {
     }
 }
 
-/// The process that called listen(), if it and its like do not have the listener open, and those who have it serve
+/// The process that called `listen()`, if it and its like do not have the listener open, and those who have it serve
 /// nobody there. Process 1 makes listeners for others.
 fn maker(view: &View<'_>, listening: &Listening) -> Option<Member> {
     let maker = listening.socket.actor.filter(|actor| actor.pid != 1)?;

@@ -28,17 +28,12 @@ pub(super) fn explain(view: &View<'_>, suspicions: &mut Vec<Suspicion>) {
             joined.push(suspicion);
             continue;
         };
-        match by_peer.get(&(suspicion.key.netns, place.ip())) {
-            Some(index) => {
-                if let Some(first) = joined.get_mut(*index) {
-                    first.evidence.push(format!("the same path: {}", suspicion.verdict));
-                    first.absorb(suspicion);
-                }
-            }
-            None => {
-                by_peer.insert((suspicion.key.netns, place.ip()), joined.len());
-                joined.push(suspicion);
-            }
+        let index = *by_peer.entry((suspicion.key.netns, place.ip())).or_insert(joined.len());
+        if let Some(first) = joined.get_mut(index) {
+            first.evidence.push(format!("the same path: {}", suspicion.verdict));
+            first.absorb(suspicion);
+        } else {
+            joined.push(suspicion);
         }
     }
     if !by_peer.is_empty() {
@@ -71,8 +66,6 @@ fn add_silent(view: &View<'_>, suspicion: &mut Suspicion, peer: IpAddr, silent: 
         format::count(count, "other silent connection"),
         format::ip(peer),
     ));
-    suspicion.verdict.push_str(&format!(
-        "; {} to it without keepalive will hang",
-        format::count(count, "other silent connection")
-    ));
+    let silent = format::count(count, "other silent connection");
+    suspicion.verdict = format!("{}; {silent} to it without keepalive will hang", suspicion.verdict);
 }

@@ -103,13 +103,13 @@ fn tell(
         suspicion.cannot_see.push(format!("what {asked} waits for: it is not on this host"));
         asked
     };
-    let oldest_ms = view.evidence.at_ns.saturating_sub(oldest_ns) / NS_PER_MS;
+    let longest_ms = view.evidence.at_ns.saturating_sub(oldest_ns) / NS_PER_MS;
     let waiting = program::members(naming::holders(&sockets).into_iter());
     let not = if culprit.is_queued { "not accepted" } else { "not answered" };
     suspicion.verdict = format!(
         "{who} has {not} {}, the oldest for {}; {} {} for it",
         format::count(count, "request"),
-        format::duration(oldest_ms),
+        format::duration(longest_ms),
         naming::who(view, &waiting),
         if waiting.len() == 1 { "waits" } else { "wait" },
     );

@@ -126,7 +126,7 @@ fn tell_queue(suspicion: &mut Suspicion, listening: &Listening) {
 }
 
 /// Connections wait in the queue for so long that nobody can be accepting: the queue is first in, first out.
-pub(super) fn stall(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Option<Suspicion> {
+pub(super) fn stall(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Suspicion {
     let mut suspicion = base(key, members);
     let given_up = members.iter().filter(|seen| seen.socket().state == TcpState::CloseWait).count() as u64;
     let Some(listening) = members
@@ -135,13 +135,13 @@ pub(super) fn stall(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> O
         .filter(|listening| listening.socket.rqueue > 0)
     else {
         // Those were accepted just now.
-        return Some(suspicion);
+        return suspicion;
     };
     let who = blame(view, &mut suspicion, listening);
     let longest_ms = members.iter().map(|seen| view::queued_ms(seen)).max().unwrap_or(0);
     let bad = given_up > 0 || suspicion.count > 1 || longest_ms >= view.thresholds.old_ms;
     suspicion.harm = Some(if bad {
-        Harm::Waits { count: suspicion.count, longest_ms: longest_ms.max(view.thresholds.waits_ms) }
+        Harm::Hangs { count: suspicion.count, longest_ms }
     } else {
         Harm::NoneSeen("a single one waits, and its client has not given up".to_owned())
     });
@@ -172,7 +172,7 @@ pub(super) fn stall(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> O
     suspicion
         .evidence
         .push("they have no file (inode 0), so that no process can hold or close them".to_owned());
-    Some(suspicion)
+    suspicion
 }
 
 /// Handshakes that nobody finishes.

@@ -258,13 +258,12 @@ fn never_read(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView
 
 /// The requests were read, and the clients left before there was an answer.
 fn unanswered(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
-    let thresholds = view.thresholds;
     let owed_ms = |seen: &&SocketView<'_>| connection::owed_ms(view, seen, Party::Here);
     let longest_ms = members.iter().filter_map(owed_ms).max().unwrap_or(0);
     let grown = growth(view, &suspicion.key, members);
     suspicion.harm = grown.map(|growth| match growth {
         Growth::None => Harm::NoneSeen("it may only be slow".to_owned()),
-        _ => Harm::Waits { count: suspicion.count, longest_ms: longest_ms.max(thresholds.waits_ms) },
+        _ => Harm::Hangs { count: suspicion.count, longest_ms },
     });
     let who = blame_holders(view, suspicion, members);
     set_place(view, suspicion, members, Side::Server);
@@ -288,7 +287,7 @@ fn unanswered(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView
 fn owner_stopped(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let longest_ms = oldest_ms(members);
     suspicion.harm = (longest_ms >= view.thresholds.settle_ms)
-        .then(|| Harm::Waits { count: members.len() as u64, longest_ms });
+        .then_some(Harm::Waits { count: members.len() as u64, longest_ms });
     suspicion.members = naming::holders(members);
     // A queue's children have no holder of their own: the listener's is meant.
     if suspicion.members.is_empty() {
@@ -351,7 +350,7 @@ fn half_close(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView
 fn send_blocked(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let longest_ms = oldest_ms(members);
     suspicion.harm = (longest_ms >= view.thresholds.notice_ms)
-        .then(|| Harm::Waits { count: members.len() as u64, longest_ms });
+        .then_some(Harm::Waits { count: members.len() as u64, longest_ms });
     let who = blame_holders(view, suspicion, members);
     let side = side_of(view, members);
     set_place(view, suspicion, members, side);

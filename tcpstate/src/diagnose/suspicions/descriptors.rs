@@ -1,4 +1,4 @@
-//! Processes that have no descriptor left, or nearly: then accept() and connect() fail with EMFILE. What fills them is
+//! Processes that have no descriptor left, or nearly: then `accept()` and `connect()` fail with EMFILE. What fills them is
 //! told, since that is what has to be changed.
 
 use std::{cmp::Reverse, collections::BTreeMap, net::SocketAddr};

@@ -32,7 +32,7 @@ pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Sock
     let vain_ms = view.evidence.holders.at_ns.saturating_sub(vain) / NS_PER_MS;
     let known = former.is_some() || waits;
     suspicion.harm = Some(if known {
-        Harm::Waits { count: suspicion.count, longest_ms: vain_ms.max(view.thresholds.waits_ms) }
+        Harm::Hangs { count: suspicion.count, longest_ms: vain_ms }
     } else {
         Harm::NoneSeen("nothing tells that somebody waits for it".to_owned())
     });

@@ -59,7 +59,7 @@ pub(super) fn judge(view: &View<'_>, events: &Events) -> Suspected {
             members.into_iter().filter_map(|index| view.seen.get(index as usize)).collect();
         members.sort_unstable_by_key(|seen| (seen.since_ns(), seen.socket().cookie));
         match key.class {
-            Class::AcceptStall => suspected.suspicions.extend(accept::stall(view, key, &members)),
+            Class::AcceptStall => suspected.suspicions.push(accept::stall(view, key, &members)),
             Class::SynFlood => suspected.suspicions.extend(accept::flood(view, key, &members)),
             Class::FinWait2Owned | Class::FinWait2Orphan | Class::OrphanStuck => {
                 suspected.suspicions.push(fin_wait::judge(view, key, &members));

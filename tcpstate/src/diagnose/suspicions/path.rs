@@ -71,7 +71,7 @@ pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&SocketView<'_
     let long = retransmits > view.thresholds.syn_retransmits || suspicion.count >= view.thresholds.several;
     let longest_ms = oldest_ms(members);
     suspicion.harm = Some(if long {
-        Harm::Waits { count: suspicion.count, longest_ms: longest_ms.max(view.thresholds.waits_ms) }
+        Harm::Hangs { count: suspicion.count, longest_ms }
     } else {
         Harm::NoneSeen("it has been sent twice only, and may get through yet".to_owned())
     });
@@ -153,8 +153,7 @@ pub(super) fn half_open(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) 
     let silent_ms = u64::from(silence.iter().max().copied().unwrap_or(0));
     let bad = side == Side::Client || suspicion.count > view.thresholds.lost_clients;
     suspicion.harm = Some(if bad {
-        let longest_ms = silent_ms.max(view.thresholds.waits_ms);
-        Harm::Waits { count: suspicion.count, longest_ms }
+        Harm::Hangs { count: suspicion.count, longest_ms: silent_ms }
     } else {
         Harm::NoneSeen("some clients leave without a word".to_owned())
     });

@@ -11,7 +11,7 @@ use std::{
 use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
-use super::{Growth, Harm, MAX_TOLD, base, blame_holders, blame_members};
+use super::{Growth, Harm, MAX_TOLD, base, blame_holders, blame_members, oldest_ms};
 use crate::{
     diagnose::{
         class::Class,
@@ -44,7 +44,7 @@ pub(super) fn self_connect(view: &View<'_>, key: Key, members: &[&SocketView<'_>
     let who = blame_holders(view, &mut suspicion, members);
     let place = key.place.map_or_else(String::new, format::address);
     let port = key.place.map_or(0, |place| place.port());
-    suspicion.harm = Some(Harm::Waits { count: suspicion.count, longest_ms: view.thresholds.waits_ms });
+    suspicion.harm = Some(Harm::Hangs { count: suspicion.count, longest_ms: oldest_ms(members) });
     suspicion.subject.peer = Some(place.clone());
     suspicion.verdict = format!(
         "{who} is connected with itself at {place}: nothing listened there, the port is in the range for outgoing connections, and now it is taken from the server"

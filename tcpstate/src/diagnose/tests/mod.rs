@@ -2,8 +2,10 @@
 //! world goes the whole way of a pass, so that a rule gets nothing that it did not ask for.
 
 mod accept;
+mod causes;
 mod close_wait;
 mod fin_wait;
+mod leaks;
 mod many;
 mod path;
 mod pending;
@@ -22,7 +24,9 @@ use super::{
     Changes, Class, Diagnosis, Evidence, Finding, Requirements, Selected, Severity, Status, Thresholds,
     evidence::{Counters, Listener, Namespace, Paused, Process, Reason, ResetSeen, TcpInfo, Unseen},
 };
-use crate::track::{self, Comm, Direction, Family, Holder, Holders, Key, Reset, Since, Socket, Timer, Tuple};
+use crate::track::{
+    self, Comm, Direction, Family, Holder, Holders, Key, Opened, Reset, Since, Socket, Timer, Tuple,
+};
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 /// The daemon begins so long after boot, so that there is a time before.
@@ -155,6 +159,29 @@ impl World {
             ..TcpInfo::default()
         };
         self.info.insert(cookie, info);
+    }
+
+    /// An open connection that a process of this host made, or that its listener took.
+    pub(super) fn open_connection(
+        &mut self,
+        cookie: u64,
+        active: bool,
+        local: &str,
+        remote: &str,
+    ) -> &mut Socket {
+        let at_ns = self.at_ns;
+        let socket = self.socket(cookie, TcpState::Established, local, remote);
+        socket.opened = Some(Opened { at_ns, active });
+        socket
+    }
+
+    /// Data was last sent, and came in, so long before the next pass; `None`: never.
+    pub(super) fn said(&mut self, cookie: u64, sent_ms: Option<u32>, received_ms: Option<u32>) {
+        let (sent, received) = (sent_ms.unwrap_or(100_000), received_ms.unwrap_or(100_000));
+        self.carried(cookie, sent, received);
+        let bytes = |said: Option<u32>| Some(if said.is_some() { 100 } else { 0 });
+        let info = self.info.entry(cookie).or_default();
+        (info.bytes_sent, info.bytes_received) = (bytes(sent_ms), bytes(received_ms));
     }
 
     /// The namespace's counters rise before the next pass.

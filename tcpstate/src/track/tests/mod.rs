@@ -20,19 +20,19 @@ use super::{
     Tracker, Transition, Tuple,
 };
 
-pub(super) const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 
-pub(super) fn tuple() -> Tuple {
+pub(crate) fn tuple() -> Tuple {
     let local: SocketAddr = "127.0.0.1:8000".parse().expect("an address");
     let remote: SocketAddr = "127.0.0.2:40000".parse().expect("an address");
     Tuple { family: Family::V4, local, remote }
 }
 
-pub(super) fn process(pid: u32, name: &str) -> Process {
+pub(crate) fn process(pid: u32, name: &str) -> Process {
     Process { pid, comm: Comm::new(name) }
 }
 
-pub(super) fn transition(cookie: u64, at_ns: u64, from: TcpState, to: TcpState) -> Transition {
+pub(crate) fn transition(cookie: u64, at_ns: u64, from: TcpState, to: TcpState) -> Transition {
     Transition {
         at_ns,
         cookie: Some(cookie),
@@ -52,7 +52,7 @@ pub(super) fn closed_by(mut event: Transition, pid: u32, name: &str) -> Event {
     Event::Transition(event)
 }
 
-pub(super) fn row(cookie: u64, state: TcpState) -> Row {
+pub(crate) fn row(cookie: u64, state: TcpState) -> Row {
     let mini = state == TcpState::TimeWait;
     Row {
         cookie,
