@@ -13,6 +13,8 @@ pub(super) struct Finding {
     pub(super) class: String,
     pub(super) severity: Severity,
     pub(super) open: bool,
+    /// When it was opened, by the daemon's clock.
+    pub(super) opened_at: String,
     pub(super) netns: Option<u64>,
     /// The processes that it is about, the first one first.
     pub(super) pids: Vec<u32>,
@@ -42,6 +44,7 @@ impl Finding {
             class: text(&value["class"]),
             severity: Severity::of(&text(&value["severity"])),
             open: value["status"] == "open",
+            opened_at: text(&value["opened_at"]),
             netns: subject["netns"].as_u64(),
             pids,
             process_count: subject["process_count"].as_u64().unwrap_or(1),

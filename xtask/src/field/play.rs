@@ -37,6 +37,7 @@ pub(super) struct Field<'a> {
 /// Plays `case`. Returns how it came out, and its namespaces, whose numbers must not be given to a later case.
 pub(super) fn play(field: &Field<'_>, case: &Case) -> (Outcome, Vec<Namespace>) {
     let folder = field.folder.join(case.name);
+    let begun_as_of = field.as_of();
     let failed = |error: anyhow::Error| Outcome {
         wrong: vec![format!("the case itself failed: {error:#}")],
         ..Outcome::default()
@@ -47,17 +48,34 @@ pub(super) fn play(field: &Field<'_>, case: &Case) -> (Outcome, Vec<Namespace>) 
         Ok(stage) => stage,
         Err(error) => return (failed(error), Vec::new()),
     };
-    let outcome = perform(field, case, &mut stage, &folder).unwrap_or_else(failed);
+    let outcome = begun_as_of
+        .and_then(|begun_as_of| perform(field, case, &mut stage, &folder, begun_as_of))
+        .unwrap_or_else(failed);
     let namespaces = stage.close();
     // The sources and data of the programs are of no use any more.
     let _ = fs::remove_dir_all(&scratch);
     (outcome, namespaces)
 }
 
-fn perform(field: &Field<'_>, case: &Case, stage: &mut Stage, folder: &Path) -> Result<Outcome> {
+impl Field<'_> {
+    /// The daemon's clock.
+    fn as_of(&self) -> Result<String> {
+        let answer = self.daemon.connect()?.json("/api/v1/findings")?;
+        Ok(answer["as_of"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+fn perform(
+    field: &Field<'_>,
+    case: &Case,
+    stage: &mut Stage,
+    folder: &Path,
+    begun_as_of: String,
+) -> Result<Outcome> {
     let namespaces: BTreeSet<u64> = stage.namespaces()?.into_iter().collect();
     let set = (case.set)(stage);
-    let mut watch = Watch { connection: field.daemon.connect()?, record: Record::default(), namespaces };
+    let connection = field.daemon.connect()?;
+    let mut watch = Watch { connection, record: Record::default(), namespaces, begun_as_of };
     // A second machine may have been added meanwhile.
     watch.namespaces.extend(stage.namespaces()?);
     let stood = Instant::now();
@@ -82,14 +100,17 @@ struct Watch {
     connection: Connection,
     record: Record,
     namespaces: BTreeSet<u64>,
+    /// The daemon's clock when the case began. What was opened before is about others that had the same numbers.
+    begun_as_of: String,
 }
 
 impl Watch {
     fn poll(&mut self, at: Duration, roles: &Roles) -> Result<()> {
         let answer = self.connection.json("/api/v1/findings")?;
         let is_ours = |finding: &Finding| {
-            finding.netns.is_some_and(|netns| self.namespaces.contains(&netns))
-                || finding.pids.iter().any(|pid| roles.role(*pid).is_some())
+            let is_here = finding.netns.is_some_and(|netns| self.namespaces.contains(&netns))
+                || finding.pids.iter().any(|pid| roles.role(*pid).is_some());
+            is_here && finding.opened_at > self.begun_as_of
         };
         self.record.take(at, &answer, is_ours);
         Ok(())

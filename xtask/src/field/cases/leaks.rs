@@ -19,20 +19,14 @@ pub(super) const CASES: &[Case] = &[
         "go-body-not-closed",
         "a Go service never closes the bodies of its answers, so that each request leaves an open connection",
         go,
-        &[Want::warning(&["established-leak"], &["client"])
-            .names(&["server"])
-            .says(&["clos|reus"])
-            .within(60)],
+        &[Want::warning(&["established-leak"], &["client"]).says(&["clos|reus"]).within(60)],
     )
     .proof(|stage| stage.ensure_sockets("state established dport = :8080", 100)),
     Case::bug(
         "go-body-server-closes",
         "the same Go service, and a server that ends idle connections after five seconds",
         go_and_closing_server,
-        &[Want::warning(&["close-wait-leak"], &["client"])
-            .names(&["server"])
-            .says(&["clos|reus"])
-            .within(60)],
+        &[Want::warning(&["close-wait-leak"], &["client"]).says(&["clos|reus"]).within(60)],
     )
     .proof(|stage| stage.ensure_sockets("state close-wait dport = :3004", 80)),
     Case::bug(
@@ -40,8 +34,7 @@ pub(super) const CASES: &[Case] = &[
         "a Node service makes a new keep-alive agent for each request, and each keeps its connection",
         node,
         &[Want::warning(&["established-leak"], &["client"])
-            .names(&["server"])
-            .says(&["agent|reus|pool|one client"])
+            .says(&["127.0.0.1:8080", "agent|reus|pool|one client"])
             .within(60)],
     )
     .proof(|stage| stage.ensure_sockets("state established dport = :8080", 90)),
@@ -49,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
         "java-sockets-not-closed",
         "a Java reader keeps the sockets from which it has read all, and never closes them",
         java,
-        &[Want::warning(&["close-wait-leak"], &["client"]).names(&["server"]).says(&["clos"]).within(60)],
+        &[Want::warning(&["close-wait-leak"], &["client"]).says(&["127.0.0.1:7300", "clos"]).within(60)],
     )
     .proof(|stage| stage.ensure_sockets("state close-wait dport = :7300", 80)),
     Case::healthy(

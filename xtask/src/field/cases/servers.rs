@@ -63,9 +63,7 @@ pub(super) fn newest(folder: &str, name: &str) -> Result<String> {
 
 /// Starts a MariaDB with an empty database, in which everybody is root.
 pub(super) fn mariadb(stage: &mut Stage, role: &'static str, arguments: &str) -> Result<()> {
-    stage.folder("data")?;
-    stage.shell_as(
-        "mysql",
+    stage.shell(
         "mariadb-install-db --no-defaults --user=mysql --datadir=/srv/field/data --skip-test-db \
          --auth-root-authentication-method=normal",
     )?;
@@ -80,7 +78,6 @@ pub(super) fn mariadb(stage: &mut Stage, role: &'static str, arguments: &str) ->
 /// Starts a `PostgreSQL` with an empty database, in which everybody is trusted.
 pub(super) fn postgres(stage: &mut Stage, role: &'static str) -> Result<()> {
     let folder = newest("/usr/lib/postgresql", "")?;
-    stage.folder("base")?;
     stage.shell_as("postgres", &format!("{folder}/bin/initdb -D base -A trust --no-sync"))?;
     let line = format!(
         "{folder}/bin/postgres -D /srv/field/base -c listen_addresses=127.0.0.1 -c fsync=off \

@@ -12,9 +12,9 @@ public class Shop {
     public static void main(String[] arguments) throws Exception {
         URL orders = new URL("http://127.0.0.1:" + arguments[0] + "/orders");
         long pause = Long.parseLong(arguments[1]);
-        for (int thread = 0; thread < 3; thread++) {
+        // All at the same time, so that none uses the connection of another while it is fresh.
+        for (int thread = 0; thread < 4; thread++) {
             new Thread(() -> work(orders, pause)).start();
-            Thread.sleep(pause / 3);
         }
     }
 

@@ -14,7 +14,7 @@ for my $turn (0 .. 4000) {
     my $slot = $turn % $count;
     $sockets[$slot] //= IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die "no log server: $!";
     $sockets[$slot]->autoflush(1);
-    if (print { $sockets[$slot] } "unit $slot: all is well, turn $turn\n") {
+    if (print { $sockets[$slot] } "<14>1 2024-05-06T07:08:09Z field unit$slot 312 - - all is well here, and has been for $turn turns of this loop\n") {
         $sent++;
     } else {
         $failed++;
