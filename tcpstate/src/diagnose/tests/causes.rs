@@ -177,6 +177,25 @@ fn workers_that_are_busy_are_told_with_their_requests() {
 }
 
 #[test]
+fn workers_of_which_some_are_busy_and_some_are_idle_are_counted() {
+    let mut world = prefork(3);
+    for pid in 11..14 {
+        let cookie = 100 + u64::from(pid);
+        world.open_connection(cookie, false, "10.0.0.1:80", &format!("10.0.0.8:{}", 30_000 + pid));
+        world.said(cookie, (pid == 11).then_some(4_800), Some(4_900));
+        world.hold(cookie, pid, "apache2");
+    }
+    world.passes(4);
+    let stall = world.only(Class::AcceptStall);
+    assert!(stall.verdict.contains("are occupied: 2 by requests, the longest for "), "{}", stall.verdict);
+    assert!(
+        stall.verdict.contains(", and 1 by idle connections, the longest idle for "),
+        "{}",
+        stall.verdict
+    );
+}
+
+#[test]
 fn descriptors_that_silent_clients_hold_are_told_at_once_with_what_fills_them() {
     let mut world = World::new();
     world.listener(1, "0.0.0.0:8000", 77, "gateway").rqueue = 5;
