@@ -35,6 +35,8 @@ const MAX_PASSES: usize = 64;
 const ENDED_BEFORE_S: u64 = 600;
 /// Processes of a group that are remembered.
 const MAX_MEMBERS: usize = 256;
+/// What was so little time ago was just now, ms.
+const JUST_NOW_MS: u64 = 1_000;
 /// A connection that was closed sooner after its last data was not idle, ms.
 const IDLE_MS: u64 = 100;
 const EADDRNOTAVAIL: u32 = 99;
@@ -546,12 +548,19 @@ pub(super) fn end(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
     }
     let at_ns = view.evidence.at_ns;
     let window_ms = at_ns.saturating_sub(group.first_ns) / NS_PER_MS;
-    suspicion.evidence.push(format!(
-        "{} in the last {}, the last one {} ago",
-        format::digits(suspicion.count),
-        format::duration(window_ms.clamp(1_000, view.thresholds.event_window_ms)),
-        format::duration(at_ns.saturating_sub(group.last_ns) / NS_PER_MS)
-    ));
+    let last_ms = at_ns.saturating_sub(group.last_ns) / NS_PER_MS;
+    let ago = if last_ms < JUST_NOW_MS {
+        "just now".to_owned()
+    } else {
+        format!("{} ago", format::duration(last_ms))
+    };
+    suspicion.evidence.push(if suspicion.count == 1 {
+        format!("it was {ago}")
+    } else {
+        let window_ms = window_ms.clamp(1_000, view.thresholds.event_window_ms);
+        let count = format::digits(suspicion.count);
+        format!("{count} in the last {}, the last one {ago}", format::duration(window_ms))
+    });
 }
 
 /// Says where it is: at a listener, or at a peer.

@@ -15,12 +15,17 @@ use super::{
     selection::Selected,
     suspicion::Suspicion,
     thresholds::Thresholds,
-    view::View,
+    view::{self, View},
 };
 use crate::track::Socket;
 
 /// Connections that nobody holds that are asked about at a time: of more, some are known to need another look.
 const MAX_UNHELD: usize = 64;
+
+/// Connections that are older than their holders, likewise.
+const MAX_OLDER: usize = 256;
+/// Who was started so long after a connection was made, ns, was not forked to serve it.
+const OLDER_NS: u64 = 1_000_000_000;
 
 /// Processes that are looked at more closely at a time.
 const MAX_POINTED: usize = 256;
@@ -108,6 +113,23 @@ pub(super) fn unheld(evidence: &Evidence) -> Vec<u64> {
         is_open && holders.were_asked(socket.cookie) && holders.of(socket).next().is_none()
     });
     unheld.map(|socket| socket.cookie).take(MAX_UNHELD).collect()
+}
+
+/// Open connections that were made before their holder was started: it may have inherited them.
+pub(super) fn older_than_their_holders(evidence: &Evidence) -> Vec<u64> {
+    let holders = &evidence.holders;
+    let older = evidence.sockets.iter().filter(|socket| {
+        let Some(opened) = socket.opened.filter(|_| socket.state == TcpState::Established) else {
+            return false;
+        };
+        let mut held = holders.of(socket).peekable();
+        held.peek().is_some()
+            && held.all(|holder| {
+                view::started_ns(evidence, &holder)
+                    .is_some_and(|started_ns| started_ns > opened.at_ns.saturating_add(OLDER_NS))
+            })
+    });
+    older.map(|socket| socket.cookie).take(MAX_OLDER).collect()
 }
 
 /// At most so many, others at each pass.

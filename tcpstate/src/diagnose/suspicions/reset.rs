@@ -119,13 +119,15 @@ fn linger_zero(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
         "the kernel's reason is TCP_STATE, in the process that closed; TCPAbortOnData has risen".to_owned(),
     );
     if harmful == 0 {
-        let why = "nothing was unsent, unread or owed on any of them";
-        suspicion.harm = Some(Harm::NoneSeen(why.to_owned()));
+        let (of_them, they_were) =
+            if suspicion.count == 1 { ("it", "it was") } else { ("any of them", "they were") };
+        let why = format!("nothing was unsent, unread or owed on {of_them}");
         suspicion.verdict = format!(
-            "{who} ended {}{} by RST (SO_LINGER 0) when they were no longer needed; no harm seen: {why}",
+            "{who} ended {}{} by RST (SO_LINGER 0) when {they_were} no longer needed; no harm seen: {why}",
             format::count(suspicion.count, "connection"),
             tell_peers(view, group, Side::Client)
         );
+        suspicion.harm = Some(Harm::NoneSeen(why));
         "Nothing has to be changed: proxies end idle connections so by design, to leave no TIME_WAIT behind."
             .clone_into(&mut suspicion.remedy);
         return;
