@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{
     cgroup::Frozen,
@@ -65,6 +65,8 @@ pub(super) struct Stage {
     pub(super) dice: Dice,
     number: u8,
     places: Vec<Place>,
+    /// The names that are left: a finding is about a program, which two of one name would be.
+    names: Vec<&'static str>,
     players: Vec<Player>,
     frozen: Vec<Frozen>,
     expected: Vec<Wanted>,
@@ -89,6 +91,7 @@ impl Stage {
             dice: Dice::of(seed),
             number,
             places: Vec::new(),
+            names: NAMES.to_vec(),
             players: Vec::new(),
             frozen: Vec::new(),
             expected: Vec::new(),
@@ -138,7 +141,8 @@ impl Stage {
     /// # Errors
     /// When it cannot be started.
     pub(super) fn play(&mut self, here: Where, part: &str, words: &[&str]) -> Result<Who> {
-        let name = NAMES[usize::try_from(self.dice.next() % NAMES.len() as u64)?];
+        ensure!(!self.names.is_empty(), "a stage has no more than {} parts", NAMES.len());
+        let name = self.names.swap_remove(usize::try_from(self.dice.next() % self.names.len() as u64)?);
         let mut command = self.at(here).command(&self.hall.folder.join(name));
         command.arg(part).arg(self.dice.next().to_string()).args(words);
         self.players.push(Player::start(part, &mut command)?);
