@@ -472,6 +472,10 @@ fn sort_late(view: &View<'_>, context: &Context<'_>, seen: &ResetSeen) -> Option
     if seen.reason == Some(Reason::NoSocket) || seen.idle_ms.is_some_and(|ms| ms < IDLE_MS) {
         return None;
     }
+    // A peer that has noticed the end may take leave all the same: nothing is lost.
+    if seen.payload_bytes.is_some_and(ending::is_farewell) {
+        return None;
+    }
     // The peer may have put its acknowledgement of the FIN off until the request, with which the socket is gone
     // altogether: then only the close itself tells when that was.
     let closed_ns = close.and_then(|close| reset.at_ns.checked_sub(close.at_ns));
@@ -486,7 +490,7 @@ fn sort_late(view: &View<'_>, context: &Context<'_>, seen: &ResetSeen) -> Option
     let is_told = context.victim_of(seen).is_some_and(|victim| {
         victim.reset.state == Some(TcpState::CloseWait) && ending::side(view, victim) == Side::Client
     });
-    if is_told || seen.payload_bytes.is_some_and(ending::is_farewell) {
+    if is_told {
         return None;
     }
     let peer = SocketAddr::new(reset.tuple.remote.ip(), 0);

@@ -210,6 +210,22 @@ fn requests_that_meet_the_idle_timeout_are_a_race() {
 }
 
 #[test]
+fn a_farewell_that_meets_the_close_is_no_request_that_met_it() {
+    let mut world = server();
+    world.pass();
+    // QUIT with its line end, a TLS alert, and requests.
+    for (bytes, races) in [(6, 0), (31, 0), (300, 1)] {
+        for _ in 0..9 {
+            idle_close(&mut world, 5_000);
+            late_request(&mut world, Some(5_001));
+            world.resets.last_mut().expect("just pushed").payload_bytes = Some(bytes);
+        }
+        world.pass();
+        assert_eq!(world.open().len(), races, "{bytes}");
+    }
+}
+
+#[test]
 fn without_idle_times_a_race_is_only_told() {
     let mut world = server();
     let why = "no eBPF here".to_owned();
