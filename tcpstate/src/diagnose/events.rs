@@ -334,13 +334,16 @@ impl Group {
         self.harmful.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
     }
 
-    /// On how many occasions peers had ended the connections of the harmful ones: seconds next to each other are one.
+    /// On how many occasions peers had ended the connections of the harmful ones: two seconds next to each other are one,
+    /// but not all seconds of a server that ends one after the other.
     pub(super) fn occasions(&self) -> u64 {
         let mut before = None;
         let mut occasions = 0;
         for second in &self.ends_s {
-            occasions += u64::from(before.is_none_or(|before: u64| before + 1 < *second));
-            before = Some(*second);
+            if before.is_none_or(|before: u64| before + 1 < *second) {
+                occasions += 1;
+                before = Some(*second);
+            }
         }
         occasions
     }
