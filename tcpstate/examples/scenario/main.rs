@@ -26,7 +26,7 @@ use kit::Part;
 
 type Play = fn(&mut Part) -> io::Result<()>;
 
-const PARTS: [(&str, Play); 69] = [
+const PARTS: [(&str, Play); 70] = [
     ("server", innocent::server),
     ("visitor", innocent::visitor),
     ("keeper", innocent::keeper),
@@ -81,6 +81,7 @@ const PARTS: [(&str, Play); 69] = [
     ("waiting-probe", reset::waiting_probe),
     ("metronome", reset::metronome),
     ("vanishing-clients", reset::vanishing_clients),
+    ("vanishing-server", reset::vanishing_server),
     ("rare-speaker", reset::rare_speaker),
     ("crashing-server", reset::crashing_server),
     ("stubborn-clients", reset::stubborn_clients),
