@@ -176,9 +176,7 @@ fn wrongly_owned(facts: &Facts, finding: &Finding) -> Option<String> {
     if permitted {
         return None;
     }
-    if let Some(pid) = finding.pid
-        && !owners.contains(&pid)
-    {
+    if let Some(pid) = finding.pid.iter().chain(&finding.processes).find(|pid| !owners.contains(pid)) {
         return Some(format!("{class} names {pid}, who is innocent: {}", finding.verdict));
     }
     let innocent = finding.descriptors.iter().find(|(pid, fd)| {

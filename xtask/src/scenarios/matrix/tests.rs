@@ -42,7 +42,8 @@ fn look_alike() -> Facts {
 fn finding() -> Value {
     json!({
         "id": "close-wait-leak-1f3a9c02b4d5e6f7", "class": LEAK, "severity": "warning", "benign": false,
-        "status": "open", "subject": {"pid": 40, "comm": "payments", "netns": 7, "peer": null},
+        "status": "open",
+        "subject": {"pid": 40, "comm": "payments", "netns": 7, "peer": null, "processes": [{"pid": 40, "count": 2}]},
         "opened_at": "2026-01-01T00:00:12.000Z", "verdict": "payments[40] closed none",
         "sockets": [{"cookie": "1", "state": "CLOSE_WAIT", "pid": 40, "fd": 5},
                     {"cookie": "2", "state": "CLOSE_WAIT", "pid": null, "fd": null}],
@@ -107,6 +108,8 @@ fn an_innocent_process_is_never_to_be_named() {
     let blamed = with(&json!({"/subject/pid": 41}));
     let outcome = outcome(&leak(), &[(12, vec![blamed]), (14, vec![finding()])]);
     assert_wrong(&outcome, "names 41, who is innocent");
+    let joined = with(&json!({"/subject/processes": [{"pid": 40, "count": 1}, {"pid": 41, "count": 1}]}));
+    assert_wrong(&self::outcome(&leak(), &[(12, vec![joined])]), "names 41, who is innocent");
     let mut facts = leak();
     facts.expected[0].needs_descriptors = false;
     let blamed = with(&json!({"/subject/pid": 41}));
