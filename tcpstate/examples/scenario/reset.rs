@@ -269,6 +269,19 @@ pub(crate) fn crashing_server(part: &mut Part) -> io::Result<()> {
     }
 }
 
+/// Runs a server that is killed at the order to go on, and started again at once.
+pub(crate) fn restarted_server(part: &mut Part) -> io::Result<()> {
+    let listener = part.listen()?;
+    let worker = Worker::start(&listener)?;
+    say(&format!("pid {}", worker.0.id()));
+    part.wait_for_order();
+    drop(worker);
+    let worker = Worker::start(&listener)?;
+    say(&format!("pid {}", worker.0.id()));
+    stands();
+    part.stay()
+}
+
 /// A child that serves; killed when this goes.
 struct Worker(Child);
 

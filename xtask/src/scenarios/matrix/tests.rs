@@ -23,6 +23,7 @@ fn leak() -> Facts {
             owners: [40].into(),
             owner_may_be_unknown: false,
             needs_descriptors: true,
+            has_to_warn: false,
             stood: at(10),
         }],
         descriptors: [(40, [5, 6].into())].into(),
@@ -124,6 +125,17 @@ fn nobody_named_is_not_enough_where_the_owner_can_be_known() {
     facts.expected[0].owner_may_be_unknown = true;
     facts.expected[0].needs_descriptors = false;
     assert!(outcome(&facts, &[(12, vec![unnamed])]).is_right());
+}
+
+#[test]
+fn what_has_to_be_a_warning_is_not_there_before_it_is_one() {
+    let mut facts = leak();
+    facts.expected[0].has_to_warn = true;
+    let mention = with(&json!({"/severity": "info"}));
+    assert_wrong(&outcome(&facts, &[(12, vec![mention.clone()])]), "right owner in a warning");
+    let found = outcome(&facts, &[(12, vec![mention]), (30, vec![finding()])]);
+    assert!(found.is_right(), "{found:#?}");
+    assert_eq!(found.answers[0].seconds, Some(20.0));
 }
 
 #[test]
