@@ -336,13 +336,16 @@ impl Group {
         self.harmful.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
     }
 
-    /// On how many occasions peers had ended the connections of the harmful ones: seconds next to each other are one.
+    /// On how many occasions peers had ended the connections of the harmful ones: two seconds next to each other are one,
+    /// but not all seconds of a server that ends one after the other.
     pub(super) fn occasions(&self) -> u64 {
         let mut before = None;
         let mut occasions = 0;
         for second in &self.ends_s {
-            occasions += u64::from(before.is_none_or(|before: u64| before + 1 < *second));
-            before = Some(*second);
+            if before.is_none_or(|before: u64| before + 1 < *second) {
+                occasions += 1;
+                before = Some(*second);
+            }
         }
         occasions
     }
@@ -474,6 +477,10 @@ fn sort_late(view: &View<'_>, context: &Context<'_>, seen: &ResetSeen) -> Option
     if seen.reason == Some(Reason::NoSocket) || seen.idle_ms.is_some_and(|ms| ms < IDLE_MS) {
         return None;
     }
+    // A peer that has noticed the end may take leave all the same: nothing is lost.
+    if seen.payload_bytes.is_some_and(ending::is_farewell) {
+        return None;
+    }
     // The peer may have put its acknowledgement of the FIN off until the request, with which the socket is gone
     // altogether: then only the close itself tells when that was.
     let closed_ns = close.and_then(|close| reset.at_ns.checked_sub(close.at_ns));
@@ -488,7 +495,7 @@ fn sort_late(view: &View<'_>, context: &Context<'_>, seen: &ResetSeen) -> Option
     let is_told = context.victim_of(seen).is_some_and(|victim| {
         victim.reset.state == Some(TcpState::CloseWait) && ending::side(view, victim) == Side::Client
     });
-    if is_told || seen.payload_bytes.is_some_and(ending::is_farewell) {
+    if is_told {
         return None;
     }
     let peer = SocketAddr::new(reset.tuple.remote.ip(), 0);

@@ -35,6 +35,8 @@ const MAX_POINTED_INFO: usize = 2_048;
 const MAX_POINTED_SOCKETS: usize = 16_384;
 /// The other ends of connections are followed over so many processes.
 const HOPS: usize = 4;
+/// The next look comes within this time, ms: a process that may be named by then is pointed at now.
+const LOOK_MS: u64 = 5_000;
 /// From this share of its descriptors on a process is looked at more closely, percent.
 const POINTED_FDS_PERCENT: u64 = 50;
 
@@ -188,7 +190,7 @@ pub(super) fn pointed(view: &View<'_>, suspicions: &[Suspicion]) -> BTreeSet<u32
         let Some(holder) = seen.holder() else { continue };
         match socket.state {
             // Who keeps what has ended may wait for somebody.
-            TcpState::CloseWait if seen.age_ms() >= view.thresholds.settle_ms => {
+            TcpState::CloseWait if seen.age_ms() + LOOK_MS >= view.thresholds.notice_ms => {
                 pointed.insert(holder.pid);
             }
             TcpState::Established if connection::side(view, &socket) == Side::Client => {
