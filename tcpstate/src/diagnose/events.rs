@@ -608,8 +608,7 @@ fn told(
 
 /// Says why nobody is named.
 fn say_nobody(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
-    let is_remote = suspicion.key.class == Class::WriteAfterFin;
-    if suspicion.key.class == Class::TimeWaitOverflow || is_remote {
+    if suspicion.key.class == Class::TimeWaitOverflow || suspicion.is_of_a_peer() {
         return;
     }
     let mut why = "which process it was: no process was recorded with it".to_owned();

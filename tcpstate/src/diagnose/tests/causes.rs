@@ -79,7 +79,9 @@ fn clients_that_still_wait_are_counted_beside_those_that_have_left() {
     let unanswered = world.only(Class::UnansweredRequests);
     assert_eq!((unanswered.subject.pid, unanswered.count), (Some(20), 8));
     assert!(
-        unanswered.verdict.starts_with("app[20] has read 8 requests on 127.0.0.1:9000 and not answered them, ")
+        unanswered
+            .verdict
+            .starts_with("app[20] has read 8 requests on 127.0.0.1:9000 and not answered them, ")
             && unanswered.verdict.ends_with("; 5 clients have left and 3 still wait."),
         "{}",
         unanswered.verdict
