@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    kit::{Part, aside, backlog, is_errno, netstat, option, say, stands},
+    kit::{Part, aside, backlog, descriptor_limit, is_errno, netstat, option, say, stands, to_blame},
     packet,
     talk::{self, Manners},
 };
@@ -62,26 +62,26 @@ pub(crate) fn slow_acceptor(part: &mut Part) -> io::Result<()> {
     Ok(())
 }
 
-/// A server that may have few descriptors and closes none of its sessions: it logs the error of `accept()` and tries
-/// again.
+/// A server that may have `limit=N` descriptors: where none is left it logs the error of `accept()`, and tries again.
 pub(crate) fn crowded_server(part: &mut Part) -> io::Result<()> {
+    descriptor_limit(part.number("limit", 32))?;
     let listener = part.listen()?;
     backlog(&listener, part.dice.between(4, 16))?;
-    let most = part.dice.between(12, 40);
-    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
-    // SAFETY: the limit lives through the call.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    say_when_overflowing();
-    let mut sessions = Vec::new();
+    to_blame(&listener);
+    let mut failed = 0;
     loop {
         match listener.accept() {
             Ok((stream, _)) => {
-                let _ = talk::serve_one(&stream);
-                sessions.push(stream);
+                to_blame(&stream);
+                aside(move || talk::serve(&stream, Manners::default()).map(drop));
             }
-            Err(error) if is_errno(&error, libc::EMFILE) => part.dice.pause(50, 200),
+            Err(error) if is_errno(&error, libc::EMFILE) => {
+                failed += 1;
+                if failed == 2 {
+                    stands();
+                }
+                part.dice.pause(50, 200);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -161,10 +161,11 @@ pub(crate) fn bursts(part: &mut Part) -> io::Result<()> {
     }
 }
 
-/// Clients that connect and say nothing for a long time.
+/// Clients that connect and say nothing for a long time; `size=N`, or a few.
 pub(crate) fn silent_clients(part: &mut Part) -> io::Result<()> {
     let to = part.server()?;
-    let clients: io::Result<Vec<_>> = (0..part.dice.between(5, 12)).map(|_| TcpStream::connect(to)).collect();
+    let few = part.dice.between(5, 12);
+    let clients: io::Result<Vec<_>> = (0..part.number("size", few)).map(|_| TcpStream::connect(to)).collect();
     let _clients = clients?;
     stands();
     part.stay()

@@ -13,24 +13,28 @@ use std::{
 };
 
 use crate::{
-    kit::{Part, aside, say, stands},
+    kit::{Part, aside, linger_zero, say, stands},
     talk::{self, Manners},
 };
 
 /// A server with a thread for each connection. `idle=MS` closes those that ask for nothing for so long, after
-/// `alert=BYTES` as TLS would send them; `think=MS` comes before each answer; `first` closes after one answer.
+/// `alert=BYTES` as TLS would send them, or with a RST (`resets`); `think=MS` comes before each answer; `first` closes
+/// after one answer.
 pub(crate) fn server(part: &mut Part) -> io::Result<()> {
     let listener = part.listen()?;
     let idle = part.has("idle").then(|| part.time("idle", 0));
     let alert = vec![0x15; part.count("alert", 0)];
-    let closes_first = part.has("first");
+    let (closes_first, resets) = (part.has("first"), part.has("resets"));
     let manners = Manners { think: part.time("think", 0), ..Manners::default() };
     for stream in listener.incoming() {
         let mut stream = stream?;
         let alert = alert.clone();
         aside(move || {
             if let Some(idle) = idle {
-                talk::serve_until_idle(&stream, idle)?;
+                talk::until_idle(&stream, idle, talk::serve_one)?;
+                if resets {
+                    linger_zero(&stream)?;
+                }
                 return stream.write_all(&alert);
             }
             if closes_first {

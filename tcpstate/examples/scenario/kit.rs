@@ -198,6 +198,22 @@ pub(crate) fn backlog(listener: &TcpListener, length: u64) -> io::Result<()> {
     }
 }
 
+/// Sets the limit of descriptors. Those that the shell around the director has left open would count, and are closed:
+/// the process must have opened none yet.
+pub(crate) fn descriptor_limit(most: u64) -> io::Result<()> {
+    // SAFETY: takes numbers only, and nobody has one of these yet.
+    if unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: the limit lives through the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// `TCP_INFO` of a socket.
 pub(crate) fn tcp_info(fd: RawFd) -> io::Result<libc::tcp_info> {
     // SAFETY: the struct is plain numbers; the kernel writes no more than the size it is given.

@@ -13,9 +13,11 @@ mod innocent;
 mod kit;
 mod packet;
 mod path;
+mod pools;
 mod ports;
 mod reset;
 mod talk;
+mod unanswered;
 
 use std::{
     io::{self, Write},
@@ -26,7 +28,7 @@ use kit::Part;
 
 type Play = fn(&mut Part) -> io::Result<()>;
 
-const PARTS: [(&str, Play); 69] = [
+const PARTS: [(&str, Play); 83] = [
     ("server", innocent::server),
     ("visitor", innocent::visitor),
     ("keeper", innocent::keeper),
@@ -76,15 +78,29 @@ const PARTS: [(&str, Play); 69] = [
     ("killer", reset::killer),
     ("aborter", reset::aborter),
     ("restarting-server", reset::restarting_server),
+    ("restarted-server", reset::restarted_server),
     ("refused-client", reset::refused_client),
     ("fallback-client", reset::fallback_client),
     ("waiting-probe", reset::waiting_probe),
     ("metronome", reset::metronome),
     ("vanishing-clients", reset::vanishing_clients),
+    ("vanishing-server", reset::vanishing_server),
     ("rare-speaker", reset::rare_speaker),
     ("crashing-server", reset::crashing_server),
     ("stubborn-clients", reset::stubborn_clients),
     ("poster", reset::poster),
+    ("hung-server", unanswered::hung_server),
+    ("relay", unanswered::relay),
+    ("announcer", unanswered::announcer),
+    ("subscribers", unanswered::subscribers),
+    ("keeping-client", pools::keeping_client),
+    ("growing-pool", pools::growing_pool),
+    ("silent-users", pools::silent_users),
+    ("careless-pool", pools::careless_pool),
+    ("log-senders", pools::log_senders),
+    ("collector", pools::collector),
+    ("polite-clients", pools::polite_clients),
+    ("purging-pool", pools::purging_pool),
     ("keepalive-server", path::keepalive_server),
     ("connector", path::connector),
     ("scanner", path::scanner),

@@ -253,6 +253,7 @@ pub(crate) fn long_job(part: &mut Part) -> io::Result<()> {
     let job = part.time("job", 90_000);
     for stream in listener.incoming() {
         let stream = stream?;
+        to_blame(&stream);
         aside(move || {
             talk::serve_one(&stream)?;
             let _ = (&stream).read(&mut [0; 8])?;

@@ -216,6 +216,22 @@ pub(crate) fn vanishing_clients(part: &mut Part) -> io::Result<()> {
     part.stay()
 }
 
+/// A server whose machine is gone when its clients have sent their end: it never closes, and nobody hears of it.
+pub(crate) fn vanishing_server(part: &mut Part) -> io::Result<()> {
+    let listener = part.listen()?;
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        aside(move || {
+            talk::serve_one(&stream)?;
+            while stream.read(&mut [0; 64])? > 0 {}
+            // A delayed ACK is sent by then.
+            thread::sleep(Duration::from_millis(300));
+            option(&stream, libc::IPPROTO_TCP, TCP_REPAIR, &1_i32)
+        });
+    }
+    Ok(())
+}
+
 /// A server that has something to tell its clients after a long silence: `idle=MS`, then one after the other.
 pub(crate) fn rare_speaker(part: &mut Part) -> io::Result<()> {
     let listener = part.listen()?;
@@ -251,6 +267,19 @@ pub(crate) fn crashing_server(part: &mut Part) -> io::Result<()> {
         say(&format!("pid {}", worker.0.id()));
         part.dice.pause(every / 2, every * 3 / 2);
     }
+}
+
+/// Runs a server that is killed at the order to go on, and started again at once.
+pub(crate) fn restarted_server(part: &mut Part) -> io::Result<()> {
+    let listener = part.listen()?;
+    let worker = Worker::start(&listener)?;
+    say(&format!("pid {}", worker.0.id()));
+    part.wait_for_order();
+    drop(worker);
+    let worker = Worker::start(&listener)?;
+    say(&format!("pid {}", worker.0.id()));
+    stands();
+    part.stay()
 }
 
 /// A child that serves; killed when this goes.

@@ -54,16 +54,26 @@ pub(crate) fn serve(stream: &TcpStream, manners: Manners) -> io::Result<End> {
     }
 }
 
-/// Reads one request and answers it.
-pub(crate) fn serve_one(mut stream: &TcpStream) -> io::Result<()> {
+/// Reads one request.
+pub(crate) fn take(mut stream: &TcpStream) -> io::Result<()> {
     if stream.read(&mut [0; 64])? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
+    Ok(())
+}
+
+/// Reads one request and answers it.
+pub(crate) fn serve_one(stream: &TcpStream) -> io::Result<()> {
+    take(stream)?;
     answer(stream, 100)
 }
 
-/// Serves requests, and ends when none has come for so long: to the millisecond, as event loops do.
-pub(crate) fn serve_until_idle(stream: &TcpStream, idle: Duration) -> io::Result<()> {
+/// Does this with each request, and ends when none has come for so long: to the millisecond, as event loops do.
+pub(crate) fn until_idle(
+    stream: &TcpStream,
+    idle: Duration,
+    with_each: impl Fn(&TcpStream) -> io::Result<()>,
+) -> io::Result<()> {
     let patience = libc::c_int::try_from(idle.as_millis()).unwrap_or(libc::c_int::MAX);
     loop {
         let mut waited_for = libc::pollfd { fd: stream.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -71,7 +81,7 @@ pub(crate) fn serve_until_idle(stream: &TcpStream, idle: Duration) -> io::Result
         if unsafe { libc::poll(&raw mut waited_for, 1, patience) } == 0 {
             return Ok(());
         }
-        serve_one(stream)?;
+        with_each(stream)?;
     }
 }
 

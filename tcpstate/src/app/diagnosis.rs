@@ -27,7 +27,7 @@ use self::{collect::Collector, schedule::Schedule};
 use super::recorder::Recorder;
 use crate::{
     clock,
-    diagnose::{Changes, Diagnosis, Evidence, Material, Seen, Severity, Status, Thresholds},
+    diagnose::{Changes, Diagnosis, Evidence, Material, Requirements, Seen, Severity, Status, Thresholds},
     recording::Input,
     serve::ask::{Diagnosed, Held, MaterialWish, Question},
     track::Scope,
@@ -131,7 +131,7 @@ impl Diagnoser {
             MaterialWish { selection: self.diagnosis.selection(), seen: self.seen, most: self.max_events };
         let (material, cpu_ns) = self.ask(|answer| Question::Material(Box::new(wish), answer))?;
         let mut requirements = self.diagnosis.requirements(&material.selected);
-        let beside = (!self.is_known(&requirements.holders, &material))
+        let beside = (!self.is_known(&requirements, &material))
             .then(|| collect::beside_parked(&requirements.holders, &material.selected));
         // They may be many, and nobody asks for them any more.
         requirements.holders = Vec::new();
@@ -181,21 +181,24 @@ impl Diagnoser {
         Ok(others_ns + clock::thread_cpu_ns().saturating_sub(begun_ns))
     }
 
-    /// Whether the last look-up tells who holds these sockets, as far as that is urgent, and is not old for what it
-    /// cost.
-    fn is_known(&self, wanted: &[u64], material: &Material) -> bool {
-        let age = Duration::from_nanos(material.moment.at_ns.saturating_sub(self.held.holders.at_ns));
+    /// Whether the last look-up tells who holds these sockets, as far as that is urgent, and what the processes that
+    /// something points at hold, and is not old for what it cost.
+    fn is_known(&self, requirements: &Requirements, material: &Material) -> bool {
+        let holders = &self.held.holders;
+        let age = Duration::from_nanos(material.moment.at_ns.saturating_sub(holders.at_ns));
         let cost = Duration::from_nanos(self.held.cpu_ns);
-        if wanted.is_empty() || age > cost * GOOD_ENOUGH_FOR {
-            return wanted.is_empty();
+        if requirements.holders.is_empty() || age > cost * GOOD_ENOUGH_FOR {
+            return requirements.holders.is_empty();
         }
-        if self.diagnosis.pending().holders && age > cost * REST {
+        let pointed = &requirements.processes;
+        let is_new = pointed.iter().any(|pid| !holders.know_process(*pid));
+        if (is_new || self.diagnosis.pending().holders) && age > cost * REST {
             return false;
         }
         if age > cost * GOOD_FOR {
-            return !collect::has_urgent(&material.selected);
+            return pointed.is_empty() && !collect::has_urgent(&material.selected);
         }
-        self.held.holders.were_all_asked(&collect::urgent(&material.selected))
+        holders.were_all_asked(&collect::urgent(&material.selected))
     }
 
     fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Ends> {

@@ -35,6 +35,8 @@ const MAX_PASSES: usize = 64;
 const ENDED_BEFORE_S: u64 = 600;
 /// Processes of a group that are remembered.
 const MAX_MEMBERS: usize = 256;
+/// What was so little time ago was just now, ms.
+const JUST_NOW_MS: u64 = 1_000;
 /// A connection that was closed sooner after its last data was not idle, ms.
 const IDLE_MS: u64 = 100;
 const EADDRNOTAVAIL: u32 = 99;
@@ -334,13 +336,16 @@ impl Group {
         self.harmful.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
     }
 
-    /// On how many occasions peers had ended the connections of the harmful ones: seconds next to each other are one.
+    /// On how many occasions peers had ended the connections of the harmful ones: two seconds next to each other are one,
+    /// but not all seconds of a server that ends one after the other.
     pub(super) fn occasions(&self) -> u64 {
         let mut before = None;
         let mut occasions = 0;
         for second in &self.ends_s {
-            occasions += u64::from(before.is_none_or(|before: u64| before + 1 < *second));
-            before = Some(*second);
+            if before.is_none_or(|before: u64| before + 1 < *second) {
+                occasions += 1;
+                before = Some(*second);
+            }
         }
         occasions
     }
@@ -472,6 +477,10 @@ fn sort_late(view: &View<'_>, context: &Context<'_>, seen: &ResetSeen) -> Option
     if seen.reason == Some(Reason::NoSocket) || seen.idle_ms.is_some_and(|ms| ms < IDLE_MS) {
         return None;
     }
+    // A peer that has noticed the end may take leave all the same: nothing is lost.
+    if seen.payload_bytes.is_some_and(ending::is_farewell) {
+        return None;
+    }
     // The peer may have put its acknowledgement of the FIN off until the request, with which the socket is gone
     // altogether: then only the close itself tells when that was.
     let closed_ns = close.and_then(|close| reset.at_ns.checked_sub(close.at_ns));
@@ -486,7 +495,7 @@ fn sort_late(view: &View<'_>, context: &Context<'_>, seen: &ResetSeen) -> Option
     let is_told = context.victim_of(seen).is_some_and(|victim| {
         victim.reset.state == Some(TcpState::CloseWait) && ending::side(view, victim) == Side::Client
     });
-    if is_told || seen.payload_bytes.is_some_and(ending::is_farewell) {
+    if is_told {
         return None;
     }
     let peer = SocketAddr::new(reset.tuple.remote.ip(), 0);
@@ -546,12 +555,19 @@ pub(super) fn end(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
     }
     let at_ns = view.evidence.at_ns;
     let window_ms = at_ns.saturating_sub(group.first_ns) / NS_PER_MS;
-    suspicion.evidence.push(format!(
-        "{} in the last {}, the last one {} ago",
-        format::digits(suspicion.count),
-        format::duration(window_ms.clamp(1_000, view.thresholds.event_window_ms)),
-        format::duration(at_ns.saturating_sub(group.last_ns) / NS_PER_MS)
-    ));
+    let last_ms = at_ns.saturating_sub(group.last_ns) / NS_PER_MS;
+    let ago = if last_ms < JUST_NOW_MS {
+        "just now".to_owned()
+    } else {
+        format!("{} ago", format::duration(last_ms))
+    };
+    suspicion.evidence.push(if suspicion.count == 1 {
+        format!("it was {ago}")
+    } else {
+        let window_ms = window_ms.clamp(1_000, view.thresholds.event_window_ms);
+        let count = format::digits(suspicion.count);
+        format!("{count} in the last {}, the last one {ago}", format::duration(window_ms))
+    });
 }
 
 /// Says where it is: at a listener, or at a peer.
@@ -592,8 +608,7 @@ fn told(
 
 /// Says why nobody is named.
 fn say_nobody(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
-    let is_remote = suspicion.key.class == Class::WriteAfterFin;
-    if suspicion.key.class == Class::TimeWaitOverflow || is_remote {
+    if suspicion.key.class == Class::TimeWaitOverflow || suspicion.is_of_a_peer() {
         return;
     }
     let mut why = "which process it was: no process was recorded with it".to_owned();

@@ -122,10 +122,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_complete(topic: Topic, last: &str) {
+    fn assert_complete(topic: Topic, expected: &[&str]) {
         let (name, text) = (topic.name(), topic.text());
         assert!(text.starts_with(&format!("# {name}: ")), "{name} begins with its name");
-        let expected = ["What it is", "How the kernel gets there", "Confirm by hand", last];
         assert_eq!(headings(text), expected, "{name}");
         for section in text.split("\n## ").skip(1) {
             let body = section.split_once('\n').map_or("", |(_, body)| body.trim());
@@ -139,7 +138,11 @@ mod tests {
     #[test]
     fn every_class_says_what_it_is_and_what_to_do() {
         for class in Class::ALL {
-            assert_complete(Topic::Class(class), "Fix");
+            let topic = Topic::Class(class);
+            let sections = ["What it is", "The harm", "How the kernel gets there", "Confirm by hand", "Fix"];
+            assert_complete(topic, &sections);
+            let harm = topic.text().split("\n## ").nth(2).unwrap_or_default();
+            assert!(harm.contains("at fault: "), "{}: who is at fault, or is not", topic.name());
         }
     }
 
@@ -147,7 +150,9 @@ mod tests {
     fn every_state_says_what_can_go_wrong_by_classes_that_there_are() {
         for state in TcpState::ALL {
             let topic = Topic::State(state);
-            assert_complete(topic, "What can go wrong");
+            let sections =
+                ["What it is", "How the kernel gets there", "Confirm by hand", "What can go wrong"];
+            assert_complete(topic, &sections);
             let wrong = topic.text().split("## What can go wrong").nth(1).unwrap_or_default();
             let words = wrong.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
             for id in words.filter(|word| word.contains('-')) {

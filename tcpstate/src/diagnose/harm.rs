@@ -34,8 +34,8 @@ pub(super) enum Harm {
     Fails { count: u64 },
     /// All that come there fail, now.
     FailsForAll,
-    /// What was sent on so many connections within the window is lost.
-    DataLost { count: u64 },
+    /// What was sent on so many connections within the window is lost, on so many occasions.
+    DataLost { count: u64, occasions: u64 },
 }
 
 /// The kinds of harm, as the API names them.
@@ -89,7 +89,8 @@ impl Harm {
             Self::RunsOut(growth) => runs_out(*growth, limit, thresholds),
             Self::Waits { longest_ms, .. } if *longest_ms < thresholds.waits_ms => Severity::Info,
             Self::Waits { .. } | Self::Hangs { .. } => Severity::Warning,
-            Self::Fails { count } | Self::DataLost { count } => repeatedly(*count),
+            Self::Fails { count } => repeatedly(*count),
+            Self::DataLost { occasions, .. } => repeatedly(*occasions),
             Self::FailsForAll => Severity::Critical,
         }
     }
@@ -133,7 +134,7 @@ impl Harm {
                 format!("{} failed in the last {within}", format::count(*count, "request"))
             }
             Self::FailsForAll => "every new connection fails".to_owned(),
-            Self::DataLost { count } => format!(
+            Self::DataLost { count, .. } => format!(
                 "what was sent on {} in the last {within} is lost",
                 format::count(*count, "connection")
             ),

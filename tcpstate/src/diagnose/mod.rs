@@ -146,11 +146,13 @@ impl Diagnosis {
     }
 
     /// Sockets whose `tcp_info` is required as well, once it is known who holds which: those that nobody holds, of which
-    /// that says whether they are still there, and those of processes that something points at.
+    /// that says whether they are still there, those of processes that something points at, and those that are older than
+    /// their holders.
     #[must_use]
     pub fn requires_info(&self, evidence: &Evidence) -> Vec<u64> {
         let mut cookies = requirements::unheld(evidence);
         cookies.extend(requirements::of_pointed(evidence, &self.pointed));
+        cookies.extend(requirements::older_than_their_holders(evidence));
         cookies
     }
 
@@ -170,8 +172,11 @@ impl Diagnosis {
         let view = View::new(evidence, seen, &self.history, &self.programs, &self.thresholds);
         self.pending = pending::of(&view);
         self.events.observe(&view);
-        let suspicions::Suspected { mut suspicions, counts, leaks } = suspicions::judge(&view, &self.events);
+        let suspicions::Suspected { mut suspicions, mut counts, leaks } =
+            suspicions::judge(&view, &self.events);
         causes::explain(&view, &mut suspicions);
+        let told = suspicions.iter();
+        counts.extend(told.map(|suspicion| (suspicion.series, suspicion.count, suspicion.since_ns)));
         self.pointed = requirements::pointed(&view, &suspicions);
         self.pointed_sockets = requirements::sockets_of(evidence, &self.pointed);
         let queues = view.queue_looks();

@@ -15,12 +15,17 @@ use super::{
     selection::Selected,
     suspicion::Suspicion,
     thresholds::Thresholds,
-    view::View,
+    view::{self, View},
 };
 use crate::track::Socket;
 
 /// Connections that nobody holds that are asked about at a time: of more, some are known to need another look.
 const MAX_UNHELD: usize = 64;
+
+/// Connections that are older than their holders, likewise.
+const MAX_OLDER: usize = 256;
+/// Who was started so long after a connection was made, ns, was not forked to serve it.
+const OLDER_NS: u64 = 1_000_000_000;
 
 /// Processes that are looked at more closely at a time.
 const MAX_POINTED: usize = 256;
@@ -30,6 +35,8 @@ const MAX_POINTED_INFO: usize = 2_048;
 const MAX_POINTED_SOCKETS: usize = 16_384;
 /// The other ends of connections are followed over so many processes.
 const HOPS: usize = 4;
+/// The next look comes within this time, ms: a process that may be named by then is pointed at now.
+const LOOK_MS: u64 = 5_000;
 /// From this share of its descriptors on a process is looked at more closely, percent.
 const POINTED_FDS_PERCENT: u64 = 50;
 
@@ -110,6 +117,23 @@ pub(super) fn unheld(evidence: &Evidence) -> Vec<u64> {
     unheld.map(|socket| socket.cookie).take(MAX_UNHELD).collect()
 }
 
+/// Open connections that were made before their holder was started: it may have inherited them.
+pub(super) fn older_than_their_holders(evidence: &Evidence) -> Vec<u64> {
+    let holders = &evidence.holders;
+    let older = evidence.sockets.iter().filter(|socket| {
+        let Some(opened) = socket.opened.filter(|_| socket.state == TcpState::Established) else {
+            return false;
+        };
+        let mut held = holders.of(socket).peekable();
+        held.peek().is_some()
+            && held.all(|holder| {
+                view::started_ns(evidence, &holder)
+                    .is_some_and(|started_ns| started_ns > opened.at_ns.saturating_add(OLDER_NS))
+            })
+    });
+    older.map(|socket| socket.cookie).take(MAX_OLDER).collect()
+}
+
 /// At most so many, others at each pass.
 fn take_turns<T>(mut all: Vec<T>, max: usize, pass: u64) -> Vec<T> {
     if all.len() > max && max > 0 {
@@ -166,7 +190,7 @@ pub(super) fn pointed(view: &View<'_>, suspicions: &[Suspicion]) -> BTreeSet<u32
         let Some(holder) = seen.holder() else { continue };
         match socket.state {
             // Who keeps what has ended may wait for somebody.
-            TcpState::CloseWait if seen.age_ms() >= view.thresholds.settle_ms => {
+            TcpState::CloseWait if seen.age_ms() + LOOK_MS >= view.thresholds.notice_ms => {
                 pointed.insert(holder.pid);
             }
             TcpState::Established if connection::side(view, &socket) == Side::Client => {

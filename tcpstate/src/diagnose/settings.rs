@@ -60,13 +60,11 @@ const TABLE: &[Settings] = &[
     known("stunnel", Some("TIMEOUTidle"), None, Some("TIMEOUTbusy")),
 ];
 
-/// The settings of a finding's program, if it is known.
+/// The settings of a finding's program, if it is known: by its executable, else by what that runs, else by its name.
 pub(super) fn of(subject: &Subject) -> Option<&'static Settings> {
-    let file = subject.exe.as_deref().and_then(|exe| exe.rsplit('/').next());
-    let names =
-        [file, subject.comm.as_deref(), subject.script.as_deref().and_then(|run| run.rsplit('/').next())];
-    let is_called = |settings: &&Settings| names.iter().flatten().any(|name| is_of(name, settings.name));
-    TABLE.iter().find(is_called)
+    let names = [&subject.exe, &subject.script, &subject.comm];
+    let mut files = names.into_iter().flatten().filter_map(|path| path.rsplit('/').next());
+    files.find_map(|file| TABLE.iter().find(|settings| is_of(file, settings.name)))
 }
 
 /// `php-fpm8.2` is `php-fpm`; `nodejs-exporter` is not `node`.
@@ -85,6 +83,12 @@ mod tests {
         assert_eq!(of_exe("/usr/sbin/php-fpm8.2").and_then(|known| known.workers), Some("pm.max_children"));
         assert_eq!(of_exe("/usr/sbin/mariadbd").and_then(|known| known.idle_timeout), Some("wait_timeout"));
         assert!(of_exe("/usr/bin/nodejs-exporter").is_none() && of_exe("/usr/bin/cat").is_none());
+        let renamed = Subject {
+            exe: Some("/usr/sbin/mariadbd".into()),
+            comm: Some("nginx".into()),
+            ..Subject::default()
+        };
+        assert_eq!(of(&renamed).and_then(|known| known.idle_timeout), Some("wait_timeout"));
         let script = Subject {
             exe: Some("/usr/bin/python3".into()),
             script: Some("/usr/bin/gunicorn".into()),

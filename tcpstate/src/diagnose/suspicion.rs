@@ -83,6 +83,11 @@ impl Suspicion {
         }
     }
 
+    /// Whether it is about somebody at another host, known by the address alone.
+    pub(super) fn is_of_a_peer(&self) -> bool {
+        self.key.class == Class::WriteAfterFin && self.key.place.is_some_and(|place| place.port() == 0)
+    }
+
     /// Whether it would be told.
     pub(super) fn is_told(&self) -> bool {
         self.harm.is_some()

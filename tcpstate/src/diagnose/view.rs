@@ -266,6 +266,11 @@ impl<'a> View<'a> {
             .collect()
     }
 
+    /// When a process was started, monotonic ns; `None` if the clocks cannot be compared.
+    pub(super) fn started_ns(&self, holder: &Holder) -> Option<u64> {
+        started_ns(self.evidence, holder)
+    }
+
     /// Why something cannot be seen at all, if so.
     pub(super) fn unseen(&self, what: What, of: Option<u32>) -> Option<String> {
         let mut about = self.evidence.cannot_see.iter();
@@ -316,4 +321,9 @@ pub(super) fn is_queued(seen: &SocketView<'_>) -> bool {
 /// For how long it has waited, ms: since it was opened, or at least since it is in its state.
 pub(super) fn queued_ms(seen: &SocketView<'_>) -> u64 {
     seen.open_ms().unwrap_or(0).max(seen.age_ms())
+}
+
+/// See [`View::started_ns`].
+pub(super) fn started_ns(evidence: &Evidence, holder: &Holder) -> Option<u64> {
+    Some(holder.start_boottime_ns.saturating_sub(evidence.boot_offset_ns?))
 }

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 /// All, in the order in which they are documented.
-pub(super) const ALL: [&str; 30] = [
+pub(super) const ALL: [&str; 35] = [
     "close-wait-leak",
     "close-wait-never-read",
     "close-wait-idle-pool",
+    "unanswered-requests",
+    "established-leak",
+    "fd-exhaustion",
     "accept-stall",
     "owner-stopped",
     "fd-inherited",
@@ -21,6 +24,8 @@ pub(super) const ALL: [&str; 30] = [
     "self-connect",
     "rst-unread-data",
     "rst-linger-zero",
+    "idle-timeout-reset",
+    "write-after-fin",
     "rst-listener-closed",
     "connection-refused",
     "keepalive-race",
@@ -39,8 +44,15 @@ pub(super) const ALL: [&str; 30] = [
 const BENIGN: [&str; 4] = ["close-wait-idle-pool", "half-close", "time-wait-churn", "fin-wait2-orphan"];
 
 /// Those that are told by how something grows, or by many closes.
-const NEED_A_TREND: [&str; 4] =
-    ["close-wait-leak", "close-wait-idle-pool", "time-wait-churn", "keepalive-race"];
+const NEED_A_TREND: [&str; 7] = [
+    "close-wait-leak",
+    "close-wait-idle-pool",
+    "unanswered-requests",
+    "established-leak",
+    "time-wait-churn",
+    "write-after-fin",
+    "keepalive-race",
+];
 
 /// The longest of all deadlines: look-alikes are watched for as long.
 pub(super) const LONGEST: Duration = Duration::from_secs(30);
@@ -52,4 +64,16 @@ pub(super) fn is_benign(class: &str) -> bool {
 /// How long after the signature stands the verdict may come.
 pub(super) fn deadline(class: &str) -> Duration {
     if NEED_A_TREND.contains(&class) { LONGEST } else { Duration::from_secs(15) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+
+    #[test]
+    fn the_daemon_knows_the_same_classes_in_the_same_order() {
+        let source = include_str!("../../../tcpstate/src/diagnose/class.rs");
+        let declared = source.lines().filter_map(|line| line.trim().strip_suffix("\",")?.split_once(" = \""));
+        assert_eq!(declared.map(|(_, id)| id).collect::<Vec<_>>(), ALL);
+    }
 }

@@ -1,5 +1,7 @@
 //! What the matrix needs of a finding, taken from the API's JSON. What is missing counts as not said.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 /// A finding as it was at one poll.
@@ -12,7 +14,10 @@ pub(super) struct Finding {
     pub(super) severity: String,
     pub(super) benign: bool,
     pub(super) opened_at: String,
+    /// The process that is named first.
     pub(super) pid: Option<u64>,
+    /// All processes of the program that it is about.
+    pub(super) processes: BTreeSet<u64>,
     pub(super) netns: Option<u64>,
     /// Process and descriptor of the sample sockets that have them.
     pub(super) descriptors: Vec<(u64, u64)>,
@@ -23,6 +28,7 @@ impl Finding {
     pub(super) fn of(value: &Value) -> Self {
         let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
         let sockets = value["sockets"].as_array().into_iter().flatten();
+        let processes = value["subject"]["processes"].as_array().into_iter().flatten();
         let severity = text("severity");
         Self {
             id: text("id"),
@@ -32,6 +38,7 @@ impl Finding {
             benign: value["benign"].as_bool().unwrap_or_default(),
             opened_at: text("opened_at"),
             pid: value["subject"]["pid"].as_u64(),
+            processes: processes.filter_map(|process| process["pid"].as_u64()).collect(),
             netns: value["subject"]["netns"].as_u64(),
             descriptors: sockets
                 .filter_map(|socket| Some((socket["pid"].as_u64()?, socket["fd"].as_u64()?)))

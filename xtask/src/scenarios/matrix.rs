@@ -22,6 +22,8 @@ pub(super) struct Expected {
     pub(super) owner_may_be_unknown: bool,
     /// Whether its sample sockets have to show the owner's descriptors.
     pub(super) needs_descriptors: bool,
+    /// Whether it has to be a warning or worse.
+    pub(super) has_to_warn: bool,
     /// When the signature stood. Times count from the beginning of the run.
     pub(super) stood: Duration,
 }
@@ -47,7 +49,8 @@ pub(super) struct Facts {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Answer {
     pub(super) class: String,
-    /// Seconds from the signature to the first finding of the class that names the right owner.
+    /// Seconds from the signature to the first finding of the class that names the right owner, as a warning if it has to
+    /// be one.
     pub(super) seconds: Option<f64>,
     pub(super) severity: String,
     pub(super) verdict: String,
@@ -113,6 +116,7 @@ fn first_right<'a>(facts: &'a Facts, expected: &Expected, record: &'a Record) ->
                 Some(pid) => expected.owners.contains(&pid),
                 None => expected.owner_may_be_unknown,
             }
+            && (finding.alerts || !expected.has_to_warn)
             && (!expected.needs_descriptors || names_a_descriptor(facts, expected, finding))
     })
 }
@@ -132,7 +136,8 @@ fn answer(facts: &Facts, expected: &Expected, record: &Record, wrong: &mut Vec<S
         wrong.push(match of_class {
             None => format!("no verdict {class}"),
             Some(sighting) => {
-                format!("{class} never named the right owner; it said: {}", sighting.finding.verdict)
+                let warned = if expected.has_to_warn { " in a warning" } else { "" };
+                format!("{class} never named the right owner{warned}; it said: {}", sighting.finding.verdict)
             }
         });
         return Answer { class: "-".into(), seconds: None, severity: "-".into(), verdict: String::new() };
@@ -176,9 +181,7 @@ fn wrongly_owned(facts: &Facts, finding: &Finding) -> Option<String> {
     if permitted {
         return None;
     }
-    if let Some(pid) = finding.pid
-        && !owners.contains(&pid)
-    {
+    if let Some(pid) = finding.pid.iter().chain(&finding.processes).find(|pid| !owners.contains(pid)) {
         return Some(format!("{class} names {pid}, who is innocent: {}", finding.verdict));
     }
     let innocent = finding.descriptors.iter().find(|(pid, fd)| {

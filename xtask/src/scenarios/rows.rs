@@ -3,12 +3,15 @@
 
 mod accept;
 mod close_wait;
+mod ended;
 mod fin_wait;
 mod holders;
+mod kept;
 mod path;
 mod ports;
 mod reset;
 mod several;
+mod unanswered;
 
 use anyhow::Result;
 
@@ -53,6 +56,9 @@ const fn several(class: &'static str, what: &'static str, set: fn(&mut Stage) ->
 pub(super) fn all() -> Vec<Row> {
     [
         path::ROWS,
+        kept::ROWS,
+        unanswered::ROWS,
+        ended::ROWS,
         reset::ROWS,
         accept::ROWS,
         close_wait::ROWS,

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{
     cgroup::Frozen,
@@ -65,6 +65,8 @@ pub(super) struct Stage {
     pub(super) dice: Dice,
     number: u8,
     places: Vec<Place>,
+    /// The names that are left: a finding is about a program, which two of one name would be.
+    names: Vec<&'static str>,
     players: Vec<Player>,
     frozen: Vec<Frozen>,
     expected: Vec<Wanted>,
@@ -75,11 +77,18 @@ pub(super) struct Stage {
 struct Wanted {
     classes: Vec<&'static str>,
     owners: Vec<Who>,
-    /// Whether it is the children of the owners that are to blame.
-    children: bool,
+    blamed: Blamed,
     owner_may_be_unknown: bool,
     needs_descriptors: bool,
+    has_to_warn: bool,
     stood: Duration,
+}
+
+/// Which processes an [`Expected`] may name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blamed {
+    Owners,
+    Children,
 }
 
 impl Stage {
@@ -89,6 +98,7 @@ impl Stage {
             dice: Dice::of(seed),
             number,
             places: Vec::new(),
+            names: NAMES.to_vec(),
             players: Vec::new(),
             frozen: Vec::new(),
             expected: Vec::new(),
@@ -138,7 +148,8 @@ impl Stage {
     /// # Errors
     /// When it cannot be started.
     pub(super) fn play(&mut self, here: Where, part: &str, words: &[&str]) -> Result<Who> {
-        let name = NAMES[usize::try_from(self.dice.next() % NAMES.len() as u64)?];
+        ensure!(!self.names.is_empty(), "a stage has no more than {} parts", NAMES.len());
+        let name = self.names.swap_remove(usize::try_from(self.dice.next() % self.names.len() as u64)?);
         let mut command = self.at(here).command(&self.hall.folder.join(name));
         command.arg(part).arg(self.dice.next().to_string()).args(words);
         self.players.push(Player::start(part, &mut command)?);
@@ -259,7 +270,7 @@ impl Stage {
 
     /// A verdict that blames the children of a process, with their descriptors.
     pub(super) fn expect_children(&mut self, class: &'static str, parent: Who, stood: Duration) {
-        self.want(&[class], &[parent], stood).children = true;
+        self.want(&[class], &[parent], stood).blamed = Blamed::Children;
     }
 
     /// A verdict that may be told of either end, and of one class or another.
@@ -273,13 +284,21 @@ impl Stage {
         self.expected.push(Wanted {
             classes: classes.to_vec(),
             owners: owners.to_vec(),
-            children: false,
+            blamed: Blamed::Owners,
             owner_may_be_unknown: false,
             needs_descriptors: true,
+            has_to_warn: false,
             stood,
         });
         let last = self.expected.len() - 1;
         &mut self.expected[last]
+    }
+
+    /// The verdict that was expected last has to be a warning or worse: no mention is enough.
+    pub(super) fn as_a_warning(&mut self) {
+        if let Some(wanted) = self.expected.last_mut() {
+            wanted.has_to_warn = true;
+        }
     }
 
     /// What is true as well, of one process.
@@ -293,16 +312,16 @@ impl Stage {
         let children = |who: &Who| self.players[who.0].children().into_iter().map(u64::from);
         let everybody = (0..self.players.len()).map(Who);
         let expected = self.expected.iter().map(|wanted| {
-            let owners: BTreeSet<u64> = if wanted.children {
-                wanted.owners.iter().flat_map(children).collect()
-            } else {
-                wanted.owners.iter().map(pid).collect()
+            let owners: BTreeSet<u64> = match wanted.blamed {
+                Blamed::Owners => wanted.owners.iter().map(pid).collect(),
+                Blamed::Children => wanted.owners.iter().flat_map(children).collect(),
             };
             Expected {
                 classes: wanted.classes.clone(),
                 owners,
                 owner_may_be_unknown: wanted.owner_may_be_unknown,
                 needs_descriptors: wanted.needs_descriptors,
+                has_to_warn: wanted.has_to_warn,
                 stood: wanted.stood,
             }
         });

@@ -2,6 +2,7 @@
 //! for in this order: a resource that is full, somebody who is waited for, workers that are occupied, what was inherited,
 //! a path that is dead, and the two ends of one connection.
 
+mod answers;
 mod inherited;
 mod peers;
 mod ports;

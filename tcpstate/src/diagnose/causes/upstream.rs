@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::waits::{Culprit, Waits};
+use super::{
+    answers,
+    waits::{Culprit, Waits},
+};
 use crate::diagnose::{
     NS_PER_MS,
     class::Class,
@@ -32,6 +35,7 @@ pub(super) fn explain(view: &View<'_>, suspicions: &mut Vec<Suspicion>) {
         return;
     }
     let waits = Waits::find(view);
+    answers::complete(view, &waits, suspicions);
     let mut causes = BTreeMap::<Key, (Culprit<'_>, Vec<Suspicion>)>::new();
     for suspicion in suspicions.iter_mut() {
         if !may_wait(suspicion.key.class) || !suspicion.is_told() {

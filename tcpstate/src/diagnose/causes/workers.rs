@@ -146,13 +146,19 @@ fn tell(view: &View<'_>, suspicion: &mut Suspicion, listening: &Listening, occup
             format::count(busy.len() as u64, "request"),
             format::count(*workers as u64, "worker")
         ));
-    } else {
-        suspicion.evidence.push(format!(
-            "of its {}: {} busy, {} idle",
-            format::count(*workers as u64, "worker"),
-            format::count(busy.len() as u64, "connection"),
-            format::count(idle.len() as u64, "connection")
-        ));
+    } else if !busy.is_empty() {
+        let (clients, keeper) = clients(view, idle);
+        suspicion.verdict = format!(
+            "{each} of {who} {are} occupied: {} by requests, the longest for {}, and {} by idle connections{clients}, the longest idle for {}, {wait}",
+            busy.len(),
+            format::duration(*longest_busy_ms),
+            idle.len(),
+            format::duration(*longest_idle_ms),
+        );
+        let timeout = named(known.and_then(|known| known.idle_timeout));
+        suspicion.remedy = format!(
+            "Close idle connections sooner{timeout}{keeper}, make requests faster or give them a timeout, or have more workers{more}."
+        );
     }
 }
 

@@ -207,7 +207,7 @@ fn stuck(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]
     suspicion.harm = Some(if suspicion.count > thresholds.lost_clients || crowded {
         Harm::RunsOut(Growth::Lasts)
     } else if clients >= thresholds.several {
-        Harm::DataLost { count: clients }
+        Harm::DataLost { count: clients, occasions: clients }
     } else {
         Harm::NoneSeen("some clients leave without a word".to_owned())
     });

@@ -32,7 +32,9 @@ const PASSED_ON_FDS: std::ops::RangeInclusive<u32> = 0..=3;
 /// An open connection that only a child has, and that it does not serve: what came in is unread, or its parent had it
 /// before.
 pub(super) fn sort(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> Option<Key> {
-    let is_suspect = is_unread(view, seen) || parent_before(view, seen, holder).is_some();
+    let is_suspect = is_unread(view, seen)
+        || parent_before(view, seen, holder).is_some()
+        || is_of_another(view, seen, holder);
     (is_suspect && is_inherited(view, seen, holder))
         .then(|| view.key_of(Class::FdInherited, seen.socket().netns, Some(holder), None))
 }
@@ -40,6 +42,13 @@ pub(super) fn sort(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> O
 /// Whether something has come in that nobody reads.
 fn is_unread(view: &View<'_>, seen: &SocketView<'_>) -> bool {
     seen.socket().rqueue > 0 && view.quiet_ms(seen) >= view.thresholds.frozen_ms
+}
+
+/// Whether this end had spoken before its holder was started, and nothing has moved since then: another process served
+/// the connection, and this one does not.
+fn is_of_another(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> bool {
+    let Some((heard, started_ns)) = view.heard(seen).zip(view.started_ns(holder)) else { return false };
+    heard.has_sent == Some(true) && heard.moved_ns().saturating_add(FORK_FOR_IT_NS) < started_ns
 }
 
 /// The parent, if that held the socket before and does not now. A parent may also have passed a connection on to a
@@ -57,14 +66,13 @@ pub(super) fn is_inherited(view: &View<'_>, seen: &SocketView<'_>, holder: &Hold
     if parent_before(view, seen, holder).is_some() {
         return true;
     }
-    let Some(offset_ns) = view.evidence.boot_offset_ns else { return false };
+    let Some(started_ns) = view.started_ns(holder) else { return false };
     let socket = seen.socket();
     let born_ns = socket.opened.map_or_else(|| born_at_latest(view, seen), |opened| opened.at_ns);
-    let started_ns = holder.start_boottime_ns.saturating_sub(offset_ns);
     if started_ns <= born_ns.saturating_add(BIRTH_SLACK_NS) || PASSED_ON_FDS.contains(&holder.fd) {
         return false;
     }
-    if connection::side(view, &socket) == Side::Client {
+    if connection::side(view, &socket) == Side::Client || is_of_another(view, seen, holder) {
         return true;
     }
     // A child that was forked for the connection, or a new worker that accepted one that had been waiting, looks the
@@ -98,33 +106,27 @@ pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Sock
     set_place(view, suspicion, members, side);
     suspicion.limit = descriptors(view, &suspicion.members);
     suspicion.tells_trend = true;
-    let one = suspicion.count == 1;
+    let (they_were, them) = if suspicion.count == 1 { ("it was", "it") } else { ("they were", "them") };
+    let former = former_holder(view, members);
+    let from =
+        former.map_or_else(String::new, |former| format!(" from {}", naming::who_holds(view, &former)));
     suspicion.verdict = format!(
-        "{who} is the only holder of {} {} {}, but it was started after {} made: it has inherited {} and does not use {}",
+        "{who} is the only holder of {} {} {}, but it was started after {they_were} made: it has inherited {them}{from} and does not use {them}",
         format::count(suspicion.count, "connection"),
         if side == Side::Server { "from" } else { "to" },
         say_peers(members, side),
-        if one { "it was" } else { "they were" },
-        if one { "it" } else { "them" },
-        if one { "it" } else { "them" },
     );
     "Open sockets with SOCK_CLOEXEC (accept4, socket), or close them in the child after fork()."
         .clone_into(&mut suspicion.remedy);
     tell_ages(suspicion, members);
-    let holder = members.iter().find_map(|seen| seen.holder());
-    let parent = holder.and_then(|holder| {
-        let process = view.process(holder.pid, holder.start_boottime_ns)?;
-        let first = members.iter().find_map(|seen| parent_before(view, seen, &holder));
-        let (them, copies) = if one { ("it", "copy") } else { ("them", "copies") };
-        Some(match first {
-            Some(first) => {
-                let parent = naming::who_holds(view, &first);
-                format!("its parent {parent} held {them} before, and has closed its {copies}")
-            }
-            None => format!("its parent is process {}, which does not hold {them} any more", process.ppid?),
-        })
-    });
-    suspicion.evidence.extend(parent);
+    if former.is_none()
+        && let Some(holder) = members.iter().find_map(|seen| seen.holder())
+        && let Some(parent) = view.process(holder.pid, holder.start_boottime_ns).and_then(|known| known.ppid)
+    {
+        suspicion
+            .evidence
+            .push(format!("its parent is process {parent}, which does not hold {them} any more"));
+    }
     suspicion
         .evidence
         .push("the close by the process that made them sent no FIN, because this copy is open".to_owned());
@@ -136,6 +138,19 @@ pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Sock
     if let Some(waiting) = waiting {
         suspicion.evidence.push(format!("{} waits at the other end", naming::who_holds(view, &waiting)));
     }
+}
+
+/// Who had them before: the parent, if that was seen to, or else the process whose listener took them.
+fn former_holder(view: &View<'_>, members: &[&SocketView<'_>]) -> Option<Holder> {
+    let former = |seen: &&SocketView<'_>| {
+        let (socket, holder) = (seen.socket(), seen.holder()?);
+        let server = || {
+            let listening = view.listener_at(socket.netns, socket.tuple.local)?;
+            super::main_holder(listening).filter(|server| server.pid != holder.pid)
+        };
+        parent_before(view, seen, &holder).or_else(server)
+    };
+    members.iter().find_map(former)
 }
 
 /// For how long the other end has been waiting, ms: since it last said something, or since data last went at all.

@@ -45,7 +45,8 @@ pub(super) const MAX_TOLD: usize = 5;
 #[derive(Debug, Default)]
 pub(super) struct Suspected {
     pub(super) suspicions: Vec<Suspicion>,
-    /// Counts of groups, for their trends: the key, how many, and since when the oldest, monotonic ns.
+    /// Counts of groups that are no suspicion, for their trends: the key, how many, and since when the oldest, monotonic
+    /// ns.
     pub(super) counts: Vec<(Key, u64, u64)>,
     /// Groups that are leaks, and stay leaks.
     pub(super) leaks: Vec<Key>,
@@ -75,8 +76,6 @@ pub(super) fn judge(view: &View<'_>, events: &Events) -> Suspected {
     suspected.suspicions.extend(accept::overflows(view));
     suspected.suspicions.extend(ports::judge(view));
     suspected.suspicions.extend(judge_events(view, events));
-    let told = suspected.suspicions.iter();
-    suspected.counts.extend(told.map(|suspicion| (suspicion.series, suspicion.count, suspicion.since_ns)));
     suspected
 }
 

@@ -119,13 +119,15 @@ fn linger_zero(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
         "the kernel's reason is TCP_STATE, in the process that closed; TCPAbortOnData has risen".to_owned(),
     );
     if harmful == 0 {
-        let why = "nothing was unsent, unread or owed on any of them";
-        suspicion.harm = Some(Harm::NoneSeen(why.to_owned()));
+        let (of_them, they_were) =
+            if suspicion.count == 1 { ("it", "it was") } else { ("any of them", "they were") };
+        let why = format!("nothing was unsent, unread or owed on {of_them}");
         suspicion.verdict = format!(
-            "{who} ended {}{} by RST (SO_LINGER 0) when they were no longer needed; no harm seen: {why}",
+            "{who} ended {}{} by RST (SO_LINGER 0) when {they_were} no longer needed; no harm seen: {why}",
             format::count(suspicion.count, "connection"),
             tell_peers(view, group, Side::Client)
         );
+        suspicion.harm = Some(Harm::NoneSeen(why));
         "Nothing has to be changed: proxies end idle connections so by design, to leave no TIME_WAIT behind."
             .clone_into(&mut suspicion.remedy);
         return;
@@ -136,7 +138,7 @@ fn linger_zero(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
         );
         Harm::NoneSeen("it is not known whether they carried data".to_owned())
     } else {
-        Harm::DataLost { count: harmful }
+        Harm::DataLost { count: harmful, occasions: harmful }
     });
     suspicion.verdict = format!(
         "{who} closed {} abortively: the peer got a RST, and what was on its way is lost",
@@ -279,26 +281,26 @@ fn write_after_fin(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
         Harm::NoneSeen("what it wrote was as short as a farewell".to_owned())
     } else {
         // A server that ended them all at once, as at a restart, has not done so again and again.
-        Harm::DataLost { count: harmful.min(occasions) }
+        Harm::DataLost { count: harmful, occasions }
     });
     if occasions < harmful && occasions == 1 && harmful > 1 {
         suspicion.evidence.push("the peer had ended all of them at one time, as at a restart".to_owned());
     }
-    if suspicion.members.is_empty() {
+    let lost = if harmful > 0 {
+        "what it wrote was answered by RST and is lost"
+    } else {
+        "what it wrote was answered by RST, and was as short as a farewell"
+    };
+    if suspicion.is_of_a_peer() {
         let server = group.peers();
         let whose = if server.is_empty() { "this host".to_owned() } else { naming::who(view, &server) };
-        // Only the peer can tell what became of it.
-        if !suspicion.subject.peer.as_ref().is_some_and(String::is_empty) {
-            suspicion.verdict = format!(
-                "{peer} wrote into {connections} that {whose} had ended {before}: what it wrote was answered by RST and is lost"
-            );
-        }
+        suspicion.verdict =
+            format!("{peer} wrote into {connections} that {whose} had ended {before}: {lost}");
         suspicion.evidence.push(format!("{whose} is not at fault: it had sent its FIN"));
     } else {
         let who = naming::who(view, &suspicion.members);
-        suspicion.verdict = format!(
-            "{who} wrote into {connections} to {peer} that the peer had ended {before}: what it wrote was answered by RST and is lost"
-        );
+        suspicion.verdict =
+            format!("{who} wrote into {connections} to {peer} that the peer had ended {before}: {lost}");
         suspicion
             .evidence
             .push("the peer is not at fault: its FIN had come in, and was not looked for".to_owned());

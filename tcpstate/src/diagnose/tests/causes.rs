@@ -65,6 +65,33 @@ fn who_does_not_answer_is_told_and_not_the_proxy_that_waits_for_him() {
 }
 
 #[test]
+fn clients_that_still_wait_are_counted_beside_those_that_have_left() {
+    let mut world = proxy();
+    let requests: Vec<_> = (0..8).map(|number| request(&mut world, number)).collect();
+    world.pass();
+    // This proxy closes its own connection when the client leaves.
+    for front in &requests[..5] {
+        world.remove(*front);
+        world.remove(front + 1);
+        leaves(&mut world, front + 2);
+    }
+    world.passes(30);
+    let unanswered = world.only(Class::UnansweredRequests);
+    assert_eq!((unanswered.subject.pid, unanswered.count), (Some(20), 8));
+    assert!(
+        unanswered
+            .verdict
+            .starts_with("app[20] has read 8 requests on 127.0.0.1:9000 and not answered them, ")
+            && unanswered.verdict.ends_with("; 5 clients have left and 3 still wait."),
+        "{}",
+        unanswered.verdict
+    );
+    assert_eq!(unanswered.trend_per_minute, Some(0.0));
+    let lines = unanswered.evidence.join("\n");
+    assert!(lines.contains("not at fault: haproxy[10], which waits for it"), "{lines}");
+}
+
+#[test]
 fn chain_is_followed_to_its_end() {
     let mut world = proxy();
     world.listener(3, "127.0.0.1:5432", 30, "postgres");
@@ -177,6 +204,25 @@ fn workers_that_are_busy_are_told_with_their_requests() {
 }
 
 #[test]
+fn workers_of_which_some_are_busy_and_some_are_idle_are_counted() {
+    let mut world = prefork(3);
+    for pid in 11..14 {
+        let cookie = 100 + u64::from(pid);
+        world.open_connection(cookie, false, "10.0.0.1:80", &format!("10.0.0.8:{}", 30_000 + pid));
+        world.said(cookie, (pid == 11).then_some(4_800), Some(4_900));
+        world.hold(cookie, pid, "apache2");
+    }
+    world.passes(4);
+    let stall = world.only(Class::AcceptStall);
+    assert!(stall.verdict.contains("are occupied: 2 by requests, the longest for "), "{}", stall.verdict);
+    assert!(
+        stall.verdict.contains(", and 1 by idle connections, the longest idle for "),
+        "{}",
+        stall.verdict
+    );
+}
+
+#[test]
 fn descriptors_that_silent_clients_hold_are_told_at_once_with_what_fills_them() {
     let mut world = World::new();
     world.listener(1, "0.0.0.0:8000", 77, "gateway").rqueue = 5;
@@ -237,6 +283,56 @@ fn worker_that_a_supervisor_gave_its_listener_is_not_blamed() {
     world.said(100, Some(10), Some(20));
     world.hold(100, 9, "worker");
     world.passes(4);
+    world.assert_clean();
+}
+
+/// store[8] serves clients, and has forked a child that goes on without it.
+fn forked() -> World {
+    let mut world = World::new();
+    world.listener(1, "0.0.0.0:6400", 8, "store");
+    for cookie in 10..14 {
+        world.open_connection(cookie, false, "10.0.0.1:6400", &format!("10.0.0.9:{}", 40_000 + cookie));
+        world.said(cookie, Some(4_900), Some(4_950));
+        world.hold(cookie, 8, "store");
+    }
+    world.passes(2);
+    let child = world.process(9, "store");
+    (child.ppid, child.start_boottime_ns) = (Some(8), Some(10_009 * SECOND));
+    world
+}
+
+#[test]
+fn open_connections_that_only_a_child_has_and_does_not_serve_are_inherited() {
+    for has_listener in [false, true] {
+        let mut world = forked();
+        world.held.retain(|(cookie, _)| *cookie < 10);
+        for cookie in 10..14 {
+            world.hold(cookie, 9, "store");
+        }
+        if has_listener {
+            world.hold(1, 9, "store");
+        }
+        world.passes(4);
+        let inherited = world.only(Class::FdInherited);
+        assert_eq!((inherited.severity, inherited.subject.pid), (Severity::Warning, Some(9)));
+        assert_eq!(inherited.count, 4);
+        assert!(inherited.verdict.contains("inherited them from store[8]"), "{}", inherited.verdict);
+    }
+}
+
+#[test]
+fn child_that_serves_what_its_parent_passed_on_has_not_inherited_it() {
+    let mut world = forked();
+    world.held.retain(|(cookie, _)| *cookie < 10);
+    for cookie in 10..14 {
+        world.hold(cookie, 9, "store");
+    }
+    for _ in 0..4 {
+        for cookie in 10..14 {
+            world.said(cookie, Some(100), Some(200));
+        }
+        world.pass();
+    }
     world.assert_clean();
 }
 

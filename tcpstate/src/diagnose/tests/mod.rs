@@ -4,6 +4,7 @@
 mod accept;
 mod causes;
 mod close_wait;
+mod endings;
 mod fin_wait;
 mod leaks;
 mod many;

@@ -1,6 +1,6 @@
 //! RSTs and failed connects.
 
-use tcpstate_common::TcpState::{Close, Established, FinWait2, TimeWait};
+use tcpstate_common::TcpState::{Close, CloseWait, Established, FinWait2, TimeWait};
 
 use super::{NETNS, SECOND, World, at, process, tuple};
 use crate::{
@@ -210,6 +210,22 @@ fn requests_that_meet_the_idle_timeout_are_a_race() {
 }
 
 #[test]
+fn a_farewell_that_meets_the_close_is_no_request_that_met_it() {
+    let mut world = server();
+    world.pass();
+    // QUIT with its line end, a TLS alert, and requests.
+    for (bytes, races) in [(6, 0), (31, 0), (300, 1)] {
+        for _ in 0..9 {
+            idle_close(&mut world, 5_000);
+            late_request(&mut world, Some(5_001));
+            world.resets.last_mut().expect("just pushed").payload_bytes = Some(bytes);
+        }
+        world.pass();
+        assert_eq!(world.open().len(), races, "{bytes}");
+    }
+}
+
+#[test]
 fn without_idle_times_a_race_is_only_told() {
     let mut world = server();
     let why = "no eBPF here".to_owned();
@@ -384,6 +400,34 @@ fn a_peer_that_forgot_is_known_from_its_answer_or_from_the_silence() {
     world.pass();
     let lost = world.only(Class::PeerLostState);
     assert!(lost.verdict.contains("after 15 min of silence"), "{}", lost.verdict);
+}
+
+/// A request, `ago_s` seconds ago, into a connection that the peer had ended 3 s before.
+fn written_after_fin(world: &mut World, ago_s: u64) {
+    let seen = world.received(CloseWait, "10.0.0.1:4000", "10.0.0.9:443");
+    seen.reset.at_ns -= ago_s * SECOND;
+    (seen.after_close_ns, seen.spoke_ms, seen.unsent_bytes) = (Some(3 * SECOND), Some(0), Some(300));
+    seen.owner = Some(process(9, "worker"));
+}
+
+#[test]
+fn a_peer_that_ends_connections_all_the_time_is_no_restart() {
+    // At once, within two seconds, and one after the other.
+    for (seconds, severity) in [(1, Severity::Info), (2, Severity::Info), (8, Severity::Warning)] {
+        let mut world = World::new();
+        world.process(9, "worker");
+        world.pass();
+        for number in 0..16 {
+            written_after_fin(&mut world, number % seconds);
+        }
+        world.pass();
+        let written = world.only(Class::WriteAfterFin);
+        assert_eq!(
+            (written.severity, written.count, written.subject.pid),
+            (severity, 16, Some(9)),
+            "{seconds}"
+        );
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn leak() -> Facts {
             owners: [40].into(),
             owner_may_be_unknown: false,
             needs_descriptors: true,
+            has_to_warn: false,
             stood: at(10),
         }],
         descriptors: [(40, [5, 6].into())].into(),
@@ -42,7 +43,8 @@ fn look_alike() -> Facts {
 fn finding() -> Value {
     json!({
         "id": "close-wait-leak-1f3a9c02b4d5e6f7", "class": LEAK, "severity": "warning", "benign": false,
-        "status": "open", "subject": {"pid": 40, "comm": "payments", "netns": 7, "peer": null},
+        "status": "open",
+        "subject": {"pid": 40, "comm": "payments", "netns": 7, "peer": null, "processes": [{"pid": 40, "count": 2}]},
         "opened_at": "2026-01-01T00:00:12.000Z", "verdict": "payments[40] closed none",
         "sockets": [{"cookie": "1", "state": "CLOSE_WAIT", "pid": 40, "fd": 5},
                     {"cookie": "2", "state": "CLOSE_WAIT", "pid": null, "fd": null}],
@@ -107,6 +109,8 @@ fn an_innocent_process_is_never_to_be_named() {
     let blamed = with(&json!({"/subject/pid": 41}));
     let outcome = outcome(&leak(), &[(12, vec![blamed]), (14, vec![finding()])]);
     assert_wrong(&outcome, "names 41, who is innocent");
+    let joined = with(&json!({"/subject/processes": [{"pid": 40, "count": 1}, {"pid": 41, "count": 1}]}));
+    assert_wrong(&self::outcome(&leak(), &[(12, vec![joined])]), "names 41, who is innocent");
     let mut facts = leak();
     facts.expected[0].needs_descriptors = false;
     let blamed = with(&json!({"/subject/pid": 41}));
@@ -121,6 +125,17 @@ fn nobody_named_is_not_enough_where_the_owner_can_be_known() {
     facts.expected[0].owner_may_be_unknown = true;
     facts.expected[0].needs_descriptors = false;
     assert!(outcome(&facts, &[(12, vec![unnamed])]).is_right());
+}
+
+#[test]
+fn what_has_to_be_a_warning_is_not_there_before_it_is_one() {
+    let mut facts = leak();
+    facts.expected[0].has_to_warn = true;
+    let mention = with(&json!({"/severity": "info"}));
+    assert_wrong(&outcome(&facts, &[(12, vec![mention.clone()])]), "right owner in a warning");
+    let found = outcome(&facts, &[(12, vec![mention]), (30, vec![finding()])]);
+    assert!(found.is_right(), "{found:#?}");
+    assert_eq!(found.answers[0].seconds, Some(20.0));
 }
 
 #[test]

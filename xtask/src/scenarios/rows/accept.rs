@@ -8,7 +8,6 @@ use crate::scenarios::stage::Stage;
 pub(super) const ROWS: &[Row] = &[
     Row { early: true, ..look_alike("accept-overflow", "an overflow before the daemon's time", long_ago) },
     bug("accept-overflow", "a short backlog and a slow server", slow),
-    bug("accept-overflow", "no descriptor left", no_descriptor),
     look_alike("accept-overflow", "drops of another kind", other_drops),
     bug("accept-stall", "a server that stopped accepting", stall),
     look_alike("accept-stall", "a leisurely server", leisurely),
@@ -30,13 +29,6 @@ fn long_ago(stage: &mut Stage) -> Result<()> {
 fn slow(stage: &mut Stage) -> Result<()> {
     let backlog = format!("backlog={}", stage.dice.between(1, 4));
     let (server, _) = stage.pair(("slow-acceptor", &[&backlog]), ("crowd", &["size=14"]))?;
-    let stood = stage.until_stands(server)?;
-    stage.expect_without_descriptor("accept-overflow", server, stood);
-    Ok(())
-}
-
-fn no_descriptor(stage: &mut Stage) -> Result<()> {
-    let (server, _) = stage.pair(("crowded-server", &[]), ("keeper", &["size=90", "every=3000"]))?;
     let stood = stage.until_stands(server)?;
     stage.expect_without_descriptor("accept-overflow", server, stood);
     Ok(())
