@@ -63,8 +63,6 @@ pub(super) struct Want {
     pub(super) processes: u64,
     /// How long after the situation stands it may come, s.
     pub(super) within: Option<u64>,
-    /// Why it may be resolved before the end.
-    pub(super) may_resolve: Option<&'static str>,
 }
 
 impl Case {
@@ -107,16 +105,7 @@ impl Case {
 impl Want {
     /// A warning, or worse.
     pub(super) const fn warning(classes: &'static [&'static str], at: &'static [&'static str]) -> Self {
-        Self {
-            classes,
-            at,
-            least: Severity::Warning,
-            says: &[],
-            names: &[],
-            processes: 1,
-            within: None,
-            may_resolve: None,
-        }
+        Self { classes, at, least: Severity::Warning, says: &[], names: &[], processes: 1, within: None }
     }
 
     /// Worth knowing, and no more.
@@ -149,11 +138,6 @@ impl Want {
 
     pub(super) const fn within(mut self, seconds: u64) -> Self {
         self.within = Some(seconds);
-        self
-    }
-
-    pub(super) const fn may_resolve(mut self, reason: &'static str) -> Self {
-        self.may_resolve = Some(reason);
         self
     }
 }

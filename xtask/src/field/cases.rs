@@ -5,8 +5,11 @@ mod descriptors;
 mod inherited;
 mod jobs;
 mod leaks;
+mod path;
 mod proxies;
+mod reloads;
 mod servers;
+mod silent;
 mod stale;
 mod unclosed;
 mod workers;
@@ -24,6 +27,9 @@ pub(super) fn all() -> Vec<Case> {
         descriptors::CASES,
         unclosed::CASES,
         jobs::CASES,
+        path::CASES,
+        silent::CASES,
+        reloads::CASES,
     ]
     .concat()
 }

@@ -22,7 +22,7 @@ mod tests {
     #[test]
     fn times_have_a_unit_or_are_seconds() {
         assert_eq!(parse("75s"), Ok(Duration::from_secs(75)));
-        assert_eq!(parse("20m"), Ok(Duration::from_secs(1_200)));
+        assert_eq!(parse("20m"), Ok(Duration::from_mins(20)));
         assert_eq!(parse("90"), Ok(Duration::from_secs(90)));
         assert!(parse("soon").is_err());
         assert!(parse("9999999999999999999m").is_err());

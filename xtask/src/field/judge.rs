@@ -122,9 +122,9 @@ fn weigh(want: &Want, roles: &Roles, forms: &[&Sighting], outcome: &mut Outcome)
         outcome.wrong.push(format!("{class} came after {:.0} s, not {within}", first.at.as_secs_f64()));
     }
     let last = &forms[forms.len() - 1].finding;
-    if want.may_resolve.is_none() && !last.open {
+    if !last.open {
         outcome.wrong.push(format!("{class} was resolved although it lasts: {}", last.verdict));
-    } else if want.may_resolve.is_none() && last.severity < want.least {
+    } else if last.severity < want.least {
         outcome.wrong.push(format!(
             "{class} became {} although it lasts: {}",
             last.severity.name(),

@@ -60,14 +60,6 @@ impl Stage {
         Ok(Self { room, scratch: scratch.to_owned(), cache: cache.to_owned(), players: Vec::new(), roles })
     }
 
-    /// Writes a file into the folder of the case.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub(super) fn file(&self, name: &str, text: &str) -> Result<()> {
-        fs::write(self.scratch.join(name), text).with_context(|| format!("cannot write {name}"))
-    }
-
     /// Makes a folder that every user may write into.
     ///
     /// # Errors

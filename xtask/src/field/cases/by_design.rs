@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
         "tls-farewell-nginx",
         "clients of nginx close after the last byte of the answer, with the farewell of TLS unread",
         nginx,
-        |stage| farewells_unread(stage),
+        farewells_unread,
     ),
     Case::healthy(
         "tls-farewell-stunnel",

@@ -61,7 +61,7 @@ pub(super) fn newest(folder: &str, name: &str) -> Result<String> {
     Ok(newest.with_context(|| format!("there is no {name} in {folder}"))?.display().to_string())
 }
 
-/// Starts a MariaDB with an empty database, in which everybody is root.
+/// Starts a `MariaDB` with an empty database, in which everybody is root.
 pub(super) fn mariadb(stage: &mut Stage, role: &'static str, arguments: &str) -> Result<()> {
     stage.shell(
         "mariadb-install-db --no-defaults --user=mysql --datadir=/srv/field/data --skip-test-db \
@@ -92,4 +92,14 @@ pub(super) fn pgbouncer(stage: &mut Stage, role: &'static str, conf: Program) ->
     let conf = stage.install(conf)?;
     stage.start_as("postgres", role, &format!("pgbouncer {conf}"))?;
     stage.until_listening(6432)
+}
+
+/// Starts a `RabbitMQ` of its own.
+pub(super) fn rabbitmq(stage: &mut Stage, role: &'static str) -> Result<()> {
+    stage.folder("rabbit")?;
+    let line = "env HOME=/srv/field/rabbit RABBITMQ_MNESIA_BASE=/srv/field/rabbit RABBITMQ_LOGS=- \
+                RABBITMQ_NODENAME=rabbit@localhost RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 \
+                RABBITMQ_PID_FILE=/srv/field/rabbit/pid rabbitmq-server";
+    stage.start_as("rabbitmq", role, line)?;
+    stage.until_listening(5672)
 }

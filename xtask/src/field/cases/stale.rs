@@ -7,6 +7,7 @@ use super::{
         case::{Case, Want},
         program::{
             CLOSER_PY, LOGGER_PL, MYSQL_POOL_PY, PGBOUNCER_SHORT_INI, POOL_PY, POSTGRES_POOL_PY, SHOP_JAVA,
+            VARNISH_VCL, VISITORS_PY,
         },
         stage::Stage,
     },
@@ -61,6 +62,12 @@ pub(super) const CASES: &[Case] = &[
             .says(&["client_idle_timeout"])],
     )
     .proof(|stage| failures(stage, "pool", 10)),
+    Case::healthy(
+        "varnish-backend-closes",
+        "a backend ends idle connections after a second, long before Varnish would, and Varnish sees that at once",
+        varnish,
+        |stage| stage.ensure_served("clients", 45, 0),
+    ),
 ];
 
 fn failures(stage: &Stage, role: &str, least: u64) -> Result<()> {
@@ -98,4 +105,17 @@ fn pgbouncer(stage: &mut Stage) -> Result<()> {
     servers::pgbouncer(stage, "bouncer", PGBOUNCER_SHORT_INI)?;
     stage.play("pool", POSTGRES_POOL_PY, "6432 7 12.2")?;
     stage.until_said("pool", "failed 2")
+}
+
+fn varnish(stage: &mut Stage) -> Result<()> {
+    servers::serve(stage, "server", CLOSER_PY, 8087, "1.3 http")?;
+    let vcl = stage.install(VARNISH_VCL)?;
+    stage.folder("varnish")?;
+    stage.start(
+        "varnish",
+        &format!("varnishd -F -n /srv/field/varnish -a 127.0.0.1:80 -f {vcl} -s malloc,32m -p backend_idle_timeout=60"),
+    )?;
+    stage.until_listening(80)?;
+    stage.play("clients", VISITORS_PY, "127.0.0.1:80/ --every 4.1 --group 3")?;
+    stage.until_said("clients", "served 3")
 }

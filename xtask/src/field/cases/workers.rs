@@ -1,13 +1,13 @@
 //! All workers of a server are occupied, and new connections wait in its accept queue.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{
     super::{
         case::{Case, Want},
         program::{
             APACHE_PREFORK_CONF, FPM_CONF, NGINX_FPM_SHOP_CONF, NGINX_FPM_WEB_CONF, PAGE_PHP, SITE_HTML,
-            VISITORS_PY,
+            SLOW_PAGE_PY, VISITORS_PY, WORKERS_PY,
         },
         stage::Stage,
     },
@@ -31,7 +31,27 @@ pub(super) const CASES: &[Case] = &[
         &[Want::warning(QUEUE, &["fpm"]).says(&["idle", "4|four"]).names(&["web"]).within(45)],
     )
     .proof(|stage| stage.ensure_sockets("state established sport = :9000", 4)),
+    Case::bug(
+        "uwsgi-queue-overflows",
+        "uWSGI's three workers take six seconds for a page, and its short listen queue overflows",
+        uwsgi,
+        &[Want::warning(QUEUE, &["app"]).says(&["3|three", BUSY]).within(45)],
+    )
+    .proof(|stage| {
+        let overflows = stage.kernel_count("TcpExtListenOverflows");
+        ensure!(overflows > 20, "only {overflows} overflows");
+        Ok(())
+    }),
+    Case::bug(
+        "sync-workers-busy",
+        "each of three forked workers serves one client at a time, for thirteen seconds, and the others wait",
+        workers,
+        &[Want::warning(QUEUE, &["server"]).says(&["3|three", BUSY]).within(45)],
+    )
+    .proof(|stage| stage.ensure_sockets("sport = :8081", 9)),
 ];
+
+const BUSY: &str = "busy|working|at work|occupied|in progress|being answered|handling|serving";
 
 fn apache(stage: &mut Stage) -> Result<()> {
     let page = stage.install(SITE_HTML)?;
@@ -57,4 +77,20 @@ fn fpm(stage: &mut Stage) -> Result<()> {
     servers::nginx(stage, "shop", NGINX_FPM_SHOP_CONF, 8080)?;
     stage.play("clients", VISITORS_PY, "127.0.0.1:8080/ --every 1.1 --patience 20")?;
     stage.until_said("clients", "failed 2")
+}
+
+fn uwsgi(stage: &mut Stage) -> Result<()> {
+    let words = stage.install(SLOW_PAGE_PY)?;
+    let page = words.trim_start_matches("/usr/bin/python3 ");
+    let settings = "--plugins python3 --master --processes 3 --listen 7 --disable-logging";
+    stage.start("app", &format!("uwsgi {settings} --http-socket 127.0.0.1:8080 --wsgi-file {page}"))?;
+    stage.until_listening(8080)?;
+    stage.play("clients", VISITORS_PY, "127.0.0.1:8080/ --every 0.45 --patience 14")?;
+    stage.until_said("clients", "left 2")
+}
+
+fn workers(stage: &mut Stage) -> Result<()> {
+    servers::serve(stage, "server", WORKERS_PY, 8081, "3 13.3")?;
+    stage.play("clients", VISITORS_PY, "127.0.0.1:8081/ --every 1.3 --patience 9,30")?;
+    stage.until_said("clients", "left 2")
 }
