@@ -3,7 +3,7 @@
 //! that they are about.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry},
     net::{IpAddr, SocketAddr},
 };
 
@@ -20,7 +20,7 @@ use super::{
     format,
     idle_times::{IdleTimes, Server},
     naming,
-    program::{self, Member},
+    program::{self, Member, ProgramId},
     suspicion::{Key, Suspicion},
     suspicions,
     view::View,
@@ -166,6 +166,7 @@ impl Events {
                 }
             }
         }
+        self.rename(view);
         self.groups.retain(|_, group| {
             for passes in [&mut group.passes, &mut group.harmful] {
                 passes.retain(|(at_ns, _)| *at_ns >= from_ns);
@@ -177,6 +178,25 @@ impl Events {
             group.first_ns = group.passes.front().map_or(group.first_ns, |(at_ns, _)| *at_ns);
             !group.passes.is_empty()
         });
+    }
+
+    /// Processes may have ended before it was known what they run, and others of their name tell it later: then what
+    /// was counted apart is one.
+    fn rename(&mut self, view: &View<'_>) {
+        let now = |key: &Key, group: &Group| {
+            let (member, _) = group.members.first()?;
+            let program = view.programs.of(member);
+            (key.program != ProgramId::NONE && key.program != program).then_some(Key { program, ..*key })
+        };
+        let renamed: Vec<_> =
+            self.groups.iter().filter_map(|(key, group)| Some((*key, now(key, group)?))).collect();
+        for (before, key) in renamed {
+            let Some(group) = self.groups.remove(&before) else { continue };
+            match self.groups.entry(key) {
+                Entry::Vacant(place) => drop(place.insert(group)),
+                Entry::Occupied(mut known) => known.get_mut().merge(group),
+            }
+        }
     }
 
     /// Which trouble a RST belongs to, and who is at fault as far as that is recorded.
@@ -325,6 +345,46 @@ impl Group {
             self.samples.pop_front();
         }
         self.samples.push_back((at_ns, cookie, tuple, state));
+    }
+
+    /// Takes in another group that is about the same.
+    fn merge(&mut self, other: Self) {
+        for (passes, more) in [(&mut self.passes, other.passes), (&mut self.harmful, other.harmful)] {
+            passes.extend(more);
+            passes.make_contiguous().sort_unstable();
+            while passes.len() > MAX_PASSES {
+                // What is counted together, is counted at the later time.
+                let Some((_, count)) = passes.pop_front() else { break };
+                if let Some((_, first)) = passes.front_mut() {
+                    *first = first.saturating_add(count);
+                }
+            }
+        }
+        for (members, more) in [(&mut self.members, other.members), (&mut self.peers, other.peers)] {
+            for (member, last_ns) in more {
+                remember(members, member, last_ns);
+            }
+        }
+        self.first_ns = self.first_ns.min(other.first_ns);
+        self.last_ns = self.last_ns.max(other.last_ns);
+        self.unread = self.unread.max(other.unread);
+        self.with_data += other.with_data;
+        self.ended += other.ended;
+        self.late_ms = match (self.late_ms, other.late_ms) {
+            (Some((least, most)), Some((lesser, more))) => Some((least.min(lesser), most.max(more))),
+            (one, another) => one.or(another),
+        };
+        self.ends_s.extend(other.ends_s);
+        self.idle_ms = match (self.idle_ms, other.idle_ms) {
+            (Some(one), Some(another)) => Some(one.min(another)),
+            (one, another) => one.or(another),
+        };
+        self.at_both_ends |= other.at_both_ends;
+        self.samples.extend(other.samples);
+        self.samples.make_contiguous().sort_by_key(|sample| sample.0);
+        while self.samples.len() > MAX_SAMPLES {
+            self.samples.pop_front();
+        }
     }
 
     fn total(&self) -> u64 {
