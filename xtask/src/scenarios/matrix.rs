@@ -108,6 +108,15 @@ fn of<'a>(facts: &'a Facts, record: &'a Record) -> impl Iterator<Item = &'a Sigh
     })
 }
 
+/// All findings about this scenario in the order of time, one line each.
+pub(super) fn findings(facts: &Facts, record: &Record) -> Vec<String> {
+    let line = |Sighting { at, finding }: &Sighting| {
+        let Finding { class, severity, pid, verdict, .. } = finding;
+        format!("{:.1} s: {class} ({severity}, process {pid:?}): {verdict}", at.as_secs_f64())
+    };
+    of(facts, record).map(line).collect()
+}
+
 fn first_right<'a>(facts: &'a Facts, expected: &Expected, record: &'a Record) -> Option<&'a Sighting> {
     of(facts, record).find(|sighting| {
         let finding = &sighting.finding;
