@@ -25,7 +25,7 @@ use super::{
     suspicions,
     view::View,
 };
-use crate::track::{Direction, Failure, IdleClose, Process, Tuple};
+use crate::track::{Direction, Failure, IdleClose, Process, Since, Tuple};
 
 /// Groups of events that are remembered.
 const MAX_GROUPS: usize = 4_096;
@@ -69,6 +69,8 @@ pub(super) struct Group {
     /// When the peer had ended the connections of the harmful ones, by the second: a server that ends all at once, as at
     /// a restart, is one occasion.
     ends_s: BTreeSet<u64>,
+    /// Of how many of the harmful ones the peer was restarted meanwhile.
+    pub(super) restarts: u64,
     /// The shortest silence before the RST, ms.
     pub(super) idle_ms: Option<u64>,
     /// The number of a connect's error.
@@ -93,6 +95,8 @@ struct Sorted {
     peer: Option<Member>,
     is_harmful: bool,
     late_ms: Option<u64>,
+    /// The peer had ended the connection because it was restarted, or has ended itself.
+    is_restart: bool,
 }
 
 /// What the events of one pass tell of each other.
@@ -284,7 +288,7 @@ impl Events {
             let (least, most) = group.late_ms.unwrap_or((late_ms, late_ms));
             group.late_ms = Some((least.min(late_ms), most.max(late_ms)));
             let end_ns = reset.at_ns.saturating_sub(late_ms.saturating_mul(NS_PER_MS));
-            if sorted.is_harmful && group.ends_s.len() < MAX_PASSES {
+            if sorted.is_harmful && !sorted.is_restart && group.ends_s.len() < MAX_PASSES {
                 group.ends_s.insert(end_ns / 1_000_000_000);
             }
         }
@@ -292,6 +296,7 @@ impl Events {
             (Some(before), Some(now)) => Some(before.min(now)),
             (before, now) => before.or(now),
         };
+        group.restarts += u64::from(sorted.is_restart && sorted.is_harmful);
         group.at_both_ends |= context.vanished.contains(&mirrored(ends::of(&reset.tuple)));
         group.sample(reset.at_ns, reset.cookie, reset.tuple, reset.state);
     }
@@ -379,6 +384,7 @@ impl Group {
             (Some(one), Some(another)) => Some(one.min(another)),
             (one, another) => one.or(another),
         };
+        self.restarts += other.restarts;
         self.at_both_ends |= other.at_both_ends;
         self.samples.extend(other.samples);
         self.samples.make_contiguous().sort_by_key(|sample| sample.0);
@@ -396,7 +402,7 @@ impl Group {
         self.harmful.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
     }
 
-    /// On how many occasions peers had ended the connections of the harmful ones: two seconds next to each other are one,
+    /// On how many occasions peers that go on running had ended the connections of the harmful ones: two seconds next to each other are one,
     /// but not all seconds of a server that ends one after the other.
     pub(super) fn occasions(&self) -> u64 {
         let mut before = None;
@@ -469,7 +475,7 @@ fn sorted(
 ) -> Sorted {
     let member = process.map(Member::from);
     let key = view.key_of_member(class, seen.reset.netns, member.as_ref(), place);
-    Sorted { key, process, peer: None, is_harmful: false, late_ms: None }
+    Sorted { key, process, peer: None, is_harmful: false, late_ms: None, is_restart: false }
 }
 
 fn owner(seen: &ResetSeen) -> Option<Process> {
@@ -506,10 +512,20 @@ fn sort_received(view: &View<'_>, context: &Context<'_>, seen: &ResetSeen) -> Op
             }
             let is_harmful = !seen.unsent_bytes.is_some_and(ending::is_farewell);
             let place = Some(reset.tuple.remote);
-            let late_ms = Some(late_ms);
-            Some(Sorted { is_harmful, late_ms, ..sorted(view, Class::WriteAfterFin, seen, owner(), place) })
+            let ended_ns = reset.at_ns.saturating_sub(late_ms.saturating_mul(NS_PER_MS));
+            let is_restart = is_restart(view, reset.netns, reset.tuple.remote, ended_ns);
+            let late = sorted(view, Class::WriteAfterFin, seen, owner(), place);
+            Some(Sorted { is_harmful, late_ms: Some(late_ms), is_restart, ..late })
         }
         _ => None,
+    }
+}
+
+/// Whether a server on this host that ended a connection then, monotonic ns, is not there any more, or was started since.
+fn is_restart(view: &View<'_>, netns: u32, server: SocketAddr, ended_ns: u64) -> bool {
+    match view.local_server(netns, server) {
+        Some(listening) => matches!(listening.socket.since, Since::Exactly(began_ns) if began_ns > ended_ns),
+        None => view.listener_at(netns, server).is_some(),
     }
 }
 

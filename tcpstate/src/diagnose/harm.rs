@@ -104,7 +104,7 @@ impl Harm {
                 let how = match growth {
                     Growth::Grows => "more and more are taken, and none is given back",
                     Growth::Lasts => "they are not given back",
-                    Growth::None => "no growth was seen yet",
+                    Growth::None => "no growth is seen now",
                 };
                 match limit {
                     Some(Limit { of, used, max, reached_in_seconds }) => {

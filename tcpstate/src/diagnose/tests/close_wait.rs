@@ -4,7 +4,7 @@ use tcpstate_common::TcpState::{CloseWait, Established, FinWait1, FinWait2};
 
 use super::{SECOND, World};
 use crate::{
-    diagnose::{Class, Diagnosis, Severity, Thresholds, evidence::Paused},
+    diagnose::{Class, Diagnosis, Severity, Thresholds, evidence::Paused, harm::Kind},
     track::{Since, Timer},
 };
 
@@ -175,7 +175,7 @@ fn a_stale_pool_is_harmless_with_and_without_tls() {
         }
         world.passes(100);
         let pool = world.only(Class::CloseWaitIdlePool);
-        assert_eq!((pool.severity, pool.benign), (Severity::Info, true));
+        assert_eq!((pool.severity, pool.harm.kind), (Severity::Info, Kind::NoneSeen));
         assert_eq!(
             pool.verdict,
             "payments[4121] keeps 10 stale connections to 10.0.0.7:443 that the server closed first, the oldest 8 min ago; no harm seen: their number has not grown for 8 min."
@@ -316,7 +316,7 @@ fn a_stream_after_a_half_close_is_legitimate_and_nothing_more() {
         world.pass();
     }
     let stream = world.only(Class::HalfClose);
-    assert_eq!((stream.severity, stream.benign), (Severity::Info, true));
+    assert_eq!((stream.severity, stream.harm.kind), (Severity::Info, Kind::NoneSeen));
     assert!(stream.verdict.ends_with("legitimate."), "{}", stream.verdict);
 }
 
