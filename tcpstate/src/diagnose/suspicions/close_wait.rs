@@ -309,8 +309,11 @@ fn unanswered(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView
 
 fn owner_stopped(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let longest_ms = oldest_ms(members);
-    suspicion.harm = (longest_ms >= view.thresholds.settle_ms)
-        .then_some(Harm::Waits { count: members.len() as u64, longest_ms });
+    suspicion.harm = (longest_ms >= view.thresholds.settle_ms).then_some(Harm::Waits {
+        count: members.len() as u64,
+        longest_ms,
+        too_long: false,
+    });
     suspicion.members = naming::holders(members);
     // A queue's children have no holder of their own: the listener's is meant.
     if suspicion.members.is_empty() {
@@ -372,8 +375,11 @@ fn half_close(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView
 
 fn send_blocked(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let longest_ms = oldest_ms(members);
-    suspicion.harm = (longest_ms >= view.thresholds.notice_ms)
-        .then_some(Harm::Waits { count: members.len() as u64, longest_ms });
+    suspicion.harm = (longest_ms >= view.thresholds.notice_ms).then_some(Harm::Waits {
+        count: members.len() as u64,
+        longest_ms,
+        too_long: false,
+    });
     let who = blame_holders(view, suspicion, members);
     let side = side_of(view, members);
     set_place(view, suspicion, members, side);

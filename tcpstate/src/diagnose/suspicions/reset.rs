@@ -86,7 +86,7 @@ fn unread_data(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) -> Opt
             if is_alone && group.ended == 0 && (facts.exited || started_ns > group.last_ns) {
                 return None;
             }
-            suspicion.harm = Some(Harm::Fails { count: harmful });
+            suspicion.harm = Some(Harm::fails("answer", harmful));
         }
     }
     suspicion.verdict = format!(
@@ -198,7 +198,7 @@ fn spread(view: &View<'_>, times: usize, after_ms: Option<u64>) -> String {
 fn listener_closed(view: &View<'_>, suspicion: &mut Suspicion) {
     let who = naming::who(view, &suspicion.members);
     let place = suspicion.key.place.map_or_else(String::new, format::listener);
-    suspicion.harm = Some(Harm::Fails { count: suspicion.count });
+    suspicion.harm = Some(Harm::fails("connection", suspicion.count));
     suspicion.verdict = format!(
         "{} that nobody had accepted {} reset when the listener {place} of {who} was closed",
         format::count(suspicion.count, "connection"),
@@ -243,7 +243,7 @@ fn keepalive_race(view: &View<'_>, events: &Events, suspicion: &mut Suspicion, g
                 "{who} closes connections {after} after data last came in; {met} arrived{within} that and got a RST"
             );
         } else {
-            suspicion.harm = Some(Harm::Fails { count: suspicion.count });
+            suspicion.harm = Some(Harm::fails("request", suspicion.count));
             suspicion.verdict = format!(
                 "{who} closes idle connections after {after}; {met} arrived{within} that and got a RST"
             );
@@ -363,7 +363,7 @@ fn tenths(ms: u64) -> String {
 fn peer_lost(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
     let who = naming::who(view, &suspicion.members);
     let peer = suspicion.subject.peer.clone().unwrap_or_default();
-    suspicion.harm = Some(Harm::Fails { count: suspicion.count });
+    suspicion.harm = Some(Harm::fails("request", suspicion.count));
     let silent_ms = group.idle_ms.filter(|ms| *ms >= 1_000);
     let idle = silent_ms.map_or_else(String::new, |ms| format!(" after {} of silence", format::duration(ms)));
     // Within a host nothing but the peer itself can forget a connection.
@@ -387,7 +387,7 @@ fn peer_lost(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
 fn keepalive_timeout(view: &View<'_>, suspicion: &mut Suspicion) {
     let who = naming::who(view, &suspicion.members);
     let peer = suspicion.subject.peer.clone().unwrap_or_default();
-    suspicion.harm = Some(Harm::Fails { count: suspicion.count });
+    suspicion.harm = Some(Harm::fails("connection", suspicion.count));
     suspicion.verdict = format!(
         "{peer} did not answer the keepalive probes of {who} on {}, which the kernel has ended",
         format::count(suspicion.count, "connection")
