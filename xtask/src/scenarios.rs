@@ -329,7 +329,11 @@ impl Run {
         let file = self.folder.join(format!("{:02}-{}.txt", task.number, task.row.class));
         let evidence = stage.evidence();
         let wrong = outcome.wrong.join("\n");
-        let text = format!("{}: {}\n\n{wrong}\n\n{facts:#?}\n\n{evidence}", task.row.class, task.row.what);
+        let findings = matrix::findings(facts, &lock(&self.record)).join("\n");
+        let text = format!(
+            "{}: {}\n\n{wrong}\n\n{findings}\n\n{facts:#?}\n\n{evidence}",
+            task.row.class, task.row.what
+        );
         Ok(fs::write(file, text)?)
     }
 }

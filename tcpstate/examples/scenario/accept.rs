@@ -161,12 +161,17 @@ pub(crate) fn bursts(part: &mut Part) -> io::Result<()> {
     }
 }
 
-/// Clients that connect and say nothing for a long time; `size=N`, or a few.
+/// Clients that connect and say nothing for a long time; `size=N`, or a few. They come within about `within=MS`.
 pub(crate) fn silent_clients(part: &mut Part) -> io::Result<()> {
     let to = part.server()?;
     let few = part.dice.between(5, 12);
-    let clients: io::Result<Vec<_>> = (0..part.number("size", few)).map(|_| TcpStream::connect(to)).collect();
-    let _clients = clients?;
+    let size = part.number("size", few);
+    let apart = part.number("within", 0) / size;
+    let mut clients = Vec::new();
+    for _ in 0..size {
+        part.dice.pause(0, 2 * apart);
+        clients.push(TcpStream::connect(to)?);
+    }
     stands();
     part.stay()
 }

@@ -85,13 +85,15 @@ pub(crate) fn visitor(part: &mut Part) -> io::Result<()> {
     part.stay()
 }
 
-/// A client with `size=N` connections that it keeps and uses: `every=MS` between requests on each.
+/// A client with `size=N` connections that it keeps and uses: `every=MS` between requests on each. It makes them
+/// within `within=MS`.
 pub(crate) fn keeper(part: &mut Part) -> io::Result<()> {
     let to = part.server()?;
-    let every = part.number("every", 800);
+    let (every, within) = (part.number("every", 800), part.number("within", 0));
     for _ in 0..part.number("size", 4) {
         let mut dice = part.dice.split();
         aside(move || {
+            dice.pause(0, within);
             let stream = TcpStream::connect(to)?;
             loop {
                 dice.pause(every / 2, every * 3 / 2);

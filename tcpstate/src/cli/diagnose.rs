@@ -50,7 +50,7 @@ Examples:
   tcpstate diagnose --replay trouble.tcpstate  what is said of what `tcpstate record` wrote down
 
 Exit code: 0 nothing wrong, 1 findings of the severity of --fail-on or worse, 2 it could not be \
-found out. What is harmless, or only worth knowing, stands at the end and is never a reason for 1.";
+found out. What is only worth knowing stands at the end and is never a reason for 1.";
 
 /// From which severity on a finding counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

@@ -69,15 +69,10 @@ fn list(out: &mut impl Write) -> io::Result<()> {
         let title = heading.split_once(": ").map_or("", |(_, title)| title);
         writeln!(out, "  {:<width$}  {title}", topic.name())
     };
-    let is_benign = |topic: &Topic| matches!(topic, Topic::Class(class) if class.benign());
     let is_class = |topic: &Topic| matches!(topic, Topic::Class(_));
     debug_assert_eq!(Topic::all().filter(is_class).count(), Class::ALL.len());
     writeln!(out, "Classes of findings:")?;
-    Topic::all()
-        .filter(|topic| is_class(topic) && !is_benign(topic))
-        .try_for_each(|topic| line(&mut *out, topic))?;
-    writeln!(out, "\nHarmless ones, which look as if something were wrong:")?;
-    Topic::all().filter(is_benign).try_for_each(|topic| line(&mut *out, topic))?;
+    Topic::all().filter(is_class).try_for_each(|topic| line(&mut *out, topic))?;
     writeln!(out, "\nStates of TCP:")?;
     Topic::all().filter(|topic| !is_class(topic)).try_for_each(|topic| line(&mut *out, topic))?;
     writeln!(

@@ -98,12 +98,6 @@ classes! {
 }
 
 impl Class {
-    /// Whether it does no harm: shown so that nobody is alarmed, and never more than [`super::Severity::Info`].
-    #[must_use]
-    pub const fn benign(self) -> bool {
-        matches!(self, Self::CloseWaitIdlePool | Self::HalfClose | Self::TimeWaitChurn | Self::FinWait2Orphan)
-    }
-
     /// The class with this id.
     #[must_use]
     pub fn of(id: &str) -> Option<Self> {
@@ -124,10 +118,5 @@ mod tests {
             assert_eq!(serde_json::to_value(class).expect("a name"), id);
         }
         assert_eq!(Class::of("close_wait_leak"), None);
-    }
-
-    #[test]
-    fn four_classes_do_no_harm() {
-        assert_eq!(Class::ALL.into_iter().filter(|class| class.benign()).count(), 4);
     }
 }

@@ -82,7 +82,7 @@ pub(super) fn owed(view: &View<'_>, seen: &SocketView<'_>) -> Option<Owed> {
     let server = if client == Party::Here { Party::Peer } else { Party::Here };
     let (has_sent, has_received) = (heard.has_sent?, heard.has_received?);
     // What a request spent in the accept queue, its server does not owe.
-    let served_ns = view.history.queued_until_ns(socket.cookie).unwrap_or(0);
+    let accepted_ns = view.history.accepted_ns(socket.cookie).unwrap_or(0);
     if !has_sent && !has_received {
         let since_ns = socket.opened.map_or(heard.moved_ns(), |opened| opened.at_ns);
         return Some(Owed { by: client, since_ns, is_first: true });
@@ -90,7 +90,7 @@ pub(super) fn owed(view: &View<'_>, seen: &SocketView<'_>) -> Option<Owed> {
     let (last, since_ns) = last_word(heard)?;
     let is_answered = has_sent && has_received && heard.sent_ns.abs_diff(heard.received_ns) <= MOMENT_NS;
     let by = if last == client && !is_answered { server } else { client };
-    Some(Owed { by, since_ns: since_ns.max(served_ns), is_first: false })
+    Some(Owed { by, since_ns: since_ns.max(accepted_ns), is_first: false })
 }
 
 /// For how long the party has owed the next word, ms, as of the last look; `None` if it does not.

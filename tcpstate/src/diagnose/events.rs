@@ -3,7 +3,7 @@
 //! that they are about.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry},
     net::{IpAddr, SocketAddr},
 };
 
@@ -20,12 +20,12 @@ use super::{
     format,
     idle_times::{IdleTimes, Server},
     naming,
-    program::{self, Member},
+    program::{self, Member, ProgramId},
     suspicion::{Key, Suspicion},
     suspicions,
     view::View,
 };
-use crate::track::{Direction, Failure, IdleClose, Process, Tuple};
+use crate::track::{Direction, Failure, IdleClose, Process, Since, Tuple};
 
 /// Groups of events that are remembered.
 const MAX_GROUPS: usize = 4_096;
@@ -69,6 +69,8 @@ pub(super) struct Group {
     /// When the peer had ended the connections of the harmful ones, by the second: a server that ends all at once, as at
     /// a restart, is one occasion.
     ends_s: BTreeSet<u64>,
+    /// Of how many of the harmful ones the peer was restarted meanwhile.
+    pub(super) restarts: u64,
     /// The shortest silence before the RST, ms.
     pub(super) idle_ms: Option<u64>,
     /// The number of a connect's error.
@@ -93,6 +95,8 @@ struct Sorted {
     peer: Option<Member>,
     is_harmful: bool,
     late_ms: Option<u64>,
+    /// The peer had ended the connection because it was restarted, or has ended itself.
+    is_restart: bool,
 }
 
 /// What the events of one pass tell of each other.
@@ -166,6 +170,7 @@ impl Events {
                 }
             }
         }
+        self.rename(view);
         self.groups.retain(|_, group| {
             for passes in [&mut group.passes, &mut group.harmful] {
                 passes.retain(|(at_ns, _)| *at_ns >= from_ns);
@@ -177,6 +182,25 @@ impl Events {
             group.first_ns = group.passes.front().map_or(group.first_ns, |(at_ns, _)| *at_ns);
             !group.passes.is_empty()
         });
+    }
+
+    /// Processes may have ended before it was known what they run, and others of their name tell it later: then what
+    /// was counted apart is one.
+    fn rename(&mut self, view: &View<'_>) {
+        let now = |key: &Key, group: &Group| {
+            let (member, _) = group.members.first()?;
+            let program = view.programs.of(member);
+            (key.program != ProgramId::NONE && key.program != program).then_some(Key { program, ..*key })
+        };
+        let renamed: Vec<_> =
+            self.groups.iter().filter_map(|(key, group)| Some((*key, now(key, group)?))).collect();
+        for (before, key) in renamed {
+            let Some(group) = self.groups.remove(&before) else { continue };
+            match self.groups.entry(key) {
+                Entry::Vacant(place) => drop(place.insert(group)),
+                Entry::Occupied(mut known) => known.get_mut().merge(group),
+            }
+        }
     }
 
     /// Which trouble a RST belongs to, and who is at fault as far as that is recorded.
@@ -264,7 +288,7 @@ impl Events {
             let (least, most) = group.late_ms.unwrap_or((late_ms, late_ms));
             group.late_ms = Some((least.min(late_ms), most.max(late_ms)));
             let end_ns = reset.at_ns.saturating_sub(late_ms.saturating_mul(NS_PER_MS));
-            if sorted.is_harmful && group.ends_s.len() < MAX_PASSES {
+            if sorted.is_harmful && !sorted.is_restart && group.ends_s.len() < MAX_PASSES {
                 group.ends_s.insert(end_ns / 1_000_000_000);
             }
         }
@@ -272,6 +296,7 @@ impl Events {
             (Some(before), Some(now)) => Some(before.min(now)),
             (before, now) => before.or(now),
         };
+        group.restarts += u64::from(sorted.is_restart && sorted.is_harmful);
         group.at_both_ends |= context.vanished.contains(&mirrored(ends::of(&reset.tuple)));
         group.sample(reset.at_ns, reset.cookie, reset.tuple, reset.state);
     }
@@ -327,6 +352,47 @@ impl Group {
         self.samples.push_back((at_ns, cookie, tuple, state));
     }
 
+    /// Takes in another group that is about the same.
+    fn merge(&mut self, other: Self) {
+        for (passes, more) in [(&mut self.passes, other.passes), (&mut self.harmful, other.harmful)] {
+            passes.extend(more);
+            passes.make_contiguous().sort_unstable();
+            while passes.len() > MAX_PASSES {
+                // What is counted together, is counted at the later time.
+                let Some((_, count)) = passes.pop_front() else { break };
+                if let Some((_, first)) = passes.front_mut() {
+                    *first = first.saturating_add(count);
+                }
+            }
+        }
+        for (members, more) in [(&mut self.members, other.members), (&mut self.peers, other.peers)] {
+            for (member, last_ns) in more {
+                remember(members, member, last_ns);
+            }
+        }
+        self.first_ns = self.first_ns.min(other.first_ns);
+        self.last_ns = self.last_ns.max(other.last_ns);
+        self.unread = self.unread.max(other.unread);
+        self.with_data += other.with_data;
+        self.ended += other.ended;
+        self.late_ms = match (self.late_ms, other.late_ms) {
+            (Some((least, most)), Some((lesser, more))) => Some((least.min(lesser), most.max(more))),
+            (one, another) => one.or(another),
+        };
+        self.ends_s.extend(other.ends_s);
+        self.idle_ms = match (self.idle_ms, other.idle_ms) {
+            (Some(one), Some(another)) => Some(one.min(another)),
+            (one, another) => one.or(another),
+        };
+        self.restarts += other.restarts;
+        self.at_both_ends |= other.at_both_ends;
+        self.samples.extend(other.samples);
+        self.samples.make_contiguous().sort_by_key(|sample| sample.0);
+        while self.samples.len() > MAX_SAMPLES {
+            self.samples.pop_front();
+        }
+    }
+
     fn total(&self) -> u64 {
         self.passes.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
     }
@@ -336,7 +402,7 @@ impl Group {
         self.harmful.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
     }
 
-    /// On how many occasions peers had ended the connections of the harmful ones: two seconds next to each other are one,
+    /// On how many occasions peers that go on running had ended the connections of the harmful ones: two seconds next to each other are one,
     /// but not all seconds of a server that ends one after the other.
     pub(super) fn occasions(&self) -> u64 {
         let mut before = None;
@@ -409,7 +475,7 @@ fn sorted(
 ) -> Sorted {
     let member = process.map(Member::from);
     let key = view.key_of_member(class, seen.reset.netns, member.as_ref(), place);
-    Sorted { key, process, peer: None, is_harmful: false, late_ms: None }
+    Sorted { key, process, peer: None, is_harmful: false, late_ms: None, is_restart: false }
 }
 
 fn owner(seen: &ResetSeen) -> Option<Process> {
@@ -446,10 +512,20 @@ fn sort_received(view: &View<'_>, context: &Context<'_>, seen: &ResetSeen) -> Op
             }
             let is_harmful = !seen.unsent_bytes.is_some_and(ending::is_farewell);
             let place = Some(reset.tuple.remote);
-            let late_ms = Some(late_ms);
-            Some(Sorted { is_harmful, late_ms, ..sorted(view, Class::WriteAfterFin, seen, owner(), place) })
+            let ended_ns = reset.at_ns.saturating_sub(late_ms.saturating_mul(NS_PER_MS));
+            let is_restart = is_restart(view, reset.netns, reset.tuple.remote, ended_ns);
+            let late = sorted(view, Class::WriteAfterFin, seen, owner(), place);
+            Some(Sorted { is_harmful, late_ms: Some(late_ms), is_restart, ..late })
         }
         _ => None,
+    }
+}
+
+/// Whether a server on this host that ended a connection then, monotonic ns, is not there any more, or was started since.
+fn is_restart(view: &View<'_>, netns: u32, server: SocketAddr, ended_ns: u64) -> bool {
+    match view.local_server(netns, server) {
+        Some(listening) => matches!(listening.socket.since, Since::Exactly(began_ns) if began_ns > ended_ns),
+        None => view.listener_at(netns, server).is_some(),
     }
 }
 

@@ -154,6 +154,16 @@ pub struct Process {
     pub ppid: Option<u32>,
 }
 
+impl Process {
+    /// Descriptors in use, and how many there may be; `None` where that is not known. Those beyond the limit, which were
+    /// opened before it was lowered, are not counted.
+    #[must_use]
+    pub fn descriptors(&self) -> Option<(u64, u64)> {
+        let max = self.fd_limit.filter(|max| *max > 0)?;
+        Some((self.fds?.min(max), max))
+    }
+}
+
 /// Whether a process runs at all.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

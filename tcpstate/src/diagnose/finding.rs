@@ -168,7 +168,6 @@ pub struct Finding<At = u64> {
     pub id: String,
     pub class: Class,
     pub severity: Severity,
-    pub benign: bool,
     pub status: Status,
     pub subject: Subject,
     /// When the oldest of what it is about began; at the latest, where that was before the daemon came.
@@ -208,7 +207,6 @@ impl<At> Finding<At> {
             id: self.id,
             class: self.class,
             severity: self.severity,
-            benign: self.benign,
             status: self.status,
             subject: self.subject,
             count: self.count,

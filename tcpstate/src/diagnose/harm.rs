@@ -26,12 +26,12 @@ pub(super) enum Harm {
     NoneSeen(String),
     /// Something is taken and not given back: descriptors, memory, ports.
     RunsOut(Growth),
-    /// So many connections wait, the longest for so long, ms.
-    Waits { count: u64, longest_ms: u64 },
+    /// So many connections wait, the longest for so long, ms; `too_long` if that is known to be too long for them.
+    Waits { count: u64, longest_ms: u64, too_long: bool },
     /// The same, for what will not come by itself.
     Hangs { count: u64, longest_ms: u64 },
-    /// So many requests or connects failed within the window.
-    Fails { count: u64 },
+    /// So many of these failed within the window, on so many occasions.
+    Fails { what: &'static str, count: u64, occasions: u64 },
     /// All that come there fail, now.
     FailsForAll,
     /// What was sent on so many connections within the window is lost, on so many occasions.
@@ -69,6 +69,11 @@ impl Kind {
 }
 
 impl Harm {
+    /// So many of these failed, each on an occasion of its own.
+    pub(super) fn fails(what: &'static str, count: u64) -> Self {
+        Self::Fails { what, count, occasions: count }
+    }
+
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::NoneSeen(_) => Kind::NoneSeen,
@@ -87,10 +92,11 @@ impl Harm {
         match self {
             Self::NoneSeen(_) => Severity::Info,
             Self::RunsOut(growth) => runs_out(*growth, limit, thresholds),
-            Self::Waits { longest_ms, .. } if *longest_ms < thresholds.waits_ms => Severity::Info,
+            Self::Waits { longest_ms, too_long: false, .. } if *longest_ms < thresholds.waits_ms => {
+                Severity::Info
+            }
             Self::Waits { .. } | Self::Hangs { .. } => Severity::Warning,
-            Self::Fails { count } => repeatedly(*count),
-            Self::DataLost { occasions, .. } => repeatedly(*occasions),
+            Self::Fails { occasions, .. } | Self::DataLost { occasions, .. } => repeatedly(*occasions),
             Self::FailsForAll => Severity::Critical,
         }
     }
@@ -104,7 +110,7 @@ impl Harm {
                 let how = match growth {
                     Growth::Grows => "more and more are taken, and none is given back",
                     Growth::Lasts => "they are not given back",
-                    Growth::None => "no growth was seen yet",
+                    Growth::None => "no growth is seen now",
                 };
                 match limit {
                     Some(Limit { of, used, max, reached_in_seconds }) => {
@@ -117,7 +123,7 @@ impl Harm {
                     None => format!("descriptors and memory: {how}"),
                 }
             }
-            Self::Waits { count, longest_ms } => format!(
+            Self::Waits { count, longest_ms, .. } => format!(
                 "{} {}, the longest for {}",
                 format::count(*count, "connection"),
                 if *count == 1 { "waits" } else { "wait" },
@@ -130,8 +136,8 @@ impl Harm {
                 format::duration(*longest_ms),
                 if *count == 1 { "itself" } else { "themselves" },
             ),
-            Self::Fails { count } => {
-                format!("{} failed in the last {within}", format::count(*count, "request"))
+            Self::Fails { what, count, .. } => {
+                format!("{} failed in the last {within}", format::count(*count, what))
             }
             Self::FailsForAll => "every new connection fails".to_owned(),
             Self::DataLost { count, .. } => format!(

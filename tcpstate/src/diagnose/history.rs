@@ -137,6 +137,13 @@ impl<T> Recent<T> {
     }
 }
 
+/// A connection that was seen waiting to be accepted: until when, and when it had a file for the first time.
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    until_ns: u64,
+    accepted_ns: Option<u64>,
+}
+
 /// How many there were, over time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Series {
@@ -222,8 +229,8 @@ pub(super) struct History {
     /// What was called a leak, and until when it was there, monotonic ns: it stays one while its sockets are there.
     leaks: HashMap<Key, u64>,
     holders: Recent<HeldBy>,
-    /// Until when a connection was seen without a file, waiting to be accepted, monotonic ns.
-    queued: Recent<u64>,
+    /// Connections that were seen waiting to be accepted.
+    queued: Recent<Queued>,
     listeners: HashMap<u64, Listening>,
     pass: u32,
 }
@@ -255,8 +262,11 @@ impl History {
         if let Some(info) = evidence.info.get(&cookie) {
             self.hear(socket, info);
         }
-        if !self.queued.0.is_empty() {
-            self.queued.touch(cookie, pass);
+        if !self.queued.0.is_empty()
+            && let Some(queued) = self.queued.touch(cookie, pass)
+            && !matches!(held, Holding::NoFile)
+        {
+            queued.accepted_ns.get_or_insert(evidence.counted_ns(socket.state));
         }
         let since_ns = self.ownerless.touch(cookie, pass).copied();
         match held {
@@ -273,7 +283,8 @@ impl History {
                 }
             }
             Holding::NoFile if matches!(socket.state, TcpState::Established | TcpState::CloseWait) => {
-                self.queued.insert(cookie, evidence.counted_ns(socket.state), pass);
+                let until_ns = evidence.counted_ns(socket.state);
+                self.queued.insert(cookie, Queued { until_ns, accepted_ns: None }, pass);
             }
             _ => {}
         }
@@ -419,7 +430,12 @@ impl History {
 
     /// Until when a connection was seen waiting to be accepted, monotonic ns.
     pub(super) fn queued_until_ns(&self, cookie: u64) -> Option<u64> {
-        self.queued.get(cookie).copied()
+        self.queued.get(cookie).map(|queued| queued.until_ns)
+    }
+
+    /// When a connection that had waited was seen accepted for the first time, monotonic ns: it was at the latest.
+    pub(super) fn accepted_ns(&self, cookie: u64) -> Option<u64> {
+        self.queued.get(cookie)?.accepted_ns
     }
 
     /// The listeners that are or were there.

@@ -20,8 +20,7 @@ use crate::track::{Holder, Since};
 /// "payments[4121] in app.service", or "apache2[77] (6 processes)".
 pub(super) fn who(view: &View<'_>, members: &[Member]) -> String {
     let Some(main) = members.first() else { return "an unknown process".to_owned() };
-    let process = view.process(main.process.pid, main.start_boottime_ns);
-    let process = process.filter(|process| process.comm.is_none_or(|comm| comm == main.process.comm));
+    let process = view.about(main);
     let name = program::name(&main.process.comm.to_string(), process);
     let ended = members.iter().filter(|member| Programs::has_ended(member, view.evidence)).count();
     let how_many = match (members.len(), ended) {
@@ -38,7 +37,7 @@ pub(super) fn who(view: &View<'_>, members: &[Member]) -> String {
 /// The same without saying that processes have ended, for sentences that say so themselves.
 pub(super) fn plainly(view: &View<'_>, members: &[Member]) -> String {
     let Some(main) = members.first() else { return "an unknown process".to_owned() };
-    let process = view.process(main.process.pid, main.start_boottime_ns);
+    let process = view.about(main);
     let name = program::name(&main.process.comm.to_string(), process);
     let how_many = if members.len() > 1 { format!(" ({} processes)", members.len()) } else { String::new() };
     format!("{name}[{}]{how_many}{}", main.process.pid, program::place(process))
@@ -52,8 +51,7 @@ pub(super) fn who_holds(view: &View<'_>, holder: &Holder) -> String {
 /// Whom a finding is about.
 pub(super) fn subject(view: &View<'_>, members: &[Member], netns: u32) -> Subject {
     let main = members.first();
-    let process = main.and_then(|main| view.process(main.process.pid, main.start_boottime_ns)).cloned();
-    let process = process.unwrap_or_default();
+    let process = main.and_then(|main| view.about(main)).cloned().unwrap_or_default();
     let processes = members.iter().take(MAX_SUBJECT_PROCESSES).map(|member| SubjectProcess {
         pid: member.process.pid,
         comm: member.process.comm.to_string(),

@@ -1,7 +1,7 @@
 //! Which program a process runs: the executable, and what it interprets, in a unit or a container. Workers, children and
 //! jobs that come and go are one program, and a finding is about a program.
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet};
 
 use super::evidence::{Evidence, Process};
 use crate::track::{self, Comm, Holder};
@@ -92,6 +92,8 @@ struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Programs {
     processes: HashMap<u32, Known>,
+    /// What is known of the programs of those: of a process that ended before it was looked at, its program's.
+    described: HashMap<ProgramId, Process>,
     /// The program whose processes have this name; `None` for several.
     by_comm: HashMap<Comm, Option<ProgramId>>,
 }
@@ -107,16 +109,25 @@ impl Programs {
                 }
                 continue;
             }
-            let Some(comm) = process.comm else { continue };
+            // Of one that is ending no executable is seen any more.
+            let Some(comm) = process.comm.filter(|_| process.exe.is_some()) else { continue };
             if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(pid) {
                 continue;
             }
             let start_boottime_ns = process.start_boottime_ns.unwrap_or(0);
-            let id = id(eldest(evidence, comm, process), process);
+            let eldest = eldest(evidence, comm, process);
+            // Its parent may not have been looked at this time.
+            let before = self.known(*pid, comm, start_boottime_ns).filter(|_| eldest == comm);
+            let id = before.map_or_else(|| id(eldest, process), |known| known.id);
+            self.described.entry(id).or_insert_with(|| described(process));
             let known = Known { start_boottime_ns, comm, id, seen_ns: at_ns, ended: false };
             self.processes.insert(*pid, known);
         }
         self.processes.retain(|_, known| at_ns.saturating_sub(known.seen_ns) < FORGET_NS);
+        if self.described.len() > self.processes.len() {
+            let ids: HashSet<_> = self.processes.values().map(|known| known.id).collect();
+            self.described.retain(|id, _| ids.contains(id));
+        }
         self.by_comm = HashMap::with_capacity(self.by_comm.len());
         for known in self.processes.values() {
             let of_name = self.by_comm.entry(known.comm).or_insert(Some(known.id));
@@ -133,6 +144,11 @@ impl Programs {
         }
         let alike = self.by_comm.get(&process.comm).copied().flatten();
         alike.unwrap_or_else(|| ProgramId::of(&["", &process.comm.to_string()]))
+    }
+
+    /// What is known of a process's program.
+    pub(super) fn description(&self, member: &Member) -> Option<&Process> {
+        self.described.get(&self.of(member))
     }
 
     /// The program that a holder runs.
@@ -163,6 +179,12 @@ impl Programs {
     pub(super) fn size(&self) -> usize {
         self.processes.len()
     }
+}
+
+/// What all processes of a program have in common.
+fn described(process: &Process) -> Process {
+    let Process { exe, script, unit, container, pod, .. } = process.clone();
+    Process { exe, script, unit, container, pod, ..Process::default() }
 }
 
 fn id(comm: Comm, process: &Process) -> ProgramId {

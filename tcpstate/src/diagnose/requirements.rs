@@ -204,7 +204,7 @@ pub(super) fn pointed(view: &View<'_>, suspicions: &[Suspicion]) -> BTreeSet<u32
     let waiting = view.history.listeners().filter(|listening| view.queue(listening).is_some());
     pointed.extend(waiting.flat_map(|listening| listening.holders.iter().map(|holder| holder.pid)));
     let filling = view.evidence.processes.iter().filter(|(_, process)| {
-        let share = process.fds.zip(process.fd_limit).map(|(used, max)| format::percent(used, max));
+        let share = process.descriptors().map(|(used, max)| format::percent(used, max));
         share.is_some_and(|percent| percent >= POINTED_FDS_PERCENT)
     });
     pointed.extend(filling.map(|(pid, _)| *pid));

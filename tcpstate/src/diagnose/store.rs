@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use super::{
     Changes, NS_PER_MS,
     class::Class,
-    finding::{Finding, HarmDone, Limit, MAX_SAMPLES, Resource, Severity, Status},
+    finding::{Finding, HarmDone, Limit, MAX_SAMPLES, Resource, Status},
     format,
     harm::Harm,
     history::History,
@@ -160,7 +160,7 @@ fn write(
     });
     // It is what uses the limit up, not a bystander.
     let by_it = limit.as_ref().filter(|limit| suspicion.count.saturating_mul(10) >= limit.used);
-    let severity = if class.benign() { Severity::Info } else { harm.severity(by_it, thresholds) };
+    let severity = harm.severity(by_it, thresholds);
     let harm = HarmDone { kind: harm.kind(), text: format::sentence(&harm.text(by_it, thresholds)) + "." };
     let mut verdict = std::mem::take(&mut suspicion.verdict);
     if suspicion.tells_trend
@@ -186,7 +186,6 @@ fn write(
         id: suspicion.key.id(),
         class,
         severity,
-        benign: class.benign(),
         status: Status::Open,
         subject: suspicion.subject,
         since: suspicion.since_ns.min(at_ns),

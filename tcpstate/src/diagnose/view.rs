@@ -230,6 +230,14 @@ impl<'a> View<'a> {
         program::is_same_start(start_ns, start_boottime_ns).then_some(process)
     }
 
+    /// What is known of a member: of itself, or, if it has ended, of its program.
+    pub(super) fn about(&self, member: &Member) -> Option<&Process> {
+        let process = self.process(member.process.pid, member.start_boottime_ns);
+        let process = process.filter(|process| process.comm.is_none_or(|comm| comm == member.process.comm));
+        let known = process.filter(|process| process.exe.is_some() || process.unit.is_some());
+        known.or_else(|| self.programs.description(member)).or(process)
+    }
+
     /// Whether a process does not run, and why.
     pub(super) fn paused(&self, holder: &Holder) -> Option<Paused> {
         let paused = self.process(holder.pid, holder.start_boottime_ns)?.paused?;

@@ -1,4 +1,4 @@
-//! The classes, what is benign among them, and how long a verdict may take.
+//! The classes, and how long a verdict may take.
 
 use std::time::Duration;
 
@@ -41,8 +41,6 @@ pub(super) const ALL: [&str; 35] = [
     "half-open",
 ];
 
-const BENIGN: [&str; 4] = ["close-wait-idle-pool", "half-close", "time-wait-churn", "fin-wait2-orphan"];
-
 /// Those that are told by how something grows, or by many closes.
 const NEED_A_TREND: [&str; 7] = [
     "close-wait-leak",
@@ -56,10 +54,6 @@ const NEED_A_TREND: [&str; 7] = [
 
 /// The longest of all deadlines: look-alikes are watched for as long.
 pub(super) const LONGEST: Duration = Duration::from_secs(30);
-
-pub(super) fn is_benign(class: &str) -> bool {
-    BENIGN.contains(&class)
-}
 
 /// How long after the signature stands the verdict may come.
 pub(super) fn deadline(class: &str) -> Duration {

@@ -12,7 +12,6 @@ pub(super) struct Finding {
     /// Whether it is a warning or worse.
     pub(super) alerts: bool,
     pub(super) severity: String,
-    pub(super) benign: bool,
     pub(super) opened_at: String,
     /// The process that is named first.
     pub(super) pid: Option<u64>,
@@ -35,7 +34,6 @@ impl Finding {
             class: text("class"),
             alerts: severity != "info",
             severity,
-            benign: value["benign"].as_bool().unwrap_or_default(),
             opened_at: text("opened_at"),
             pid: value["subject"]["pid"].as_u64(),
             processes: processes.filter_map(|process| process["pid"].as_u64()).collect(),

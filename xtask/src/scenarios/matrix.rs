@@ -86,7 +86,6 @@ pub(super) fn judge(facts: &Facts, record: &Record) -> Outcome {
     for Sighting { finding, .. } in of(facts, record) {
         wrong.extend(stray(facts, finding));
         wrong.extend(wrongly_owned(facts, finding));
-        wrong.extend(wrongly_benign(finding));
         if !finding.alerts {
             outcome.mentioned.insert(finding.class.clone());
         }
@@ -106,6 +105,15 @@ fn of<'a>(facts: &'a Facts, record: &'a Record) -> impl Iterator<Item = &'a Sigh
             && (facts.begun..=facts.ended).contains(&sighting.at)
             && (opened_at.is_empty() || *opened_at > facts.begun_as_of)
     })
+}
+
+/// All findings about this scenario in the order of time, one line each.
+pub(super) fn findings(facts: &Facts, record: &Record) -> Vec<String> {
+    let line = |Sighting { at, finding }: &Sighting| {
+        let Finding { class, severity, pid, verdict, .. } = finding;
+        format!("{:.1} s: {class} ({severity}, process {pid:?}): {verdict}", at.as_secs_f64())
+    };
+    of(facts, record).map(line).collect()
 }
 
 fn first_right<'a>(facts: &'a Facts, expected: &Expected, record: &'a Record) -> Option<&'a Sighting> {
@@ -188,14 +196,6 @@ fn wrongly_owned(facts: &Facts, finding: &Finding) -> Option<String> {
         owners.contains(pid) && facts.descriptors.get(pid).is_some_and(|fds| !fds.contains(fd))
     });
     innocent.map(|(pid, fd)| format!("{class} names descriptor {fd} of {pid}, which is innocent"))
-}
-
-fn wrongly_benign(finding: &Finding) -> Option<String> {
-    let benign = classes::is_benign(&finding.class);
-    if benign && finding.alerts {
-        return Some(format!("{} is benign, and was a {}", finding.class, finding.severity));
-    }
-    (benign != finding.benign).then(|| format!("{} says benign: {}", finding.class, finding.benign))
 }
 
 /// One trouble told more than once.

@@ -1,5 +1,5 @@
-//! The findings as text: first what is wrong, the worst first, then what is only worth knowing, at the end what is
-//! harmless. Every line can be forwarded as it is.
+//! The findings as text: first what is wrong, the worst first, then what is only worth knowing. Every line can be
+//! forwarded as it is.
 
 use std::{
     collections::BTreeMap,
@@ -109,9 +109,7 @@ impl Report {
             bad(out, finding, now)?;
             writeln!(out)?;
         }
-        let mild = |benign| all.iter().filter(move |finding| !is_bad(finding) && finding.benign == benign);
-        section(out, "Worth knowing, no alarm:", mild(false))?;
-        section(out, "Harmless, no alarm:", mild(true))?;
+        section(out, "Worth knowing, no alarm:", all.iter().filter(|finding| !is_bad(finding)))?;
         if all.iter().any(|finding| is_bad(&finding)) {
             writeln!(out, "{} {}, {as_of}.", self.counted(), self.whence)?;
             lines(out, "", "Cannot see: ", &self.findings.cannot_see)?;
@@ -162,6 +160,7 @@ fn bad(out: &mut impl Write, finding: &Finding, now: SystemTime) -> io::Result<(
     writeln!(out, "{}", printable(&finding.verdict))?;
     let class = finding.class.name();
     writeln!(out, "  {}: {class}, since {}", finding.severity.name(), since(&finding.since, now))?;
+    writeln!(out, "  Harm: {}", printable(&finding.harm.text))?;
     let who = who(&finding.subject);
     if !who.is_empty() {
         writeln!(out, "  {}", printable(&who))?;
@@ -294,10 +293,11 @@ mod tests {
     }
 
     #[test]
-    fn the_verdict_comes_first_and_what_is_harmless_last() {
+    fn the_verdict_comes_first_and_what_is_no_alarm_last() {
         let expected = "\
 payments[4121] in payments.service read EOF from 10.0.0.7:443 on 812 sockets and closed none; +4/min; its fd limit is reached in 47 min.
   critical: close-wait-leak, since 2026-01-02T03:02:35
+  Harm: 836 of 1024 file descriptors are in use, all of them in 47 min; more and more are taken, and none is given back.
   process 4121, program /usr/bin/payments, unit payments.service, peer 10.0.0.7:443, network namespace 4026531840
   - 812 sockets in CLOSE_WAIT, nothing unread
     STATE         AGE   PID  FD  LOCAL          REMOTE        RECV-Q  SEND-Q
@@ -307,8 +307,8 @@ payments[4121] in payments.service read EOF from 10.0.0.7:443 on 812 sockets and
   Not seen: who opened them
   More: tcpstate explain close-wait-leak
 
-Harmless, no alarm:
-  10 stale pooled connections to 10.0.0.9:6379: harmless.
+Worth knowing, no alarm:
+  10 stale pooled connections to 10.0.0.9:6379; no harm seen.
     More: tcpstate explain close-wait-idle-pool
 
 1 finding (1 critical, 0 warning); 900 sockets of 2 processes looked at on web-1, 2026-01-02T03:04:05.000Z.
@@ -331,10 +331,10 @@ Cannot see: The kernel tells reset reasons since Linux 6.10.
     }
 
     #[test]
-    fn what_is_harmless_does_not_look_like_an_alarm() {
+    fn what_is_no_alarm_does_not_look_like_one() {
         let text = text(&report(|diagnosed| drop(diagnosed.findings.remove(0))));
         assert!(text.starts_with("nothing wrong found; "), "{text}");
-        assert!(text.contains("\n\nHarmless, no alarm:\n  10 stale pooled"), "{text}");
+        assert!(text.contains("\n\nWorth knowing, no alarm:\n  10 stale pooled"), "{text}");
         assert!(!text.contains("finding"), "{text}");
     }
 
@@ -350,13 +350,6 @@ Cannot see: The kernel tells reset reasons since Linux 6.10.
             text.contains("\n  and 61 more like that: tcpstate diagnose --class close-wait-idle-pool"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn what_is_worth_knowing_stands_apart_from_what_is_harmless() {
-        let text = text(&report(|diagnosed| diagnosed.findings[0].severity = Severity::Info));
-        let [worth, harmless] = ["Worth knowing, no alarm:\n  payments", "Harmless, no alarm:\n  10 stale"];
-        assert!(text.find(worth).unwrap() < text.find(harmless).unwrap(), "{text}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::collections::hash_map::Entry;
 use foldhash::{HashMap, HashSet};
 
 use super::{
-    class::Class, finding::Resource, harm::Harm, program::ProgramId, suspicion::Suspicion, view::View,
+    class::Class, finding::Resource, format, harm::Harm, program::ProgramId, suspicion::Suspicion, view::View,
 };
 
 /// Takes the harm from suspicions that others explain, so that they are remembered but not told.
@@ -28,6 +28,7 @@ pub(super) fn explain(view: &View<'_>, suspicions: &mut Vec<Suspicion>) {
     upstream::explain(view, suspicions);
     workers::explain(view, suspicions);
     peers::explain(view, suspicions);
+    stale_pools(suspicions);
     effects(suspicions);
 }
 
@@ -71,6 +72,20 @@ fn descriptors(suspicions: &mut [Suspicion]) {
         .filter(|effect| effect.key.class == Class::FdExhaustion && effect.is_told())
         .map(|effect| (effect.key.program, effect.limit, effect.harm.clone()))
         .collect();
+    // Who has a listener may not have been looked up yet.
+    let listeners: HashSet<_> = suspicions
+        .iter()
+        .filter(|cause| cause.key.class == Class::FdExhaustion && cause.is_told())
+        .filter_map(|cause| Some((cause.key.netns, cause.subject.listener.clone()?)))
+        .collect();
+    for effect in suspicions.iter_mut().filter(|effect| effect.key.program == ProgramId::NONE) {
+        let place = effect.key.place.map(format::address).unwrap_or_default();
+        let is_full = matches!(effect.key.class, Class::AcceptOverflow | Class::AcceptStall)
+            && listeners.contains(&(effect.key.netns, place));
+        if is_full {
+            effect.tell_inside();
+        }
+    }
     for effect in suspicions.iter_mut().filter(|effect| effect.key.program != ProgramId::NONE) {
         let half = |count: u64| {
             effect.limit.is_some_and(|(of, used, _)| {
@@ -98,6 +113,31 @@ fn descriptors(suspicions: &mut [Suspicion]) {
             cause.harm = Some(harm.clone());
         }
     }
+}
+
+/// A pool that writes into what its server has ended is no pool that does no harm.
+fn stale_pools(suspicions: &mut [Suspicion]) {
+    let mut pools = HashMap::<_, String>::default();
+    for pool in suspicions.iter().filter(|pool| pool.key.class == Class::CloseWaitIdlePool && pool.is_told())
+    {
+        pools.insert((pool.key.netns, pool.key.program), format::count(pool.count, "more connection"));
+    }
+    let mut told = HashSet::default();
+    for writer in suspicions.iter_mut().filter(|writer| {
+        writer.key.class == Class::WriteAfterFin
+            && writer.is_harmful()
+            && writer.key.program != ProgramId::NONE
+    }) {
+        let of_it = (writer.key.netns, writer.key.program);
+        if let Some(more) = pools.get(&of_it) {
+            writer.evidence.push(format!("it keeps {more} that the server has ended"));
+            told.insert(of_it);
+        }
+    }
+    let is_told = |pool: &&mut Suspicion| {
+        pool.key.class == Class::CloseWaitIdlePool && told.contains(&(pool.key.netns, pool.key.program))
+    };
+    suspicions.iter_mut().filter(is_told).for_each(Suspicion::tell_inside);
 }
 
 /// What is seen of the same trouble in other sockets, counters and events.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use foldhash::HashSet;
 use tcpstate_common::TcpState;
 
 use crate::diagnose::{
@@ -28,11 +29,14 @@ struct Occupied<'v> {
     busy: Vec<&'v SocketView<'v>>,
     longest_idle_ms: u64,
     longest_busy_ms: u64,
+    /// Connections that had waited to be accepted are busy since they were, which is known to a look.
+    busy_at_least: bool,
 }
 
 /// Says why nobody accepts, where that is seen.
 pub(super) fn explain(view: &View<'_>, suspicions: &mut [Suspicion]) {
-    for suspicion in suspicions {
+    let mut occupying = HashSet::default();
+    for suspicion in suspicions.iter_mut() {
         let is_about_accepting = matches!(
             suspicion.key.class,
             Class::AcceptStall | Class::AcceptOverflow | Class::AcceptOverflowRst
@@ -45,6 +49,20 @@ pub(super) fn explain(view: &View<'_>, suspicions: &mut [Suspicion]) {
             && let Some(occupied) = occupied(view, listening)
         {
             tell(view, suspicion, listening, &occupied);
+            let connections = occupied.idle.iter().chain(&occupied.busy);
+            occupying.extend(connections.map(|seen| seen.socket().cookie));
+        }
+    }
+    // What the workers are busy with is no leak, though its clients may have left meanwhile.
+    for suspicion in suspicions.iter_mut().filter(|suspicion| suspicion.is_told()) {
+        let may_be = matches!(
+            suspicion.key.class,
+            Class::CloseWaitLeak | Class::CloseWaitNeverRead | Class::UnansweredRequests
+        );
+        let all =
+            !suspicion.cookies.is_empty() && suspicion.cookies.iter().all(|one| occupying.contains(one));
+        if may_be && all {
+            suspicion.tell_inside();
         }
     }
 }
@@ -87,13 +105,15 @@ fn occupied<'v>(view: &'v View<'_>, listening: &Listening) -> Option<Occupied<'v
         } else if let Some(ms) = busy_ms {
             occupied.busy.push(seen);
             occupied.longest_busy_ms = occupied.longest_busy_ms.max(ms);
+            occupied.busy_at_least |= view.history.accepted_ns(seen.socket().cookie).is_some();
         }
     }
     Some(occupied)
 }
 
 fn tell(view: &View<'_>, suspicion: &mut Suspicion, listening: &Listening, occupied: &Occupied<'_>) {
-    let Occupied { workers, idle, busy, longest_idle_ms, longest_busy_ms } = occupied;
+    let Occupied { workers, idle, busy, longest_idle_ms, longest_busy_ms, busy_at_least } = occupied;
+    let at_least = if *busy_at_least { "at least " } else { "" };
     let place = format::listener(listening.socket.tuple.local);
     let known = settings::of(&suspicion.subject);
     let named = |setting: Option<&str>| setting.map_or_else(String::new, |setting| format!(" ({setting})"));
@@ -132,7 +152,7 @@ fn tell(view: &View<'_>, suspicion: &mut Suspicion, listening: &Listening, occup
             format::count(*workers as u64, "worker")
         ));
     } else if idle.is_empty() && !busy.is_empty() {
-        let busiest = format::duration(*longest_busy_ms);
+        let busiest = format!("{at_least}{}", format::duration(*longest_busy_ms));
         suspicion.verdict = if *workers == 1 {
             format!("{each} of {who} is busy with a request for {busiest}, {wait}")
         } else {
@@ -149,7 +169,7 @@ fn tell(view: &View<'_>, suspicion: &mut Suspicion, listening: &Listening, occup
     } else if !busy.is_empty() {
         let (clients, keeper) = clients(view, idle);
         suspicion.verdict = format!(
-            "{each} of {who} {are} occupied: {} by requests, the longest for {}, and {} by idle connections{clients}, the longest idle for {}, {wait}",
+            "{each} of {who} {are} occupied: {} by requests, the longest for {at_least}{}, and {} by idle connections{clients}, the longest idle for {}, {wait}",
             busy.len(),
             format::duration(*longest_busy_ms),
             idle.len(),

@@ -141,7 +141,7 @@ pub(super) fn stall(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> S
     let longest_ms = members.iter().map(|seen| view::queued_ms(seen)).max().unwrap_or(0);
     let bad = given_up > 0 || suspicion.count > 1 || longest_ms >= view.thresholds.old_ms;
     suspicion.harm = Some(if bad {
-        Harm::Hangs { count: suspicion.count, longest_ms }
+        Harm::Waits { count: suspicion.count, longest_ms, too_long: true }
     } else {
         Harm::NoneSeen("a single one waits, and its client has not given up".to_owned())
     });
@@ -186,7 +186,11 @@ pub(super) fn flood(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> O
     let many = suspicion.count >= view.thresholds.half_handshakes;
     let overrun = cookies > 0 || dropped > 0;
     suspicion.harm = match (many, overrun) {
-        (_, true) => Some(Harm::Fails { count: suspicion.count.max(view.thresholds.several) }),
+        (_, true) => Some(Harm::Fails {
+            what: "handshake",
+            count: suspicion.count,
+            occasions: suspicion.count.max(view.thresholds.several),
+        }),
         (true, false) => Some(Harm::NoneSeen("the queue for handshakes has room".to_owned())),
         (false, false) => None,
     };
@@ -275,8 +279,11 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Suspicion> {
     let who = blame(view, &mut suspicion, listening).unwrap_or_else(|| "its owner".to_owned());
     // Full and nobody turned away: a queue that is as long as it may be.
     let turned_away = overflows.max(resets).max(members.len() as u64);
-    suspicion.harm =
-        (turned_away > 0).then(|| Harm::Fails { count: turned_away.max(view.thresholds.several) });
+    suspicion.harm = (turned_away > 0).then(|| Harm::Fails {
+        what: "attempt to connect",
+        count: turned_away,
+        occasions: turned_away.max(view.thresholds.several),
+    });
     let place = format::listener(socket.tuple.local);
     let (held, limit) = (format::digits(socket.rqueue.into()), format::digits(socket.wqueue.into()));
     let then = if class == Class::AcceptOverflowRst { "resets clients" } else { "turns clients away" };

@@ -94,12 +94,14 @@ fn sort_served(
         return None;
     }
     // The request was read, and the client left before it was answered.
-    let is_owed = || connection::owed_ms(view, seen, Party::Here).is_some();
-    Some(if connection::is_read(&socket) && is_owed() {
-        key(Class::UnansweredRequests, place)
+    let class = if !connection::is_read(&socket) {
+        Class::CloseWaitNeverRead
+    } else if connection::owed_ms(view, seen, Party::Here).is_some() {
+        Class::UnansweredRequests
     } else {
-        key(Class::CloseWaitNeverRead, place)
-    })
+        Class::CloseWaitLeak
+    };
+    Some(key(class, place))
 }
 
 /// Whether data has gone the open way since the FIN, for longer than the end of an answer takes, and not long ago, as of
@@ -203,7 +205,7 @@ pub(super) fn set_place(view: &View<'_>, suspicion: &mut Suspicion, members: &[&
     suspicion.subject.peer = naming::common_peer(members, side);
 }
 
-/// The process has read the EOF, and keeps the socket.
+/// The process has read the EOF, or does not look for it, and keeps the socket.
 pub(super) fn leak(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let who = blame_holders(view, suspicion, members);
     let side = side_of(view, members);
@@ -212,6 +214,10 @@ pub(super) fn leak(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Socke
     suspicion.tells_trend = true;
     let (peers, sockets) = (say_peers(members, side), format::count(suspicion.count, "socket"));
     let oldest = format::duration(oldest_ms(members));
+    let unread = members.iter().filter(|seen| seen.socket().rqueue > 0).count();
+    if unread * 2 > members.len() {
+        return unnoticed(view, suspicion, members, &who);
+    }
     suspicion.verdict = match members {
         [one] => match one.holder() {
             Some(holder) => {
@@ -224,11 +230,34 @@ pub(super) fn leak(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Socke
     "Close the socket on every path after read() returns 0, error paths included."
         .clone_into(&mut suspicion.remedy);
     tell_ages(suspicion, members);
-    suspicion.evidence.push("nothing is unread: the application has read the EOF".to_owned());
+    suspicion.evidence.push(match unread {
+        0 => "nothing is unread: the application has read the EOF".to_owned(),
+        some => format!("on {} of them the EOF alone is unread", format::digits(some as u64)),
+    });
     tell_silence(view, suspicion, members, "sent anything in the last minutes");
 }
 
-/// The clients have left, and the process does not notice: it has not read the request, or not looked since its answer.
+/// The clients have left, and the process has not looked since its last answer.
+fn unnoticed(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>], who: &str) {
+    let place = suspicion.key.place.map_or_else(String::new, |at| format!(" on {}", format::listener(at)));
+    suspicion.verdict = format!(
+        "{who} has not noticed that the {} of {}{place} left, the oldest {} ago, and keeps {} open",
+        if suspicion.count == 1 { "client" } else { "clients" },
+        format::count(suspicion.count, "connection"),
+        format::duration(oldest_ms(members)),
+        if suspicion.count == 1 { "it" } else { "them" },
+    );
+    "Read from every connection until it ends, or give it an idle timeout; a program that only writes never learns that its client has left."
+        .clone_into(&mut suspicion.remedy);
+    tell_ages(suspicion, members);
+    let has_sent =
+        members.iter().filter_map(|seen| view.heard(seen)).any(|heard| heard.has_received == Some(true));
+    let before = if has_sent { "what the clients sent was read before" } else { "the clients sent nothing" };
+    suspicion.evidence.push(format!("only the EOF is unread: {before}"));
+    tell_silence(view, suspicion, members, "sent anything in the last minutes");
+}
+
+/// The clients have left, and the process has not read what they sent.
 fn never_read(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let who = blame_holders(view, suspicion, members);
     set_place(view, suspicion, members, Side::Server);
@@ -245,15 +274,9 @@ fn never_read(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView
         format::duration(oldest_ms(members))
     );
     tell_ages(suspicion, members);
-    if members.iter().all(|seen| connection::is_read(&seen.socket())) {
-        "Read from every connection until it ends, or give it an idle timeout; a program that only writes never learns that its client has left."
-            .clone_into(&mut suspicion.remedy);
-        suspicion.evidence.push("only the EOF is unread: what the clients sent was read before".to_owned());
-    } else {
-        "Take a thread dump of it now: its workers are all busy or deadlocked. Give every call that they wait for a timeout."
-            .clone_into(&mut suspicion.remedy);
-        suspicion.evidence.push(format!("{} unread, and that has not changed", format::bytes(unread)));
-    }
+    "Take a thread dump of it now: its workers are all busy or deadlocked. Give every call that they wait for a timeout."
+        .clone_into(&mut suspicion.remedy);
+    suspicion.evidence.push(format!("{} unread, and that has not changed", format::bytes(unread)));
 }
 
 /// The requests were read, and the clients left before there was an answer.
@@ -286,8 +309,11 @@ fn unanswered(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView
 
 fn owner_stopped(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let longest_ms = oldest_ms(members);
-    suspicion.harm = (longest_ms >= view.thresholds.settle_ms)
-        .then_some(Harm::Waits { count: members.len() as u64, longest_ms });
+    suspicion.harm = (longest_ms >= view.thresholds.settle_ms).then_some(Harm::Waits {
+        count: members.len() as u64,
+        longest_ms,
+        too_long: false,
+    });
     suspicion.members = naming::holders(members);
     // A queue's children have no holder of their own: the listener's is meant.
     if suspicion.members.is_empty() {
@@ -349,8 +375,11 @@ fn half_close(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView
 
 fn send_blocked(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
     let longest_ms = oldest_ms(members);
-    suspicion.harm = (longest_ms >= view.thresholds.notice_ms)
-        .then_some(Harm::Waits { count: members.len() as u64, longest_ms });
+    suspicion.harm = (longest_ms >= view.thresholds.notice_ms).then_some(Harm::Waits {
+        count: members.len() as u64,
+        longest_ms,
+        too_long: false,
+    });
     let who = blame_holders(view, suspicion, members);
     let side = side_of(view, members);
     set_place(view, suspicion, members, side);

@@ -16,7 +16,7 @@ pub(super) fn refused(view: &View<'_>, suspicion: &mut Suspicion, group: &Group)
     let lasting = group.lasted_ms() >= thresholds.refused_for_ms;
     suspicion.harm = match suspicion.count {
         count if count < thresholds.refused => None,
-        count if count >= thresholds.many_events && lasting => Some(Harm::Fails { count }),
+        count if count >= thresholds.many_events && lasting => Some(Harm::fails("connect", count)),
         _ => Some(Harm::NoneSeen(
             "a program that waits until its server has started looks the same".to_owned(),
         )),
@@ -35,7 +35,7 @@ pub(super) fn refused(view: &View<'_>, suspicion: &mut Suspicion, group: &Group)
 pub(super) fn unreachable(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
     let who = naming::who(view, &suspicion.members);
     let peer = suspicion.subject.peer.clone().unwrap_or_default();
-    suspicion.harm = Some(Harm::Fails { count: suspicion.count });
+    suspicion.harm = Some(Harm::fails("connect", suspicion.count));
     let (error, why) = match group.errno {
         EHOSTUNREACH => ("EHOSTUNREACH (113)", "no neighbour or router takes the packets"),
         _ => ("ETIMEDOUT (110)", "no SYN was answered"),

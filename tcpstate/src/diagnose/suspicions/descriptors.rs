@@ -56,10 +56,8 @@ const IDLE_MS: u64 = 5_000;
 pub(super) fn judge(view: &View<'_>) -> Vec<Suspicion> {
     let mut scarce = HashMap::<u32, (Member, Vec<&SocketView<'_>>)>::default();
     for (pid, process) in &view.evidence.processes {
-        let (Some(used), Some(max), Some(comm)) = (process.fds, process.fd_limit, process.comm) else {
-            continue;
-        };
-        if max > 0 && used.saturating_add(RESERVE) >= max {
+        let (Some((used, max)), Some(comm)) = (process.descriptors(), process.comm) else { continue };
+        if used.saturating_add(RESERVE) >= max {
             let process = crate::track::Process { pid: *pid, comm };
             scarce.insert(*pid, (process.into(), Vec::new()));
         }
@@ -92,7 +90,7 @@ fn judge_program(
     all.sort_by_key(|(member, _)| (Reverse(member.count), member.process.pid));
     let (main, sockets) = all.first()?;
     let process = view.evidence.processes.get(&main.process.pid)?;
-    let (used, max) = (process.fds?, process.fd_limit?);
+    let (used, max) = process.descriptors()?;
     // Where other files use them up, and nobody waits to be accepted, connections are not harmed.
     let is_waited_for = sockets.iter().any(|seen| {
         let socket = seen.socket();

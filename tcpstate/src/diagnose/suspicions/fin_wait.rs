@@ -103,6 +103,10 @@ fn server(view: &View<'_>, seen: &SocketView<'_>) -> (Side, SocketAddr) {
 /// the peer's fault, and found there.
 fn sort_orphan(view: &View<'_>, seen: &SocketView<'_>) -> Option<Class> {
     let socket = seen.socket();
+    // It waits for room in an accept queue of this host, which is told there.
+    if super::path::is_turned_away(view, &socket) {
+        return None;
+    }
     let stuck = match socket.timer {
         Timer::Persist => {
             let peer = view.other_end(&socket);
@@ -230,7 +234,11 @@ fn stuck(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]
     suspicion.evidence.push(format!(
         "the oldest is stuck for {}; up to {}",
         format::duration(oldest_ms(members)),
-        format::count(retransmits.into(), "retransmit or probe")
+        if retransmits == 1 {
+            "one retransmit or probe".to_owned()
+        } else {
+            format!("{retransmits} retransmits or probes")
+        }
     ));
     if let Some(orphans) = orphans {
         let of = max.map_or_else(String::new, |max| format!(" of at most {}", format::digits(max)));

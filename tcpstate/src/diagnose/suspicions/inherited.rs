@@ -99,7 +99,7 @@ pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Sock
         members.iter().filter(|seen| seen.socket().state == TcpState::Established).copied().collect();
     if !open.is_empty() {
         let longest_ms = open.iter().map(|seen| waits_ms(view, seen)).max().unwrap_or(0);
-        suspicion.harm = Some(Harm::Waits { count: open.len() as u64, longest_ms });
+        suspicion.harm = Some(Harm::Waits { count: open.len() as u64, longest_ms, too_long: false });
     }
     let who = blame_holders(view, suspicion, members);
     let side = side_of(view, members);

@@ -228,10 +228,7 @@ fn blame_members(view: &View<'_>, suspicion: &mut Suspicion) {
 
 /// The descriptors of the process that has the fewest left, as a limit that these sockets use up.
 fn descriptors(view: &View<'_>, members: &[Member]) -> Option<(Resource, u64, u64)> {
-    let of = |member: &Member| {
-        let process = view.process(member.process.pid, member.start_boottime_ns)?;
-        Some((process.fds?, process.fd_limit.filter(|max| *max > 0)?))
-    };
+    let of = |member: &Member| view.process(member.process.pid, member.start_boottime_ns)?.descriptors();
     let all = members.iter().filter_map(of);
     let (used, max) = all.max_by_key(|(used, max)| super::format::percent(*used, *max))?;
     Some((Resource::FileDescriptors, used, max))

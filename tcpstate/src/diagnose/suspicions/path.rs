@@ -107,7 +107,7 @@ pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&SocketView<'_
 
 /// Whether it goes to a server of this host whose accept queue is full, or was since the last look: one that accepts
 /// slowly has room for a moment after each. What a new one has dropped it has dropped since then.
-fn is_turned_away(view: &View<'_>, socket: &Socket) -> bool {
+pub(super) fn is_turned_away(view: &View<'_>, socket: &Socket) -> bool {
     view.local_server(socket.netns, socket.tuple.remote).is_some_and(|server| {
         let all = || view.evidence.listeners.get(&server.socket.cookie).and_then(|listener| listener.drops);
         view.is_full(server) || server.dropped.or_else(all).is_some_and(|dropped| dropped > 0)

@@ -1,6 +1,6 @@
 //! What is said of RSTs, by their reason (`enum sk_rst_reason` in `include/net/rstreason.h`).
 
-use super::Harm;
+use super::{Harm, main_holder};
 use crate::diagnose::{
     class::Class,
     connection::Side,
@@ -8,7 +8,9 @@ use crate::diagnose::{
     evidence::What,
     format,
     idle_times::{Habit, MIN_TIMES, Server},
-    naming, settings,
+    naming,
+    program::{Member, ProgramId},
+    settings,
     suspicion::Suspicion,
     view::View,
 };
@@ -26,7 +28,7 @@ pub(super) fn judge(
         Class::IdleTimeoutReset => idle_timeout(view, events, suspicion, group)?,
         Class::RstListenerClosed => listener_closed(view, suspicion),
         Class::KeepaliveRace => keepalive_race(view, events, suspicion, group)?,
-        Class::WriteAfterFin => write_after_fin(view, suspicion, group),
+        Class::WriteAfterFin => write_after_fin(view, events, suspicion, group),
         Class::PeerLostState => peer_lost(view, suspicion, group),
         Class::KeepaliveTimeout => keepalive_timeout(view, suspicion),
         _ => return None,
@@ -84,7 +86,7 @@ fn unread_data(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) -> Opt
             if is_alone && group.ended == 0 && (facts.exited || started_ns > group.last_ns) {
                 return None;
             }
-            suspicion.harm = Some(Harm::Fails { count: harmful });
+            suspicion.harm = Some(Harm::fails("answer", harmful));
         }
     }
     suspicion.verdict = format!(
@@ -164,9 +166,10 @@ fn idle_timeout(view: &View<'_>, events: &Events, suspicion: &mut Suspicion, gro
         Some(after_ms) => format!("each after {} without a request", tenths(after_ms)),
         None => "after different times without a request".to_owned(),
     };
-    let why =
-        "nothing was on its way, but the next request over each of them fails unless the client looks first";
-    suspicion.harm = Some(Harm::NoneSeen(why.to_owned()));
+    suspicion.harm = Some(Harm::NoneSeen("nothing was on its way at that moment".to_owned()));
+    suspicion.cannot_see.push(
+        "whether the client looks before it uses one of them again: if not, its log has errors such as ECONNRESET or \"server has gone away\"".to_owned(),
+    );
     suspicion.verdict = format!(
         "{who} ended {count}{of} by RST, {idle}; a client that keeps them longer fails with its next request"
     );
@@ -195,7 +198,7 @@ fn spread(view: &View<'_>, times: usize, after_ms: Option<u64>) -> String {
 fn listener_closed(view: &View<'_>, suspicion: &mut Suspicion) {
     let who = naming::who(view, &suspicion.members);
     let place = suspicion.key.place.map_or_else(String::new, format::listener);
-    suspicion.harm = Some(Harm::Fails { count: suspicion.count });
+    suspicion.harm = Some(Harm::fails("connection", suspicion.count));
     suspicion.verdict = format!(
         "{} that nobody had accepted {} reset when the listener {place} of {who} was closed",
         format::count(suspicion.count, "connection"),
@@ -240,7 +243,7 @@ fn keepalive_race(view: &View<'_>, events: &Events, suspicion: &mut Suspicion, g
                 "{who} closes connections {after} after data last came in; {met} arrived{within} that and got a RST"
             );
         } else {
-            suspicion.harm = Some(Harm::Fails { count: suspicion.count });
+            suspicion.harm = Some(Harm::fails("request", suspicion.count));
             suspicion.verdict = format!(
                 "{who} closes idle connections after {after}; {met} arrived{within} that and got a RST"
             );
@@ -264,7 +267,7 @@ fn keepalive_race(view: &View<'_>, events: &Events, suspicion: &mut Suspicion, g
 }
 
 /// The peer had ended the connection long before, and the writer did not look.
-fn write_after_fin(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
+fn write_after_fin(view: &View<'_>, events: &Events, suspicion: &mut Suspicion, group: &Group) {
     let peer = suspicion.subject.peer.clone().unwrap_or_default();
     let harmful = group.harmful();
     let before = match group.late_ms {
@@ -280,10 +283,13 @@ fn write_after_fin(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
     suspicion.harm = Some(if harmful == 0 {
         Harm::NoneSeen("what it wrote was as short as a farewell".to_owned())
     } else {
-        // A server that ended them all at once, as at a restart, has not done so again and again.
+        // A server that ended them all at once has not done so again and again.
         Harm::DataLost { count: harmful, occasions }
     });
-    if occasions < harmful && occasions == 1 && harmful > 1 {
+    if group.restarts > 0 {
+        let of_them = if group.restarts == harmful { "all".to_owned() } else { group.restarts.to_string() };
+        suspicion.evidence.push(format!("the server of {of_them} of them has been restarted, or has ended"));
+    } else if occasions == 1 && harmful > 1 {
         suspicion.evidence.push("the peer had ended all of them at one time, as at a restart".to_owned());
     }
     let lost = if harmful > 0 {
@@ -305,11 +311,46 @@ fn write_after_fin(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
             .evidence
             .push("the peer is not at fault: its FIN had come in, and was not looked for".to_owned());
     }
-    "Look whether the peer has ended a connection before it is used again (poll for EOF, validate on borrow), or drop idle connections sooner than the peer does; repeat what got a RST."
-        .clone_into(&mut suspicion.remedy);
+    let timeout = tell_server(view, events, suspicion);
+    suspicion.remedy = format!(
+        "Look whether the peer has ended a connection before it is used again (poll for EOF, validate on borrow), or drop idle connections sooner than the peer does{timeout}; repeat what got a RST."
+    );
     suspicion.evidence.push(
         "the RST met the connection in CLOSE_WAIT: the application gets ECONNRESET or EPIPE".to_owned(),
     );
+}
+
+/// Names the server that had ended the connections, if it is on this host, with the time after which it ends idle ones.
+/// Returns the setting of that time, for the remedy.
+fn tell_server(view: &View<'_>, events: &Events, suspicion: &mut Suspicion) -> String {
+    let netns = suspicion.key.netns;
+    let listening = suspicion.key.place.and_then(|place| view.local_server(netns, place));
+    let Some((listening, holder)) = listening.and_then(|known| Some((known, main_holder(known)?))) else {
+        return String::new();
+    };
+    let server = Server {
+        netns: listening.socket.netns,
+        listener: listening.socket.tuple.local,
+        program: ProgramId::NONE,
+    };
+    let habit = events.idle.habit(&server, view.thresholds.idle_spread_percent);
+    let after = habit.and_then(|habit| habit.after_ms);
+    let who = naming::who_holds(view, &holder);
+    suspicion.evidence.push(match after {
+        Some(after_ms) => {
+            format!("the peer is {who}, which ends connections that are idle for {}", tenths(after_ms))
+        }
+        None => format!("the peer is {who}"),
+    });
+    let subject = naming::subject(view, &[Member::from(&holder)], netns);
+    let setting = settings::of(&subject).and_then(|known| known.idle_timeout);
+    match (setting, after) {
+        (Some(setting), Some(after_ms)) => {
+            format!(" ({setting} of {}, now {})", naming::who_holds(view, &holder), tenths(after_ms))
+        }
+        (Some(setting), None) => format!(" ({setting} of {})", naming::who_holds(view, &holder)),
+        (None, _) => String::new(),
+    }
 }
 
 /// A time with one decimal, rounded: "5.0 s".
@@ -322,7 +363,7 @@ fn tenths(ms: u64) -> String {
 fn peer_lost(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
     let who = naming::who(view, &suspicion.members);
     let peer = suspicion.subject.peer.clone().unwrap_or_default();
-    suspicion.harm = Some(Harm::Fails { count: suspicion.count });
+    suspicion.harm = Some(Harm::fails("request", suspicion.count));
     let silent_ms = group.idle_ms.filter(|ms| *ms >= 1_000);
     let idle = silent_ms.map_or_else(String::new, |ms| format!(" after {} of silence", format::duration(ms)));
     // Within a host nothing but the peer itself can forget a connection.
@@ -346,7 +387,7 @@ fn peer_lost(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
 fn keepalive_timeout(view: &View<'_>, suspicion: &mut Suspicion) {
     let who = naming::who(view, &suspicion.members);
     let peer = suspicion.subject.peer.clone().unwrap_or_default();
-    suspicion.harm = Some(Harm::Fails { count: suspicion.count });
+    suspicion.harm = Some(Harm::fails("connection", suspicion.count));
     suspicion.verdict = format!(
         "{peer} did not answer the keepalive probes of {who} on {}, which the kernel has ended",
         format::count(suspicion.count, "connection")

@@ -4,7 +4,7 @@ use tcpstate_common::TcpState::{CloseWait, Established, FinWait1, FinWait2};
 
 use super::{SECOND, World};
 use crate::{
-    diagnose::{Class, Diagnosis, Severity, Thresholds, evidence::Paused},
+    diagnose::{Class, Diagnosis, Severity, Thresholds, evidence::Paused, harm::Kind},
     track::{Since, Timer},
 };
 
@@ -175,7 +175,7 @@ fn a_stale_pool_is_harmless_with_and_without_tls() {
         }
         world.passes(100);
         let pool = world.only(Class::CloseWaitIdlePool);
-        assert_eq!((pool.severity, pool.benign), (Severity::Info, true));
+        assert_eq!((pool.severity, pool.harm.kind), (Severity::Info, Kind::NoneSeen));
         assert_eq!(
             pool.verdict,
             "payments[4121] keeps 10 stale connections to 10.0.0.7:443 that the server closed first, the oldest 8 min ago; no harm seen: their number has not grown for 8 min."
@@ -264,7 +264,7 @@ fn a_child_that_inherited_everything_at_once_is_found_by_the_listener() {
     world.process(900, "python").start_boottime_ns = Some(10_000 * SECOND + SECOND / 2);
     world.carried(10, 5_000, 5_000);
     world.passes(3);
-    world.only(Class::CloseWaitNeverRead);
+    world.only(Class::CloseWaitLeak);
     let mut world_with_listener = World { held: world.held.clone(), ..server() };
     std::mem::swap(&mut world_with_listener.sockets, &mut world.sockets);
     world = world_with_listener;
@@ -284,7 +284,7 @@ fn workers_that_were_there_before_and_shared_sockets_are_not_inherited() {
     world.held.retain(|(cookie, _)| *cookie != 10);
     world.hold(10, 78, "worker");
     world.passes(3);
-    world.only(Class::CloseWaitNeverRead);
+    world.only(Class::CloseWaitLeak);
 
     // The parent has it too: it is the parent's.
     let mut world = server();
@@ -292,7 +292,7 @@ fn workers_that_were_there_before_and_shared_sockets_are_not_inherited() {
     world.process(900, "helper").start_boottime_ns = Some(9_990 * SECOND);
     world.hold(10, 900, "helper");
     world.passes(3);
-    let shared = world.only(Class::CloseWaitNeverRead);
+    let shared = world.only(Class::CloseWaitLeak);
     assert_eq!(shared.subject.pid, Some(77));
     assert!(shared.evidence.iter().any(|line| line.contains("other processes")), "{:?}", shared.evidence);
 
@@ -304,7 +304,7 @@ fn workers_that_were_there_before_and_shared_sockets_are_not_inherited() {
     world.hold(10, 900, "session");
     world.held.last_mut().expect("held").1.fd = 0;
     world.passes(3);
-    world.only(Class::CloseWaitNeverRead);
+    world.only(Class::CloseWaitLeak);
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn a_stream_after_a_half_close_is_legitimate_and_nothing_more() {
         world.pass();
     }
     let stream = world.only(Class::HalfClose);
-    assert_eq!((stream.severity, stream.benign), (Severity::Info, true));
+    assert_eq!((stream.severity, stream.harm.kind), (Severity::Info, Kind::NoneSeen));
     assert!(stream.verdict.ends_with("legitimate."), "{}", stream.verdict);
 }
 

@@ -4,7 +4,7 @@ use tcpstate_common::TcpState::{self, CloseWait, Established, FinWait1, FinWait2
 
 use super::{World, process};
 use crate::{
-    diagnose::{Class, Severity},
+    diagnose::{Class, Severity, harm::Kind},
     track::Timer,
 };
 
@@ -57,7 +57,10 @@ fn an_orphan_that_waits_for_its_peer_is_benign() {
     orphan(&mut world, 10, FinWait2, Timer::TimeWait, 0);
     world.passes(2);
     let found = world.only(Class::FinWait2Orphan);
-    assert_eq!((found.severity, found.benign, found.subject.pid), (Severity::Info, true, Some(77)));
+    assert_eq!(
+        (found.severity, found.harm.kind, found.subject.pid),
+        (Severity::Info, Kind::NoneSeen, Some(77))
+    );
     assert!(found.verdict.contains("the peer is late"), "{}", found.verdict);
 }
 

@@ -4,7 +4,7 @@ use tcpstate_common::TcpState::{Established, TimeWait};
 
 use super::{NETNS, SECOND, World, process, tuple};
 use crate::{
-    diagnose::{Class, Severity},
+    diagnose::{Class, Severity, harm::Kind},
     track::{Failure, Since, Timer},
 };
 
@@ -85,7 +85,10 @@ fn churn_is_harmless_and_says_how_fast() {
     time_waits(&mut world, 300, "10.0.0.5:80");
     world.passes(2);
     let churn = world.only(Class::TimeWaitChurn);
-    assert_eq!((churn.severity, churn.benign, churn.subject.pid), (Severity::Info, true, Some(9)));
+    assert_eq!(
+        (churn.severity, churn.harm.kind, churn.subject.pid),
+        (Severity::Info, Kind::NoneSeen, Some(9))
+    );
     assert!(
         churn.verdict.contains(
             "300 TIME_WAIT sockets behind to 10.0.0.5:80, 21 connections/s over 14 s; no harm seen"

@@ -11,6 +11,7 @@ use crate::{
         Diagnosis, Evidence, Severity,
         evidence::{Counters, Namespace, Paused, Process, Reason, ResetSeen, TcpInfo},
         finding::MAX_SAMPLES,
+        harm::Kind,
     },
     track::{
         Comm, Direction, Failure, Family, Holder, Holders, IdleClose, Key, Opened, Reset, Since, Socket,
@@ -274,7 +275,7 @@ proptest! {
             let mut seen = HashSet::default();
             for finding in diagnosis.findings() {
                 prop_assert!(seen.insert(&finding.id), "twice: {}", finding.id);
-                prop_assert!(!finding.benign || finding.severity == Severity::Info);
+                prop_assert!(finding.harm.kind != Kind::NoneSeen || finding.severity == Severity::Info);
                 prop_assert!(finding.sockets.len() <= MAX_SAMPLES);
                 prop_assert!(finding.subject.pid.is_none_or(|pid| known.contains(&pid)), "{finding:#?}");
                 prop_assert!(finding.verdict.ends_with('.') && !finding.remedy.is_empty(), "{finding:#?}");

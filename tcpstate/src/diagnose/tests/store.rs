@@ -108,7 +108,6 @@ fn a_finding_is_serialised_as_the_api_shows_it() {
         "id": stamped.id,
         "class": "close-wait-leak",
         "severity": "info",
-        "benign": false,
         "status": "open",
         "subject": {
             "pid": 4121, "comm": "payments", "exe": null, "script": null, "unit": null, "container": null,
@@ -119,7 +118,7 @@ fn a_finding_is_serialised_as_the_api_shows_it() {
         "count": 1,
         "trend_per_minute": null,
         "limit": {"of": "file descriptors", "used": 20, "max": 1024, "reached_in_seconds": null},
-        "harm": {"kind": "runs_out", "text": "Descriptors and memory: no growth was seen yet."},
+        "harm": {"kind": "runs_out", "text": "Descriptors and memory: no growth is seen now."},
         "verdict": "payments[4121] read EOF from 10.0.0.7:443 on fd 10 10 s ago and has not closed it.",
         "remedy": "Close the socket on every path after read() returns 0, error paths included.",
         "evidence": ["1 in CLOSE_WAIT, for 10 s", "nothing is unread: the application has read the EOF"],

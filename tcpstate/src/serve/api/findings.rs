@@ -152,8 +152,6 @@ pub struct Finding {
     /// connections fail now, or will within the hour.
     #[schema(value_type = String, example = "warning")]
     pub severity: Severity,
-    /// Whether its class does no harm at all: then it is there so that nobody is alarmed.
-    pub benign: bool,
     /// `open`, or `resolved` when it has not been so for a while.
     #[schema(value_type = String, example = "open")]
     pub status: Status,
@@ -302,7 +300,6 @@ impl Finding {
             id: finding.id,
             class: finding.class,
             severity: finding.severity,
-            benign: finding.benign,
             status: finding.status,
             subject: finding.subject.into(),
             since: finding.since,

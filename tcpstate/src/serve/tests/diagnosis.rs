@@ -31,7 +31,7 @@ fn a_finding_has_everything_that_its_verdict_stands_on() {
     assert_eq!((opened - since).get_seconds(), 30);
     assert_eq!((updated - opened).get_seconds(), 60);
     let expected = json!({
-        "id": LEAK, "class": "close-wait-leak", "severity": "critical", "benign": false, "status": "open",
+        "id": LEAK, "class": "close-wait-leak", "severity": "critical", "status": "open",
         "subject": {
             "pid": 4121, "comm": "payments", "exe": "/usr/bin/payments", "script": null,
             "unit": "payments.service", "container": null, "pod": null, "netns": scene::NETNS, "listener": null,

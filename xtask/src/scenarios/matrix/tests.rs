@@ -42,7 +42,7 @@ fn look_alike() -> Facts {
 /// What the daemon says of it.
 fn finding() -> Value {
     json!({
-        "id": "close-wait-leak-1f3a9c02b4d5e6f7", "class": LEAK, "severity": "warning", "benign": false,
+        "id": "close-wait-leak-1f3a9c02b4d5e6f7", "class": LEAK, "severity": "warning",
         "status": "open",
         "subject": {"pid": 40, "comm": "payments", "netns": 7, "peer": null, "processes": [{"pid": 40, "count": 2}]},
         "opened_at": "2026-01-01T00:00:12.000Z", "verdict": "payments[40] closed none",
@@ -199,17 +199,4 @@ fn two_processes_with_the_same_bug_are_two_findings() {
     );
     assert!(outcome(&facts, &[(12, vec![finding(), second])]).is_right());
     assert_wrong(&outcome(&facts, &[(12, vec![finding()])]), "never named the right owner");
-}
-
-#[test]
-fn benign_is_what_the_class_says_and_never_alerts() {
-    let benign = json!({"/class": "half-close", "/severity": "info", "/benign": true});
-    assert!(outcome(&look_alike(), &[(12, vec![with(&benign)])]).is_right());
-    let denied = json!({"/class": "half-close", "/severity": "info"});
-    assert_wrong(&outcome(&look_alike(), &[(12, vec![with(&denied)])]), "half-close says benign: false");
-    let mut facts = leak();
-    facts.permitted.push(("half-close", None));
-    let alert = json!({"/class": "half-close", "/id": "half-close-1", "/benign": true});
-    let found = outcome(&facts, &[(12, vec![finding(), with(&alert)])]);
-    assert_wrong(&found, "half-close is benign, and was a warning");
 }

@@ -51,7 +51,8 @@ fn silent_users(stage: &mut Stage) -> Result<()> {
 fn no_descriptor(stage: &mut Stage, clients: &str) -> Result<()> {
     let most = stage.dice.between(12, 60);
     let (limit, size) = (format!("limit={most}"), format!("size={}", most + 30));
-    let (server, _) = stage.pair(("crowded-server", &[&limit]), (clients, &[&size, "every=3000"]))?;
+    let words = [size.as_str(), "every=3000", "within=6000"];
+    let (server, _) = stage.pair(("crowded-server", &[&limit]), (clients, &words))?;
     let stood = stage.until_stands(server)?;
     stage.expect("fd-exhaustion", server, stood);
     stage.as_a_warning();

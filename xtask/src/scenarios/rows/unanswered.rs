@@ -23,7 +23,7 @@ fn behind(stage: &mut Stage, proxies: usize, server: (&str, &[&str]), patience: 
     for _ in 0..proxies {
         front = stage.client(here, front, ("relay", &[]))?;
     }
-    let words = ["every=500", "threads=3", "bye=0", "gives-up=5", patience];
+    let words = ["every=500", "threads=3", "bye=0", "gives-up=10", patience];
     Ok((server, stage.client(here, front, ("visitor", &words))?))
 }
 
