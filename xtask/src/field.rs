@@ -46,6 +46,11 @@ use crate::{
 /// Cases that are played at a time: so few that two cores are not the reason for a late verdict.
 const AT_A_TIME: usize = 2;
 
+/// For how long a case is judged, if nothing else is asked for.
+const CASE_TIME: Duration = Duration::from_secs(75);
+/// The same for the stack of healthy programs.
+const HEALTHY_TIME: Duration = Duration::from_mins(20);
+
 /// Plays situations out of bug reports with the real programs, and judges the daemon's findings.
 ///
 /// Each case runs in namespaces of its own for network, mounts and processes, which end with it. Prints a line per
@@ -64,13 +69,16 @@ pub(crate) struct Args {
     /// Print what there is, and play nothing
     #[arg(long)]
     list: bool,
-    /// How long a case is judged
-    #[arg(long = "for", value_name = "TIME", default_value = "75s", value_parser = duration::parse)]
-    time: Duration,
+    /// Run a stack of healthy programs instead, and fail on any warning
+    #[arg(long, conflicts_with = "cases")]
+    healthy: bool,
+    /// How long a case is judged; by default 75s, and 20m with --healthy
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
+    time: Option<Duration>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
-    let cases = chosen(&args.cases)?;
+    let cases = if args.healthy { vec![cases::stack()] } else { chosen(&args.cases)? };
     if args.list {
         report::list(&cases);
         return Ok(ExitCode::SUCCESS);
@@ -80,7 +88,8 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     setup::field()?;
     let binary = build::everything(&workspace, &setup::ensure(Needs::Build)?, false)?;
     let daemon = start_daemon(&binary)?;
-    let field = Field { daemon: &daemon, folder: workspace.target.join("field"), time: args.time };
+    let time = args.time.unwrap_or(if args.healthy { HEALTHY_TIME } else { CASE_TIME });
+    let field = Field { daemon: &daemon, folder: workspace.target.join("field"), time };
     let lines = play_all(&field, &cases, !args.json);
     if args.json {
         report::json(&lines);

@@ -10,6 +10,7 @@ mod proxies;
 mod reloads;
 mod servers;
 mod silent;
+mod stack;
 mod stale;
 mod unclosed;
 mod workers;
@@ -32,4 +33,9 @@ pub(super) fn all() -> Vec<Case> {
         reloads::CASES,
     ]
     .concat()
+}
+
+/// The stack of healthy programs, which is no case of `all`: it takes long.
+pub(super) fn stack() -> Case {
+    stack::STACK
 }

@@ -103,3 +103,17 @@ pub(super) fn rabbitmq(stage: &mut Stage, role: &'static str) -> Result<()> {
     stage.start_as("rabbitmq", role, line)?;
     stage.until_listening(5672)
 }
+
+/// Starts a Redis that keeps nothing on disk.
+pub(super) fn redis(stage: &mut Stage, role: &'static str) -> Result<()> {
+    stage.start(role, "redis-server --port 6379 --bind 127.0.0.1 --save --appendonly no --dir /srv/field")?;
+    stage.until_listening(6379)
+}
+
+/// Starts PHP-FPM, and waits until it listens.
+pub(super) fn fpm(stage: &mut Stage, role: &'static str, conf: Program) -> Result<()> {
+    let conf = stage.install(conf)?;
+    let binary = newest("/usr/sbin", "php-fpm")?;
+    stage.start(role, &format!("{binary} --nodaemonize --fpm-config {conf}"))?;
+    stage.until_listening(9000)
+}

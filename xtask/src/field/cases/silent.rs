@@ -40,11 +40,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn redis(stage: &mut Stage) -> Result<()> {
-    stage.start(
-        "server",
-        "redis-server --port 6379 --bind 127.0.0.1 --save --appendonly no --dir /srv/field",
-    )?;
-    stage.until_listening(6379)?;
+    servers::redis(stage, "server")?;
     stage.play("subscribers", SUBSCRIBERS_PY, "6379 9")?;
     stage.until_said("subscribers", "served 9")
 }

@@ -65,12 +65,7 @@ fn apache(stage: &mut Stage) -> Result<()> {
 
 fn fpm(stage: &mut Stage) -> Result<()> {
     stage.install(PAGE_PHP)?;
-    let conf = stage.install(FPM_CONF)?;
-    stage.start(
-        "fpm",
-        &format!("{} --nodaemonize --fpm-config {conf}", servers::newest("/usr/sbin", "php-fpm")?),
-    )?;
-    stage.until_listening(9000)?;
+    servers::fpm(stage, "fpm", FPM_CONF)?;
     servers::nginx(stage, "web", NGINX_FPM_WEB_CONF, 80)?;
     stage.play("readers", VISITORS_PY, "127.0.0.1:80/ --every 0.02 --count 4")?;
     stage.until_said("readers", "served 4")?;
