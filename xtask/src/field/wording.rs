@@ -1,7 +1,7 @@
 //! Checks of a finding's sentences that hold in every case: grammar of numbers, and no path of this machine.
 
 /// Nouns that findings count.
-const NOUNS: [&str; 16] = [
+const NOUNS: [&str; 26] = [
     "connection",
     "client",
     "process",
@@ -18,6 +18,16 @@ const NOUNS: [&str; 16] = [
     "answer",
     "retransmit",
     "look",
+    "attempt",
+    "overflow",
+    "drop",
+    "program",
+    "page",
+    "probe",
+    "job",
+    "order",
+    "time-out",
+    "listener",
 ];
 
 /// Folders that a program of a case never is in.
