@@ -9,6 +9,7 @@ mod build;
 mod child;
 mod daemon;
 mod demo;
+mod field;
 mod host;
 mod http;
 mod install;
@@ -49,6 +50,7 @@ enum Task {
     Run(run::Args),
     Demo(demo::Args),
     Scenarios(scenarios::Args),
+    Field(field::Args),
     Test(test::Args),
     Bench(bench::Args),
     Lint(lint::Args),
@@ -74,6 +76,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Run(args) => run::main(&args),
         Task::Demo(args) => demo::main(&args),
         Task::Scenarios(args) => scenarios::main(&args),
+        Task::Field(args) => field::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Bench(args) => bench::main(&args),
         Task::Lint(args) => lint::main(&args),

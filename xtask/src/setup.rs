@@ -7,6 +7,7 @@ mod advice;
 mod apt;
 mod cache;
 mod compiler;
+mod field;
 mod linker;
 mod places;
 mod promtool;
@@ -18,12 +19,15 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-pub(crate) use self::compiler::{BPF_TARGET, Compiler, Way};
 use self::{
     advice::Obstacle,
     cache::Lock,
     places::Places,
     survey::{Line, Survey},
+};
+pub(crate) use self::{
+    compiler::{BPF_TARGET, Compiler, Way},
+    field::ensure as field,
 };
 use crate::{
     host::Privilege,

@@ -91,6 +91,13 @@ fn apt_get(privilege: Privilege) -> Command {
     command
 }
 
+/// Whether `package` is installed.
+pub(super) fn is_installed(package: &str) -> bool {
+    let mut query = Command::new("dpkg-query");
+    let told = child::output_of(query.args(["--show", "--showformat=${db:Status-Status}", package]));
+    told.is_some_and(|status| status == "installed")
+}
+
 /// The version of `package` that apt-get would install, if it knows one.
 pub(super) fn candidate(package: &str) -> Option<String> {
     let told = child::output_of(Command::new("apt-cache").args(["policy", package]).env("LC_ALL", "C"))?;
