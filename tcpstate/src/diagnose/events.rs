@@ -3,7 +3,7 @@
 //! that they are about.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque, hash_map::Entry},
     net::{IpAddr, SocketAddr},
 };
 
@@ -66,11 +66,11 @@ pub(super) struct Group {
     pub(super) ended: u64,
     /// The shortest and the longest time between an end and the data that came too late, ms.
     pub(super) late_ms: Option<(u64, u64)>,
-    /// When the peer had ended the connections of the harmful ones, by the second: a server that ends all at once, as at
-    /// a restart, is one occasion.
-    ends_s: BTreeSet<u64>,
-    /// Of how many of the harmful ones the peer was restarted meanwhile.
-    pub(super) restarts: u64,
+    /// When the peer had ended the connections of the harmful ones, by the second and by the process that has ended with
+    /// that, if one is known to (0 if not), and how many: a server that ends all at once, as at a restart, is one occasion.
+    ends: BTreeMap<(u64, u32), u64>,
+    /// Of how many of the harmful ones the peer listens anew, or not at all, since it ended them.
+    restarts: u64,
     /// The shortest silence before the RST, ms.
     pub(super) idle_ms: Option<u64>,
     /// The number of a connect's error.
@@ -97,6 +97,8 @@ struct Sorted {
     late_ms: Option<u64>,
     /// The peer had ended the connection because it was restarted, or has ended itself.
     is_restart: bool,
+    /// The process that had ended the connection, if it has ended since; else 0.
+    ended_with: u32,
 }
 
 /// What the events of one pass tell of each other.
@@ -105,6 +107,8 @@ struct Context<'a> {
     vanished: HashSet<Pair>,
     /// RSTs that came in, by the ends of the connection as the receiver has them.
     received: HashMap<Pair, &'a ResetSeen>,
+    /// Who had closed the connections on which RSTs were sent, by the ends as the sender has them.
+    closers: HashMap<Pair, u32>,
     /// The closes of idle connections, by the namespace and the ends.
     closed: HashMap<(u32, Pair), &'a IdleClose>,
 }
@@ -128,9 +132,16 @@ impl<'a> Context<'a> {
             .filter(|seen| seen.reset.direction == Direction::Received)
             .map(|seen| (ends::of(&seen.reset.tuple), seen))
             .collect();
+        let sent = view.evidence.resets.iter().filter(|seen| seen.reset.direction == Direction::Sent);
+        let closers = sent.filter_map(|seen| Some((ends::of(&seen.reset.tuple), seen.owner?.pid))).collect();
         let by_ends = |close: &'a IdleClose| ((close.netns, ends::of(&close.tuple)), close);
         let closed = view.evidence.closes.iter().map(by_ends).collect();
-        Self { vanished, received, closed }
+        Self { vanished, received, closers, closed }
+    }
+
+    /// The process that had closed the other end of a connection that a RST came in on, if that is on this host.
+    fn closer_of(&self, seen: &ResetSeen) -> Option<u32> {
+        self.closers.get(&mirrored(ends::of(&seen.reset.tuple))).copied()
     }
 
     fn close_of(&self, seen: &ResetSeen) -> Option<&'a IdleClose> {
@@ -178,7 +189,8 @@ impl Events {
             for members in [&mut group.members, &mut group.peers] {
                 members.retain(|(_, last_ns)| *last_ns >= from_ns);
             }
-            group.ends_s.retain(|second| *second >= (from_ns / 1_000_000_000).saturating_sub(ENDED_BEFORE_S));
+            let since_s = (from_ns / 1_000_000_000).saturating_sub(ENDED_BEFORE_S);
+            group.ends.retain(|(second, _), _| *second >= since_s);
             group.first_ns = group.passes.front().map_or(group.first_ns, |(at_ns, _)| *at_ns);
             !group.passes.is_empty()
         });
@@ -288,8 +300,10 @@ impl Events {
             let (least, most) = group.late_ms.unwrap_or((late_ms, late_ms));
             group.late_ms = Some((least.min(late_ms), most.max(late_ms)));
             let end_ns = reset.at_ns.saturating_sub(late_ms.saturating_mul(NS_PER_MS));
-            if sorted.is_harmful && !sorted.is_restart && group.ends_s.len() < MAX_PASSES {
-                group.ends_s.insert(end_ns / 1_000_000_000);
+            let end = (end_ns / 1_000_000_000, sorted.ended_with);
+            let has_room = group.ends.len() < MAX_PASSES || group.ends.contains_key(&end);
+            if sorted.is_harmful && !sorted.is_restart && has_room {
+                *group.ends.entry(end).or_default() += 1;
             }
         }
         group.idle_ms = match (group.idle_ms, idle_ms) {
@@ -379,7 +393,9 @@ impl Group {
             (Some((least, most)), Some((lesser, more))) => Some((least.min(lesser), most.max(more))),
             (one, another) => one.or(another),
         };
-        self.ends_s.extend(other.ends_s);
+        for (end, count) in other.ends {
+            *self.ends.entry(end).or_default() += count;
+        }
         self.idle_ms = match (self.idle_ms, other.idle_ms) {
             (Some(one), Some(another)) => Some(one.min(another)),
             (one, another) => one.or(another),
@@ -402,18 +418,31 @@ impl Group {
         self.harmful.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
     }
 
-    /// On how many occasions peers that go on running had ended the connections of the harmful ones: two seconds next to each other are one,
-    /// but not all seconds of a server that ends one after the other.
+    /// On how many occasions peers that go on running had ended the connections of the harmful ones: two seconds next to
+    /// each other are one, but not all seconds of a server that ends one after the other.
     pub(super) fn occasions(&self) -> u64 {
         let mut before = None;
         let mut occasions = 0;
-        for second in &self.ends_s {
-            if before.is_none_or(|before: u64| before + 1 < *second) {
+        for (second, pid) in self.ends.keys() {
+            let is_new = before.is_none_or(|before: u64| before + 1 < *second);
+            if is_new && !self.is_restart(*pid) {
                 occasions += 1;
                 before = Some(*second);
             }
         }
         occasions
+    }
+
+    /// Of how many of the harmful ones the peer was restarted, or had ended with several connections at once.
+    pub(super) fn restarts(&self) -> u64 {
+        let ended = self.ends.iter().filter(|((_, pid), _)| self.is_restart(*pid));
+        self.restarts + ended.map(|(_, count)| *count).sum::<u64>()
+    }
+
+    /// Whether this process ended several connections by ending: one that is there for one connection ends with that.
+    fn is_restart(&self, pid: u32) -> bool {
+        let by_it = self.ends.iter().filter(|((_, ended_with), _)| *ended_with == pid);
+        pid != 0 && by_it.map(|(_, count)| *count).sum::<u64>() > 1
     }
 
     pub(super) fn lasted_ms(&self) -> u64 {
@@ -475,7 +504,7 @@ fn sorted(
 ) -> Sorted {
     let member = process.map(Member::from);
     let key = view.key_of_member(class, seen.reset.netns, member.as_ref(), place);
-    Sorted { key, process, peer: None, is_harmful: false, late_ms: None, is_restart: false }
+    Sorted { key, process, peer: None, is_harmful: false, late_ms: None, is_restart: false, ended_with: 0 }
 }
 
 fn owner(seen: &ResetSeen) -> Option<Process> {
@@ -515,10 +544,15 @@ fn sort_received(view: &View<'_>, context: &Context<'_>, seen: &ResetSeen) -> Op
             let ended_ns = reset.at_ns.saturating_sub(late_ms.saturating_mul(NS_PER_MS));
             let is_restart = is_restart(view, reset.netns, reset.tuple.remote, ended_ns);
             let late = sorted(view, Class::WriteAfterFin, seen, owner(), place);
-            Some(Sorted { is_harmful, late_ms: Some(late_ms), is_restart, ..late })
+            let ended_with = context.closer_of(seen).filter(|pid| has_ended(view, *pid)).unwrap_or(0);
+            Some(Sorted { is_harmful, late_ms: Some(late_ms), is_restart, ended_with, ..late })
         }
         _ => None,
     }
+}
+
+fn has_ended(view: &View<'_>, pid: u32) -> bool {
+    view.evidence.processes.get(&pid).is_some_and(|process| process.exited)
 }
 
 /// Whether a server on this host that ended a connection then, monotonic ns, is not there any more, or was started since.

@@ -34,7 +34,7 @@ const PASSED_ON_FDS: std::ops::RangeInclusive<u32> = 0..=3;
 pub(super) fn sort(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> Option<Key> {
     let is_suspect = is_unread(view, seen)
         || parent_before(view, seen, holder).is_some()
-        || is_of_another(view, seen, holder);
+        || copied(view, seen, holder).is_some();
     (is_suspect && is_inherited(view, seen, holder))
         .then(|| view.key_of(Class::FdInherited, seen.socket().netns, Some(holder), None))
 }
@@ -44,11 +44,18 @@ fn is_unread(view: &View<'_>, seen: &SocketView<'_>) -> bool {
     seen.socket().rqueue > 0 && view.quiet_ms(seen) >= view.thresholds.frozen_ms
 }
 
-/// Whether this end had spoken before its holder was started, and nothing has moved since then: another process served
-/// the connection, and this one does not.
-fn is_of_another(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> bool {
-    let Some((heard, started_ns)) = view.heard(seen).zip(view.started_ns(holder)) else { return false };
-    heard.has_sent == Some(true) && heard.moved_ns().saturating_add(FORK_FOR_IT_NS) < started_ns
+/// Where this end had spoken before its holder was started, and nothing has moved since then: another process served the
+/// connection, and this one does not. Then whether it is known to be a copy: with `fork(2)` descriptors keep their
+/// numbers; a connection that is passed on to another process gets a new one.
+fn copied(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> Option<bool> {
+    let (heard, started_ns) = view.heard(seen).zip(view.started_ns(holder))?;
+    if heard.has_sent != Some(true) || heard.moved_ns().saturating_add(FORK_FOR_IT_NS) >= started_ns {
+        return None;
+    }
+    match view.history.first_holder(seen.socket().cookie) {
+        Some(first) if first.pid != holder.pid => (first.fd == holder.fd).then_some(true),
+        _ => Some(false),
+    }
 }
 
 /// The parent, if that held the socket before and does not now. A parent may also have passed a connection on to a
@@ -72,7 +79,7 @@ pub(super) fn is_inherited(view: &View<'_>, seen: &SocketView<'_>, holder: &Hold
     if started_ns <= born_ns.saturating_add(BIRTH_SLACK_NS) || PASSED_ON_FDS.contains(&holder.fd) {
         return false;
     }
-    if connection::side(view, &socket) == Side::Client || is_of_another(view, seen, holder) {
+    if connection::side(view, &socket) == Side::Client || copied(view, seen, holder).is_some() {
         return true;
     }
     // A child that was forked for the connection, or a new worker that accepted one that had been waiting, looks the
@@ -99,7 +106,18 @@ pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Sock
         members.iter().filter(|seen| seen.socket().state == TcpState::Established).copied().collect();
     if !open.is_empty() {
         let longest_ms = open.iter().map(|seen| waits_ms(view, seen)).max().unwrap_or(0);
-        suspicion.harm = Some(Harm::Waits { count: open.len() as u64, longest_ms, too_long: false });
+        let is_known = |seen: &&SocketView<'_>| {
+            let copied = seen.holder().and_then(|holder| copied(view, seen, &holder));
+            is_unread(view, seen) || copied != Some(false)
+        };
+        suspicion.harm = Some(if open.iter().any(is_known) {
+            Harm::Waits { count: open.len() as u64, longest_ms, too_long: false }
+        } else {
+            suspicion.cannot_see.push(
+                "whether they were inherited or passed on: who had them before was not seen (close-on-exec in the flags of /proc/PID/fdinfo/FD would tell)".to_owned(),
+            );
+            Harm::NoneSeen("they may have been passed on to be served later".to_owned())
+        });
     }
     let who = blame_holders(view, suspicion, members);
     let side = side_of(view, members);

@@ -286,8 +286,9 @@ fn write_after_fin(view: &View<'_>, events: &Events, suspicion: &mut Suspicion, 
         // A server that ended them all at once has not done so again and again.
         Harm::DataLost { count: harmful, occasions }
     });
-    if group.restarts > 0 {
-        let of_them = if group.restarts == harmful { "all".to_owned() } else { group.restarts.to_string() };
+    let restarts = group.restarts();
+    if restarts > 0 {
+        let of_them = if restarts == harmful { "all".to_owned() } else { restarts.to_string() };
         suspicion.evidence.push(format!("the server of {of_them} of them has been restarted, or has ended"));
     } else if occasions == 1 && harmful > 1 {
         suspicion.evidence.push("the peer had ended all of them at one time, as at a restart".to_owned());

@@ -321,6 +321,37 @@ fn open_connections_that_only_a_child_has_and_does_not_serve_are_inherited() {
 }
 
 #[test]
+fn connections_that_were_passed_on_and_lie_idle_have_other_descriptors() {
+    let mut world = forked();
+    world.held.retain(|(cookie, _)| *cookie < 10);
+    for cookie in 10..14 {
+        world.hold(cookie, 9, "store");
+        world.held.last_mut().expect("held").1.fd += 1;
+    }
+    world.passes(4);
+    world.assert_clean();
+}
+
+#[test]
+fn where_nobody_was_seen_to_have_them_before_it_is_only_told() {
+    let mut world = World::new();
+    world.listener(1, "0.0.0.0:6400", 8, "store");
+    for cookie in 10..14 {
+        world.open_connection(cookie, false, "10.0.0.1:6400", &format!("10.0.0.9:{}", 40_000 + cookie));
+        world.said(cookie, Some(4_900), Some(4_950));
+        world.hold(cookie, 9, "sleep");
+    }
+    for (_, holder) in &mut world.held {
+        holder.start_boottime_ns = 10_003 * SECOND;
+    }
+    world.process(9, "sleep").start_boottime_ns = Some(10_003 * SECOND);
+    world.passes(4);
+    let inherited = world.only(Class::FdInherited);
+    assert_eq!(inherited.severity, Severity::Info);
+    assert!(inherited.cannot_see[0].contains("fdinfo"), "{:?}", inherited.cannot_see);
+}
+
+#[test]
 fn child_that_serves_what_its_parent_passed_on_has_not_inherited_it() {
     let mut world = forked();
     world.held.retain(|(cookie, _)| *cookie < 10);

@@ -1,6 +1,6 @@
 //! How connections end by a RST: by design, by a farewell, by an idle timeout, or with something lost.
 
-use tcpstate_common::TcpState::{Close, CloseWait, Established};
+use tcpstate_common::TcpState::{Close, CloseWait, Established, FinWait2};
 
 use super::{World, process};
 use crate::{
@@ -161,6 +161,47 @@ fn who_writes_into_what_its_peer_has_ended_is_named_and_not_the_peer() {
         "{}",
         writer.verdict
     );
+}
+
+/// The other end, which this process had closed, answers by RST.
+fn answered(world: &mut World, port: u32, closer: Process) {
+    let remote = format!("10.0.0.1:{port}");
+    let seen = world.sent(Reason::TimeWaitSocket, Some(FinWait2), "10.0.0.7:443", &remote);
+    seen.owner = Some(closer);
+}
+
+/// Three times a worker ends with so many connections, and each meets a write later.
+fn workers_end(world: &mut World, connections: u32) {
+    for worker in 0..3 {
+        let closer = process(200 + worker, "worker");
+        world.process(closer.pid, "worker").exited = true;
+        for number in 0..connections {
+            let port = 4_000 + 10 * worker + number;
+            written(world, port, 900, 300);
+            answered(world, port, closer);
+        }
+        world.passes(2);
+    }
+}
+
+#[test]
+fn worker_that_crashes_again_and_again_is_no_habit_of_its_client() {
+    let mut world = world();
+    workers_end(&mut world, 4);
+    let writer = world.only(Class::WriteAfterFin);
+    assert_eq!((writer.severity, writer.count), (Severity::Info, 12));
+    assert!(
+        writer.evidence[0].starts_with("the server of all of them has been restarted"),
+        "{:?}",
+        writer.evidence
+    );
+}
+
+#[test]
+fn process_for_one_connection_ends_with_it() {
+    let mut world = world();
+    workers_end(&mut world, 1);
+    assert_eq!(world.only(Class::WriteAfterFin).severity, Severity::Warning);
 }
 
 #[test]
