@@ -8,7 +8,7 @@ use super::{advice, apt, places::Places};
 use crate::{host::Privilege, say::say};
 
 /// A program and its package. Where the program's name differs from version to version, there is only the package.
-const NEEDED: [(Option<&str>, &str); 33] = [
+const NEEDED: [(Option<&str>, &str); 35] = [
     (Some("ip"), "iproute2"),
     (Some("ss"), "iproute2"),
     (Some("nsenter"), "util-linux"),
@@ -20,12 +20,14 @@ const NEEDED: [(Option<&str>, &str); 33] = [
     (Some("haproxy"), "haproxy"),
     (Some("nginx"), "nginx"),
     (Some("apache2"), "apache2"),
+    (Some("lighttpd"), "lighttpd"),
     (Some("varnishd"), "varnish"),
     (None, "php-fpm"),
     (Some("php"), "php-cli"),
     (Some("uwsgi"), "uwsgi"),
     (None, "uwsgi-plugin-python3"),
     (Some("ruby"), "ruby"),
+    (Some("puma"), "puma"),
     (Some("unicorn"), "unicorn"),
     (None, "postgresql"),
     (Some("pgbouncer"), "pgbouncer"),

@@ -6,7 +6,7 @@ use super::{
     super::{
         case::Case,
         program::{
-            HAPROXY_CLOSE_CFG, HAPROXY_REUSE_CFG, HEALTHY_JS, NGINX_TLS_CONF, STUNNEL_CONF, TLS_PY,
+            HAPROXY_CLOSE_CFG, HAPROXY_REUSE_CFG, HEALTHY_JS, NGINX_TLS_CONF, Program, STUNNEL_CONF, TLS_PY,
             VISITORS_PY, WAKEUPS_C, WAKEUPS_PY,
         },
         stage::Stage,
@@ -50,7 +50,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn haproxy(stage: &mut Stage, conf: super::super::program::Program) -> Result<()> {
+fn haproxy(stage: &mut Stage, conf: Program) -> Result<()> {
     for port in [3001, 3002] {
         servers::serve(stage, "servers", HEALTHY_JS, port, "40")?;
     }

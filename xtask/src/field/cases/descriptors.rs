@@ -27,6 +27,12 @@ pub(super) const CASES: &[Case] = &[
         &[Want::critical(&["fd-exhaustion"], &["server"]).says(&[SILENT]).within(20)],
     )
     .proof(nobody_is_served),
+    Case::healthy(
+        "descriptors-to-spare",
+        "idle clients hold two thirds of the descriptors of a server, as many as ever, and others are served",
+        to_spare,
+        |stage| stage.ensure_served("clients", 40, 0),
+    ),
 ];
 
 fn silent(stage: &mut Stage, server: Program, port: u16) -> Result<()> {
@@ -43,4 +49,14 @@ fn nobody_is_served(stage: &Stage) -> Result<()> {
     let left = stage.number("clients", "left").context("no client has left")?;
     ensure!(left > 20, "only {left} clients have left");
     stage.ensure_served("clients", 0, 0)
+}
+
+fn to_spare(stage: &mut Stage) -> Result<()> {
+    let words = stage.install(TICKETS_GO)?;
+    stage.start("server", &format!("prlimit --nofile=90:90 {words} 8093"))?;
+    stage.until_listening(8093)?;
+    stage.play("idlers", VISITORS_PY, "127.0.0.1:8093/ --every 0.05 --count 58 --idle 900")?;
+    stage.until_said("idlers", "served 58")?;
+    stage.play("clients", VISITORS_PY, "127.0.0.1:8093/ --every 1.1 --patience 4")?;
+    stage.until_said("clients", "served 1")
 }

@@ -6,8 +6,8 @@ use super::{
     super::{
         case::{Case, Want},
         program::{
-            AGENTS_JS, FEEDS_JAVA, FEEDS_PY, HEALTHY_JS, NGINX_PATIENT_CONF, POOL_C, POOL_GO, POOL_JAVA,
-            RATES_GO,
+            AGENTS_JS, BOARD_RB, FEEDS_JAVA, FEEDS_PY, HEALTHY_JS, NGINX_PATIENT_CONF, POOL_C, POOL_GO,
+            POOL_JAVA, RATES_GO, WARM_POOL_GO,
         },
         stage::Stage,
     },
@@ -56,6 +56,12 @@ pub(super) const CASES: &[Case] = &[
         },
     )
     .seconds(110),
+    Case::healthy(
+        "warm-pool",
+        "a Go service opens all connections of its pool at its start, and needs two of them most of the time",
+        warm,
+        |stage| stage.ensure_served("client", 120, 0),
+    ),
 ];
 
 fn go(stage: &mut Stage) -> Result<()> {
@@ -89,4 +95,10 @@ fn pools(stage: &mut Stage) -> Result<()> {
     stage.play("go", POOL_GO, "3005")?;
     stage.play("java", POOL_JAVA, "3005")?;
     stage.until_said("java", "served 5")
+}
+
+fn warm(stage: &mut Stage) -> Result<()> {
+    servers::serve(stage, "server", BOARD_RB, 7402, "")?;
+    stage.play("client", WARM_POOL_GO, "7402")?;
+    stage.until_said("client", "served 5")
 }

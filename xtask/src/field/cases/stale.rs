@@ -6,8 +6,8 @@ use super::{
     super::{
         case::{Case, Want},
         program::{
-            CLOSER_PY, LOGGER_PL, MYSQL_POOL_PY, PGBOUNCER_SHORT_INI, POOL_PY, POSTGRES_POOL_PY, SHOP_JAVA,
-            VARNISH_VCL, VISITORS_PY,
+            CAREFUL_POOL_PY, CLOSER_PY, LOGGER_PL, MYSQL_POOL_PY, PGBOUNCER_SHORT_INI, POOL_PY,
+            POSTGRES_POOL_PY, SHOP_JAVA, VARNISH_VCL, VISITORS_PY,
         },
         stage::Stage,
     },
@@ -62,6 +62,12 @@ pub(super) const CASES: &[Case] = &[
             .says(&["client_idle_timeout"])],
     )
     .proof(|stage| failures(stage, "pool", 10)),
+    Case::healthy(
+        "pool-that-looks",
+        "a Python pool sees that PgBouncer has ended a connection, and the library says goodbye on it",
+        careful,
+        |stage| stage.ensure_served("pool", 30, 0),
+    ),
     Case::healthy(
         "varnish-backend-closes",
         "a backend ends idle connections after a second, long before Varnish would, and Varnish sees that at once",
@@ -118,4 +124,11 @@ fn varnish(stage: &mut Stage) -> Result<()> {
     stage.until_listening(80)?;
     stage.play("clients", VISITORS_PY, "127.0.0.1:80/ --every 4.1 --group 3")?;
     stage.until_said("clients", "served 3")
+}
+
+fn careful(stage: &mut Stage) -> Result<()> {
+    servers::postgres(stage, "database")?;
+    servers::pgbouncer(stage, "bouncer", PGBOUNCER_SHORT_INI)?;
+    stage.play("pool", CAREFUL_POOL_PY, "6432 7 12.2")?;
+    stage.until_said("pool", "discarded 2")
 }
