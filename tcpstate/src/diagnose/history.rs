@@ -218,6 +218,14 @@ pub(super) struct Listening {
     pub(super) looks: VecDeque<QueueLook>,
 }
 
+impl Listening {
+    /// The process that is named for a listener: of several the first one, but not process 1, which only made it.
+    pub(super) fn main_holder(&self) -> Option<Holder> {
+        let order = |holder: &&Holder| (holder.pid == 1, holder.start_boottime_ns, holder.pid);
+        self.holders.iter().min_by_key(order).copied()
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct History {

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     NS_PER_MS,
-    events::count,
+    counts::Counts,
     evidence::IDLE_CLOSE_MS,
     program::{Member, ProgramId},
     view::View,
@@ -48,8 +48,8 @@ struct Time {
 #[derive(Clone, Debug, Default)]
 struct Closes {
     times: VecDeque<Time>,
-    /// When, and how many, within the window in which events are counted.
-    counts: VecDeque<(u64, u64)>,
+    /// Those within the window in which events are counted.
+    counts: Counts,
 }
 
 /// The closes of all servers.
@@ -81,7 +81,7 @@ impl IdleTimes {
         let kept_ns = at_ns.saturating_sub(KEPT_NS);
         self.0.retain(|_, closes| {
             closes.times.retain(|time| time.at_ns >= kept_ns);
-            closes.counts.retain(|(at_ns, _)| *at_ns >= from_ns);
+            closes.counts.forget_before(from_ns);
             !closes.times.is_empty()
         });
     }
@@ -111,7 +111,7 @@ impl IdleTimes {
             closes.times.pop_front();
         }
         closes.times.push_back(Time { at_ns, idle_ms, said_farewell });
-        count(&mut closes.counts, at_ns, 1);
+        closes.counts.add(at_ns, 1);
     }
 
     /// What is known of the program behind a listener; of all programs there if none is given.
@@ -125,7 +125,7 @@ impl IdleTimes {
         let times: Vec<_> = of_it.iter().flat_map(|closes| &closes.times).copied().collect();
         let farewells = times.iter().filter(|time| time.said_farewell).count();
         (!times.is_empty()).then(|| Habit {
-            closes: of_it.iter().flat_map(|closes| &closes.counts).map(|(_, count)| count).sum(),
+            closes: of_it.iter().map(|closes| closes.counts.total()).sum(),
             times: times.len(),
             after_ms: constant(times.iter().map(|time| time.idle_ms).collect(), spread_percent),
             says_farewell: farewells * 10 > times.len(),

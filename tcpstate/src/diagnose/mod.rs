@@ -16,6 +16,7 @@
 mod causes;
 pub mod class;
 mod connection;
+mod counts;
 mod ending;
 mod ends;
 mod events;

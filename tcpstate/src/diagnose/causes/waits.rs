@@ -10,7 +10,6 @@ use crate::diagnose::{
     connection::{self, Party, Side},
     program::Member,
     socket_view::SocketView,
-    suspicions::main_holder,
     view::View,
 };
 
@@ -124,7 +123,7 @@ impl<'v> Waits<'v> {
             holder.is_none() && other_ends.iter().any(|end| crate::diagnose::view::is_queued(end));
         let listener = || {
             let listening = view.local_server(first.netns, first.tuple.remote)?;
-            main_holder(listening)
+            listening.main_holder()
         };
         let process = holder.or_else(listener).map(|holder| Member::from(&holder));
         Some(Culprit { process, requests, is_queued })

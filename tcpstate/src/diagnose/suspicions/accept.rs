@@ -20,7 +20,7 @@ use crate::{
         suspicion::{Key, Suspicion},
         view::{self, View},
     },
-    track::{Direction, Holder},
+    track::Direction,
 };
 
 /// Looks at a queue, of the last eight, at which something must have waited for long to say that it is not accepted in
@@ -29,15 +29,9 @@ const SLOW_LOOKS: usize = 3;
 /// These looks must have been within this time, ns.
 const SLOW_NS: u64 = 60_000_000_000;
 
-/// The process that is named for a listener: of several the first one, but not process 1, which only made it.
-pub(in crate::diagnose) fn main_holder(listening: &Listening) -> Option<Holder> {
-    let order = |holder: &&Holder| (holder.pid == 1, holder.start_boottime_ns, holder.pid);
-    listening.holders.iter().min_by_key(order).copied()
-}
-
 /// The processes that have a listener open, the main one first; not process 1 if there is another.
 pub(in crate::diagnose) fn owners(view: &View<'_>, listening: &Listening) -> Vec<Member> {
-    let Some(main) = main_holder(listening) else { return Vec::new() };
+    let Some(main) = listening.main_holder() else { return Vec::new() };
     let program = view.programs.of_holder(&main);
     let others = listening
         .holders
@@ -51,7 +45,7 @@ pub(in crate::diagnose) fn owners(view: &View<'_>, listening: &Listening) -> Vec
 }
 
 fn key(view: &View<'_>, class: Class, listening: &Listening) -> Key {
-    let holder = main_holder(listening);
+    let holder = listening.main_holder();
     let place = Some(listening.socket.tuple.local);
     view.key_of(class, listening.socket.netns, holder.as_ref(), place)
 }
@@ -69,7 +63,7 @@ pub(super) fn sort_queued(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key>
     }
     let paused =
         !listening.holders.is_empty() && listening.holders.iter().all(|holder| view.paused(holder).is_some());
-    match main_holder(listening).filter(|_| paused) {
+    match listening.main_holder().filter(|_| paused) {
         Some(holder) => Some(view.key_of(Class::OwnerStopped, socket.netns, Some(&holder), None)),
         None => Some(key(view, Class::AcceptStall, listening)),
     }

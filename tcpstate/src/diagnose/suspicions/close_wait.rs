@@ -319,7 +319,7 @@ fn owner_stopped(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketV
     if suspicion.members.is_empty() {
         let holder = members.first().and_then(|seen| {
             let listening = view.listener_at(seen.socket().netns, seen.socket().tuple.local)?;
-            super::main_holder(listening)
+            listening.main_holder()
         });
         suspicion.members.extend(holder.as_ref().map(Member::from));
     }

@@ -164,7 +164,7 @@ fn former_holder(view: &View<'_>, members: &[&SocketView<'_>]) -> Option<Holder>
         let (socket, holder) = (seen.socket(), seen.holder()?);
         let server = || {
             let listening = view.listener_at(socket.netns, socket.tuple.local)?;
-            super::main_holder(listening).filter(|server| server.pid != holder.pid)
+            listening.main_holder().filter(|server| server.pid != holder.pid)
         };
         parent_before(view, seen, &holder).or_else(server)
     };

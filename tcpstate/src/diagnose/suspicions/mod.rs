@@ -6,8 +6,10 @@ mod close_wait;
 mod connect;
 mod descriptors;
 mod established;
+mod event;
 mod fin_wait;
 mod ghost;
+mod idle_end;
 mod inherited;
 mod pairs;
 mod path;
@@ -22,7 +24,7 @@ use tcpstate_common::TcpState;
 use super::{
     class::Class,
     connection::{self, Side},
-    events::{self, Events},
+    events::Events,
     evidence::What,
     finding::Resource,
     harm::{Growth, Harm},
@@ -34,7 +36,6 @@ use super::{
 };
 use pairs::Pairs;
 
-pub(super) use accept::main_holder;
 pub(super) use close_wait::is_carrying;
 pub(super) use path::is_silent;
 
@@ -131,7 +132,7 @@ fn judge_events(view: &View<'_>, events: &Events) -> Vec<Suspicion> {
     let mut suspicions: Vec<_> = events
         .groups(view)
         .filter_map(|(key, group)| {
-            let mut suspicion = events::begin(view, *key, group);
+            let mut suspicion = event::begin(view, *key, group);
             match key.class {
                 Class::ConnectionRefused => connect::refused(view, &mut suspicion, group),
                 Class::SynBlackhole => connect::unreachable(view, &mut suspicion, group),
@@ -139,7 +140,7 @@ fn judge_events(view: &View<'_>, events: &Events) -> Vec<Suspicion> {
                 Class::TimeWaitOverflow => ports::time_wait_overflow(view, &mut suspicion),
                 _ => reset::judge(view, events, &mut suspicion, group)?,
             }
-            events::end(view, &mut suspicion, group);
+            event::end(view, &mut suspicion, group);
             Some(suspicion)
         })
         .collect();
