@@ -64,8 +64,9 @@ metrics! {
         "Connects that failed, by the error; NONE: the application gave up. EADDRNOTAVAIL is inferred from a \
          connect that never got a local port. Absent in tier D.";
     FINDINGS = GAUGE "tcpstate_findings" ["class", "severity"]
-        "Open findings by class and severity: what is wrong with TCP connections, and at info what only looks wrong \
-         or is worth knowing. Who, why and what to change is in /api/v1/findings. Absent before the first pass.";
+        "Open findings by class and severity. critical: something runs out within the hour, or fails now. warning: \
+         somebody waits, or requests fail or data is lost again and again. info: no harm was seen. The program, the cause \
+         and the remedy are in /api/v1/findings. Absent before the first pass.";
     PORTS_USED = GAUGE "tcpstate_ephemeral_ports_used_ratio" ["destination"]
         "Local ports in use towards one destination, as a share of those that the kernel chooses from, 0 to 1: \
          sockets in any state, TIME_WAIT among them, also where the kernel may use their ports again. The fullest \
