@@ -37,6 +37,7 @@ use crate::{
     build,
     daemon::{self, Daemon},
     host,
+    recording::{self, Recorder},
     running::Running,
     say::say,
     setup::{self, Needs},
@@ -58,6 +59,7 @@ const HEALTHY_TIME: Duration = Duration::from_mins(20);
 /// there is a warning about a program that does nothing wrong. Takes about two minutes per pair of cases, and root. Installs
 /// the programs with apt-get; their services are not started. The evidence of each case is in the folder `field` of
 /// the target folder.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only these cases
@@ -72,6 +74,9 @@ pub(crate) struct Args {
     /// Run a stack of healthy programs instead, and fail on any warning
     #[arg(long, conflicts_with = "cases")]
     healthy: bool,
+    /// Record each case that comes out right, for the test that judges recordings again
+    #[arg(long, conflicts_with = "healthy")]
+    record: bool,
     /// How long a case is judged; by default 75s, and 20m with --healthy
     #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
     time: Option<Duration>,
@@ -87,10 +92,19 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     setup::field()?;
     let binary = build::everything(&workspace, &setup::ensure(Needs::Build)?, false)?;
+    let folder = workspace.target.join("field");
+    let recorder = args.record.then(|| Recorder::start(&binary, &folder)).transpose()?;
     let daemon = start_daemon(&binary)?;
     let time = args.time.unwrap_or(if args.healthy { HEALTHY_TIME } else { CASE_TIME });
-    let field = Field { daemon: &daemon, folder: workspace.target.join("field"), time };
+    let recordings = workspace.root.join("tcpstate/recordings/field");
+    let field = Field { daemon: &daemon, folder, recordings, time, cuts: Mutex::default() };
     let lines = play_all(&field, &cases, !args.json);
+    if let Some(recorder) = recorder {
+        recorder.stop()?;
+        let cuts = field.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        // The programs of a case have the same paths everywhere.
+        recording::keep_all(&workspace, &field.folder, "", &cuts)?;
+    }
     if args.json {
         report::json(&lines);
     } else {

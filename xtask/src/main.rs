@@ -15,6 +15,7 @@ mod http;
 mod install;
 mod lint;
 mod packaging;
+mod recording;
 mod run;
 mod running;
 mod say;

@@ -45,6 +45,7 @@ use crate::{
     build, child,
     daemon::{self, Daemon},
     http::Connection,
+    recording::{self, Cut, Recorder},
     running::Running,
     say::{say, warn},
     setup::{self, Needs, Tools},
@@ -85,6 +86,9 @@ pub(crate) struct Args {
     /// Repeat the run that printed this number
     #[arg(long)]
     seed: Option<u64>,
+    /// Record each scenario that comes out right, for the test that judges recordings again
+    #[arg(long)]
+    record: bool,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
@@ -99,7 +103,11 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     if !args.json {
         say(format!("{} scenarios, seed {seed}", rows.len()));
     }
-    let lines = run(&workspace, &tools, rows, seed, Duration::from_secs(args.timeout))?;
+    let time = Duration::from_secs(args.timeout);
+    let (lines, cuts) = run(&workspace, &tools, rows, seed, time, args.record)?;
+    if args.record {
+        keep(&workspace, &cuts)?;
+    }
     if args.json {
         report::json(seed, &lines);
     } else {
@@ -119,7 +127,7 @@ pub(crate) fn test(workspace: &Workspace, tools: &Tools) -> Result<(usize, Vec<S
     let seed = seed_of_now();
     let rows = rows::all();
     say(format!("{} scenarios, seed {seed}", rows.len()));
-    let lines = run(workspace, tools, rows, seed, TIME)?;
+    let (lines, _) = run(workspace, tools, rows, seed, TIME, false)?;
     report::table(&lines);
     let mut again: Vec<_> =
         lines.iter().filter(|line| !line.outcome.is_right()).map(|line| line.class.to_owned()).collect();
@@ -130,7 +138,7 @@ pub(crate) fn test(workspace: &Workspace, tools: &Tools) -> Result<(usize, Vec<S
     let mut wrong = Vec::new();
     for _ in 0..REPEATS {
         say(format!("REPEATED: {}", again.join(", ")));
-        let repeated = run(workspace, tools, chosen(&again)?, seed_of_now(), TIME)?;
+        let (repeated, _) = run(workspace, tools, chosen(&again)?, seed_of_now(), TIME, false)?;
         report::table(&repeated);
         let off: Vec<_> = repeated.iter().filter(|line| !line.outcome.is_right()).collect();
         wrong = off.iter().map(|line| format!("{} ({})", line.class, line.what)).collect();
@@ -143,7 +151,15 @@ pub(crate) fn test(workspace: &Workspace, tools: &Tools) -> Result<(usize, Vec<S
     Ok((lines.len(), wrong))
 }
 
-fn run(workspace: &Workspace, tools: &Tools, rows: Vec<Row>, seed: u64, time: Duration) -> Result<Vec<Line>> {
+/// Runs these. Returns how they came out, and, if it is recorded, what is to be kept of the recording.
+fn run(
+    workspace: &Workspace,
+    tools: &Tools,
+    rows: Vec<Row>,
+    seed: u64,
+    time: Duration,
+    record: bool,
+) -> Result<(Vec<Line>, Vec<Cut>)> {
     needs::check()?;
     let daemon = build::everything(workspace, tools, false)?;
     child::run(
@@ -153,7 +169,21 @@ fn run(workspace: &Workspace, tools: &Tools, rows: Vec<Row>, seed: u64, time: Du
     let folder = workspace.target.join("scenarios");
     let program = workspace.target.join("debug/examples/scenario");
     let hall = Hall::open(&program, folder.join("programs"))?;
-    Run::prepare(rows, &hall, seed, time, folder)?.perform(&daemon)
+    Run::prepare(rows, &hall, seed, time, folder)?.perform(&daemon, record)
+}
+
+/// Keeps what was recorded of the scenarios that came out right.
+fn keep(workspace: &Workspace, cuts: &[Cut]) -> Result<()> {
+    let folder = workspace.target.join("scenarios");
+    let paths = format!("{}=/srv/tcpstate", workspace.target.join("debug/examples").display());
+    recording::keep_all(workspace, &folder, &paths, cuts)
+}
+
+/// The name of a file: "accept-stall-a-slow-server".
+fn name_of(row: &Row) -> String {
+    let what = row.what.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
+    let name = format!("{}-{}", row.class, what.collect::<String>());
+    name.split('-').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
 }
 
 fn chosen(only: &[String]) -> Result<Vec<Row>> {
@@ -186,6 +216,7 @@ struct Run {
     ordinary: Stage,
     record: Mutex<Record>,
     lines: Mutex<Vec<Line>>,
+    cuts: Mutex<Vec<Cut>>,
     deadline: Duration,
     folder: PathBuf,
 }
@@ -213,13 +244,15 @@ impl Run {
             ordinary,
             record: Mutex::default(),
             lines: Mutex::default(),
+            cuts: Mutex::default(),
             deadline,
             folder,
         })
     }
 
-    /// Runs everything, and returns how it came out in the order of the list.
-    fn perform(self, daemon: &Path) -> Result<Vec<Line>> {
+    /// Runs everything, and returns how it came out in the order of the list, and what is to be kept of a recording.
+    fn perform(self, daemon: &Path, record: bool) -> Result<(Vec<Line>, Vec<Cut>)> {
+        let recorder = record.then(|| Recorder::start(daemon, &self.folder)).transpose()?;
         // Also where we are killed, it goes.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(daemon);
@@ -236,6 +269,9 @@ impl Run {
             over.store(true, Ordering::Relaxed);
             poller.join().unwrap_or(None)
         });
+        if let Some(recorder) = recorder {
+            recorder.stop()?;
+        }
         if let Some(complaint) = complaint {
             warn(format!("the findings could not be had: {complaint}"));
         }
@@ -245,7 +281,7 @@ impl Run {
         let mut lines = self.lines.into_inner().unwrap_or_else(PoisonError::into_inner);
         lines.push(Line { number: 0, class: "-", what: "ordinary traffic", kind: Kind::LookAlike, outcome });
         lines.sort_by_key(|line| line.number);
-        Ok(lines)
+        Ok((lines, self.cuts.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
     fn now(&self) -> Duration {
@@ -317,9 +353,14 @@ impl Run {
         if is_bug {
             thread::sleep(AFTERWARDS);
         }
-        let outcome = matrix::judge(&facts(), &lock(&self.record));
-        if !outcome.is_right() {
-            self.explain(task, &stage, &facts(), &outcome)?;
+        let facts = facts();
+        let outcome = matrix::judge(&facts, &lock(&self.record));
+        if outcome.is_right() {
+            let warned = matrix::warned(&facts, &lock(&self.record));
+            let (name, until) = (name_of(&task.row), SystemTime::now());
+            lock(&self.cuts).push(Cut { family: "scenarios", name, namespaces: facts.netns, until, warned });
+        } else {
+            self.explain(task, &stage, &facts, &outcome)?;
         }
         Ok(outcome)
     }

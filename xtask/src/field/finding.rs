@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 
 use super::case::Severity;
+use crate::recording::{Warned, worst};
 
 /// A finding as it was at one poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,15 @@ impl Record {
 
     pub(super) fn sightings(&self) -> &[Sighting] {
         &self.sightings
+    }
+
+    /// What was warned of, at most.
+    pub(super) fn warned(&self) -> Warned {
+        worst(
+            self.sightings
+                .iter()
+                .map(|Sighting { finding, .. }| (finding.severity.name().to_owned(), finding.class.clone())),
+        )
     }
 
     /// All forms of each finding, one after the other in time.

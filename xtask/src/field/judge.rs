@@ -22,6 +22,8 @@ pub(super) struct Outcome {
     pub(super) wording: Vec<String>,
     /// Classes that were mentioned as info besides.
     pub(super) mentioned: BTreeSet<String>,
+    /// How what was warned of differs from the recording of an earlier run, if it does.
+    pub(super) drift: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

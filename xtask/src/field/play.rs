@@ -4,8 +4,9 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result};
@@ -20,7 +21,11 @@ use super::{
     room::{self, Namespace},
     stage::Stage,
 };
-use crate::{daemon::Daemon, http::Connection};
+use crate::{
+    daemon::Daemon,
+    http::Connection,
+    recording::{Cut, Warned, worst},
+};
 
 /// How often the daemon is asked.
 const POLL: Duration = Duration::from_millis(500);
@@ -30,8 +35,12 @@ pub(super) struct Field<'a> {
     pub(super) daemon: &'a Daemon,
     /// The folder for evidence.
     pub(super) folder: PathBuf,
+    /// The folder of the recordings of earlier runs, with their findings.
+    pub(super) recordings: PathBuf,
     /// For how long a case is judged.
     pub(super) time: Duration,
+    /// What is to be kept, if it is recorded.
+    pub(super) cuts: Mutex<Vec<Cut>>,
 }
 
 /// Plays `case`. Returns how it came out, and its namespaces, whose numbers must not be given to a later case.
@@ -86,13 +95,32 @@ fn perform(
         watch.poll(stood.elapsed(), &stage.roles())?;
         thread::sleep(POLL.saturating_sub(begun.elapsed()));
     }
-    let roles = stage.roles();
+    let (roles, until) = (stage.roles(), SystemTime::now());
     let mut outcome = judge::judge(case, &roles, &watch.record);
     if let Err(error) = set.and_then(|()| (case.proof)(stage)) {
         outcome.wrong = vec![format!("the case itself failed: {error:#}")];
     }
+    let warned = watch.record.warned();
+    outcome.drift = drift(&field.recordings.join(format!("{}.findings", case.name)), &warned);
+    if outcome.is_right() {
+        let namespaces = watch.namespaces.clone();
+        let cut = Cut { family: "field", name: case.name.to_owned(), namespaces, until, warned };
+        field.cuts.lock().unwrap_or_else(PoisonError::into_inner).push(cut);
+    }
     keep(case, stage, &watch.record, &outcome, folder).context("the evidence cannot be kept")?;
     Ok(outcome)
+}
+
+/// How what was warned of differs from what was recorded, if it does.
+fn drift(recorded: &Path, warned: &Warned) -> Option<String> {
+    let recorded = fs::read_to_string(recorded).ok()?;
+    // A line is "warning close-wait-leak java".
+    let lines = recorded.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        Some((words.next()?.to_owned(), words.next()?.to_owned()))
+    });
+    let recorded = worst(lines);
+    (recorded != *warned).then(|| format!("recorded were {recorded:?}, and now {warned:?}"))
 }
 
 /// The findings of one case.

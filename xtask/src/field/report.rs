@@ -64,6 +64,9 @@ fn details(name: &str, outcome: &Outcome) {
             println!("  {name}: {kind}: {text}");
         }
     }
+    if let Some(drift) = &outcome.drift {
+        println!("  {name}: drift: {drift}");
+    }
 }
 
 /// Prints the same for programs.
@@ -89,5 +92,6 @@ pub(super) fn of(line: &Line) -> Value {
         "false_alarms": outcome.alarms,
         "wording": outcome.wording,
         "mentioned": outcome.mentioned,
+        "drift": outcome.drift,
     })
 }

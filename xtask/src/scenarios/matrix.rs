@@ -10,6 +10,7 @@ use super::{
     finding::Finding,
     record::{Record, Sighting},
 };
+use crate::recording::{Warned, worst};
 
 /// A verdict that has to come.
 #[derive(Clone, Debug)]
@@ -96,6 +97,14 @@ pub(super) fn judge(facts: &Facts, record: &Record) -> Outcome {
 }
 
 /// What was said of this scenario while it ran. Ports and names do not count.
+/// What was warned of, at most.
+pub(super) fn warned(facts: &Facts, record: &Record) -> Warned {
+    worst(of(facts, record).map(|sighting| {
+        let Finding { severity, class, .. } = &sighting.finding;
+        (severity.clone(), class.clone())
+    }))
+}
+
 fn of<'a>(facts: &'a Facts, record: &'a Record) -> impl Iterator<Item = &'a Sighting> {
     record.sightings().iter().filter(|sighting| {
         let Finding { netns, pid, opened_at, .. } = &sighting.finding;

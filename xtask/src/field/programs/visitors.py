@@ -38,7 +38,7 @@ async def visit(options, patience):
             persist = "keep-alive" if options.idle or turn + 1 < options.requests else "close"
             writer.write(f"GET {options.path} HTTP/1.1\r\nHost: field\r\nConnection: {persist}\r\n\r\n".encode())
             status = await asyncio.wait_for(read_answer(reader), patience)
-            count("served" if status == b"200" else "failed")
+            count("served" if status.startswith(b"2") else "failed")
         if options.idle and not reader.at_eof():
             # Until the server ends it, or for so long.
             await asyncio.wait_for(reader.read(1), options.idle)
