@@ -43,7 +43,7 @@ pub(crate) fn hung_server(part: &mut Part) -> io::Result<()> {
     Ok(())
 }
 
-/// A proxy that has a connection to its upstream for each client, and waits for an answer as long as it takes.
+/// A proxy that has a connection to its upstream for each client, and waits for an answer without a timeout.
 pub(crate) fn relay(part: &mut Part) -> io::Result<()> {
     let upstream = part.server()?;
     let listener = part.listen()?;

@@ -93,7 +93,7 @@ fn write<W: Write>(mut writer: Writer<W>, inputs: &Receiver<Input>, missed: &Ato
 mod tests {
     use super::*;
 
-    /// Lets nothing through until it is told to.
+    /// Lets nothing through until it is opened.
     struct Gate(Receiver<()>);
 
     impl Write for Gate {

@@ -115,7 +115,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// Tells whoever sits there, apart from what is to be forwarded.
+/// Tells the user, apart from what is to be forwarded.
 fn tell(text: &str) {
     // Nobody is left to tell if even this fails.
     let _ = writeln!(io::stderr(), "tcpstate: {text}");

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::NS_PER_MS;
 
-/// Times that are told apart.
+/// Times that are kept apart.
 pub(super) const MAX_TIMES: usize = 64;
 /// What comes within this time is counted together, ns.
 const TOGETHER_NS: u64 = 1_000 * NS_PER_MS;

@@ -21,7 +21,7 @@ pub(super) fn side(view: &View<'_>, seen: &ResetSeen) -> Side {
     }
 }
 
-/// Whether so many bytes are what a protocol says at the end of a connection.
+/// Whether this number of bytes is what a protocol says at the end of a connection.
 pub(super) fn is_farewell(bytes: u64) -> bool {
     TLS_FAREWELL_BYTES.contains(&bytes) || FAREWELL_BYTES.contains(&bytes)
 }

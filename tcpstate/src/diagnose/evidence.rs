@@ -1,4 +1,4 @@
-//! What the rules may know at one pass: plain data, put together by whoever can ask the kernel. A value that could
+//! What the rules may know at one pass: plain data, put together by the caller. A value that could
 //! not be read is `None`, never 0: the rules then say so, or say nothing.
 
 use std::{
@@ -24,7 +24,7 @@ pub struct Evidence {
     pub census_ns: u64,
     /// Monotonic ns at which the census ended that shows the `ESTABLISHED` ones, which are counted less often.
     pub established_ns: u64,
-    /// `CLOCK_BOOTTIME` minus `CLOCK_MONOTONIC`, ns: starts of processes are told in the former.
+    /// `CLOCK_BOOTTIME` minus `CLOCK_MONOTONIC`, ns: starts of processes are given in the former.
     pub boot_offset_ns: Option<u64>,
     /// The sockets that [`super::Selection`] chose, listeners among them.
     pub sockets: Sockets,
@@ -50,7 +50,7 @@ pub struct Evidence {
     /// Connects that failed since the last pass, the oldest first, likewise.
     pub failures: Vec<Failure>,
     /// Connections that a process of this host closed first after a pause, since the last pass, likewise: those of
-    /// servers, and those of clients. Empty where that cannot be seen, and then `cannot_see` says so.
+    /// servers, and those of clients. Empty where that cannot be seen, and then it is in `cannot_see`.
     pub closes: Vec<IdleClose>,
     /// RSTs, failures and closes since the last pass for which there was no room.
     pub events_left_out: u64,
@@ -309,7 +309,7 @@ impl Destination {
 }
 
 /// Why a RST was sent: `enum sk_rst_reason` (`include/net/rstreason.h`, 6.10), by its name, since the numbers
-/// have changed. `Other` is a reason that no rule asks about.
+/// have changed. `Other` is a reason that no rule uses.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Reason {
     NoSocket,

@@ -164,7 +164,7 @@ pub const MAX_SAMPLES: usize = 10;
 /// A verdict with everything that it stands on. `At` is a time: monotonic ns within the pure rooms.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Finding<At = u64> {
-    /// The class and a hash of whom it is about: the same for as long as it is the same trouble.
+    /// The class and a hash of the program and place: the same while it is the same trouble.
     pub id: String,
     pub class: Class,
     pub severity: Severity,

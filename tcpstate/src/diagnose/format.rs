@@ -30,6 +30,7 @@ pub(super) fn digits(number: u64) -> String {
 /// A time in the unit that fits it: "8 s", "47 min", "3 h", "12 days".
 pub(super) fn duration(ms: u64) -> String {
     match ms {
+        1..100 => format!("{ms} ms"),
         0..10_000 if !ms.is_multiple_of(1000) => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         0..120_000 => format!("{} s", ms / 1000),
         120_000..7_200_000 => format!("{} min", ms / 60_000),
@@ -105,8 +106,8 @@ mod tests {
     fn numbers_and_times_read_well() {
         assert_eq!([count(1, "socket"), count(28_230, "port")], ["1 socket", "28,230 ports"]);
         assert_eq!([digits(1234), digits(1_234_567)], ["1234", "1,234,567"]);
-        let times = [300, 8_000, 90_000, 2_820_000, 10_800_000, 400_000_000].map(duration);
-        assert_eq!(times, ["0.3 s", "8 s", "90 s", "47 min", "3 h", "4 days"]);
+        let times = [7, 300, 8_000, 90_000, 2_820_000, 10_800_000, 400_000_000].map(duration);
+        assert_eq!(times, ["7 ms", "0.3 s", "8 s", "90 s", "47 min", "3 h", "4 days"]);
         assert_eq!([rate(4.0), rate(0.5), rate(470.3)], ["4", "0.5", "470"]);
         assert_eq!([bytes(1), bytes(65_536), bytes(20 << 20)], ["1 byte", "64 KiB", "20 MiB"]);
         assert_eq!(list(&["a", "b", "c"].map(String::from)), "a, b and c");

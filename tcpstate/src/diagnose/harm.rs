@@ -30,11 +30,11 @@ pub(super) enum Harm {
     Waits { count: u64, longest_ms: u64, too_long: bool },
     /// The same, for what will not come by itself.
     Hangs { count: u64, longest_ms: u64 },
-    /// So many of these failed within the window, on so many occasions.
+    /// `count` of these failed within the window, on `occasions` occasions.
     Fails { what: &'static str, count: u64, occasions: u64 },
     /// All that come there fail, now.
     FailsForAll,
-    /// What was sent on so many connections within the window is lost, on so many occasions.
+    /// What was sent on `count` connections within the window is lost, on `occasions` occasions.
     DataLost { count: u64, occasions: u64 },
 }
 

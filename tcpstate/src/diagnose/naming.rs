@@ -104,7 +104,7 @@ fn sample(seen: &SocketView<'_>) -> Sample {
 }
 
 /// The peers of some sockets: the one that most of them have, how many of them have it, and how many peers there
-/// are. Ports of clients say nothing, so only those of servers are told.
+/// are. Ports of clients say nothing, so only those of servers are named.
 pub(super) fn peers(sockets: &[&SocketView<'_>], side: Side) -> Option<(String, u64, usize)> {
     let mut counts = HashMap::<(IpAddr, u16), u64>::default();
     for seen in sockets {

@@ -10,7 +10,7 @@ use crate::track::{self, Comm, Holder};
 const MAX_PROCESSES: usize = 16_384;
 /// A process that was not looked at for so long is forgotten, ns.
 const FORGET_NS: u64 = 600_000_000_000;
-/// Forks of forks are followed over so many generations.
+/// Forks of forks are followed over this many generations.
 const MAX_GENERATIONS: usize = 8;
 /// By how much two readings of one process's start may differ, ns: /proc counts ticks, the file iterator ns.
 const START_SLACK_NS: u64 = 20_000_000;

@@ -33,15 +33,15 @@ const MAX_POINTED: usize = 256;
 const MAX_POINTED_INFO: usize = 2_048;
 /// Open connections of theirs that are selected at every pass.
 const MAX_POINTED_SOCKETS: usize = 16_384;
-/// The other ends of connections are followed over so many processes.
+/// The other ends of connections are followed over this many processes at most.
 const HOPS: usize = 4;
 /// The next look comes within this time, ms: a process that may be named by then is pointed at now.
 const LOOK_MS: u64 = 5_000;
 /// From this share of its descriptors on a process is looked at more closely, percent.
 const POINTED_FDS_PERCENT: u64 = 50;
 
-/// Of the sockets whose `tcp_info` may be read at a pass, those on which nothing had moved for long by the last time are at
-/// most one in so many: they may have begun to move again, but seldom have.
+/// Of the sockets whose `tcp_info` may be read at a pass, one in this number may be one on which nothing had moved for long by
+/// the last time: they may have begun to move again, but seldom have.
 const QUIET_SHARE: usize = 8;
 
 /// What is to be found out about the sockets of a pass before it can be judged.
@@ -134,7 +134,7 @@ pub(super) fn older_than_their_holders(evidence: &Evidence) -> Vec<u64> {
     older.map(|socket| socket.cookie).take(MAX_OLDER).collect()
 }
 
-/// At most so many, others at each pass.
+/// At most this many, others at each pass.
 fn take_turns<T>(mut all: Vec<T>, max: usize, pass: u64) -> Vec<T> {
     if all.len() > max && max > 0 {
         let parts = all.len().div_ceil(max) as u64;

@@ -84,7 +84,7 @@ impl FindingStore {
         changes
     }
 
-    /// Resolves a finding whose cause has been found: it is told inside that one from now on.
+    /// Resolves a finding whose cause has been found: it is a part of that one from now on.
     fn close(&mut self, key: &Key, changes: &mut Changes, at_ns: u64) {
         if let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.finding.status == Status::Open) {
             entry.finding.status = Status::Resolved;
@@ -168,7 +168,7 @@ fn write(
     {
         verdict.extend(["; +", &format::rate(per_minute), "/min"]);
     }
-    // What is about the limit says so itself.
+    // A finding about the limit itself names it already.
     if let Some(limit) = limit.as_ref().filter(|_| class != Class::FdExhaustion) {
         verdict.push_str(&deadline(limit, thresholds));
     }
@@ -205,7 +205,7 @@ fn write(
     }
 }
 
-/// Seconds until so many more have come.
+/// Seconds until this number more have come.
 fn until(left: u64, per_minute: f64) -> Option<u64> {
     #[expect(
         clippy::cast_precision_loss,

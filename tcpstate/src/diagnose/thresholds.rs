@@ -104,10 +104,10 @@ thresholds! {
     growth: u64 = 2,
     /// Unread pooled connections are a leak when there are this many and they still grow: pools have maxima of tens.
     pool_max: u64 = 50,
-    /// Up to so many unread bytes before the FIN are a farewell (TLS `close_notify`, an HTTP/2 GOAWAY, an error
+    /// Up to this number of unread bytes before the FIN are a farewell (TLS `close_notify`, an HTTP/2 GOAWAY, an error
     /// message of a database), not a response, bytes.
     farewell_bytes: u32 = 256,
-    /// From so many unread bytes on a response was left unread, bytes: half of the smallest default receive buffer.
+    /// From this number of unread bytes on a response was left unread, bytes: half of the smallest default receive buffer.
     unread_body_bytes: u32 = 64 << 10,
     /// A deadline (file descriptors, ports) nearer than this is critical, s.
     deadline_s: u64 = 3_600,
@@ -119,7 +119,7 @@ thresholds! {
     min_destination: u64 = 8,
     /// From this many `TIME_WAIT`s to one destination on, the churn is worth a word.
     time_wait_churn: u64 = 100,
-    /// Clients come and go, and some go without a word: up to so many dead ones of one service are only worth
+    /// Clients come and go, and some go without a word: up to this number of dead ones of one service are only worth
     /// knowing. For a connection that this host made, one is a warning.
     lost_clients: u64 = 10,
     /// Retransmits without answer from which on a peer counts as gone: at the smallest timeout the fourth is sent

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// Something that is looked at more than once.
 pub(super) trait Repeated: Clone {
-    /// Whether `later`, so many ns after, is what was to be expected if nothing happened.
+    /// Whether `later`, the given ns after, is what was to be expected if nothing happened.
     fn is_same(&self, later: &Self, elapsed_ns: u64) -> bool;
 
-    /// How it is so many ns later, if nothing happened.
+    /// How it is the given ns later, if nothing happened.
     fn later(&self, elapsed_ns: u64) -> Self;
 }
 

@@ -41,7 +41,7 @@ pub(super) const ALL: [&str; 35] = [
     "half-open",
 ];
 
-/// Those that are told by how something grows, or by many closes.
+/// Those that show in how something grows, or in many closes.
 const NEED_A_TREND: [&str; 7] = [
     "close-wait-leak",
     "close-wait-idle-pool",

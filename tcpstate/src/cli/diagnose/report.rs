@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Of what is no alarm so many of a class are shown.
+/// Findings of a class at info that are shown.
 const ALIKE: usize = 3;
 
 /// What was found out.

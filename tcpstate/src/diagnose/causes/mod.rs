@@ -1,4 +1,4 @@
-//! Causes: what another suspicion explains is told inside that one, so that one cause gives one finding. They are looked
+//! Causes: what another suspicion explains becomes a part of that one, so that one cause gives one finding. They are looked
 //! for in this order: a resource that is full, somebody who is waited for, workers that are occupied, what was inherited,
 //! a path that is dead, and the two ends of one connection.
 

@@ -1,4 +1,4 @@
-//! What uses up local ports is told once for a program: with the destination that has the fewest left.
+//! A program that uses up local ports is one finding: with the destination that has the fewest left.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -10,7 +10,7 @@ use crate::diagnose::{
     suspicions::MAX_TOLD,
 };
 
-/// The ports that are in use, and the connects that found none, are told together.
+/// The ports that are in use, and the connects that found none, are one finding.
 pub(super) fn merge_failures(suspicions: &mut Vec<Suspicion>) {
     let mut failures = Vec::new();
     suspicions.retain(|suspicion| {
@@ -32,7 +32,7 @@ pub(super) fn merge_failures(suspicions: &mut Vec<Suspicion>) {
     }
 }
 
-/// A program that uses up the ports to several destinations has one fault: it is told with the destination that has
+/// A program that uses up the ports to several destinations has one fault: the finding names the destination that has
 /// the fewest left, and with its connects that found none; the other destinations stand in the evidence.
 pub(super) fn merge_destinations(suspicions: &mut Vec<Suspicion>) {
     let mut by_program = BTreeMap::<(u32, ProgramId), Vec<Suspicion>>::new();

@@ -1,5 +1,5 @@
 //! Proxies and applications that cannot answer because somebody behind them does not: the one at the end of the chain is
-//! at fault, and what is seen in front of it is told inside.
+//! at fault, and what is seen in front of it is a part of its finding.
 
 use std::collections::BTreeMap;
 
@@ -146,7 +146,7 @@ fn remedy(suspicion: &Suspicion, waiting: &[Member], view: &View<'_>) -> String 
     }
 }
 
-/// What follows from it is told inside it.
+/// What follows from it becomes a part of its finding.
 fn add_effects(suspicion: &mut Suspicion, effects: &[Suspicion]) {
     for effect in effects {
         suspicion.evidence.push(format!("in front of it: {}", effect.verdict));

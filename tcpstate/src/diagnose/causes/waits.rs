@@ -17,7 +17,7 @@ use crate::diagnose::{
 const PASSED_ON_NS: u64 = 2_000_000_000;
 /// How exactly these times are known, ns: kernel ticks.
 const SLACK_NS: u64 = 100_000_000;
-/// Requests are followed over so many processes.
+/// Requests are followed over this many processes at most.
 const MAX_HOPS: usize = 8;
 
 /// A request that a process owes an answer to, or that it waits to have answered.

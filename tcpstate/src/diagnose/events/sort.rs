@@ -267,7 +267,7 @@ fn sort_late(view: &View<'_>, context: &Context<'_>, seen: &ResetSeen) -> Option
         let race = sorted(view, Class::KeepaliveRace, seen, owner, Some(listener));
         return Some(Sorted { late_ms: after_ms, is_harmful: true, ..race });
     }
-    // A writer on this host is told by its own end.
+    // A writer on this host is reported for its own end.
     let is_told = context.victim_of(seen).is_some_and(|victim| {
         victim.reset.state == Some(TcpState::CloseWait) && ending::side(view, victim) == Side::Client
     });

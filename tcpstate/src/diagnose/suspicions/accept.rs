@@ -271,10 +271,10 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Suspicion> {
     suspicion.since_ns = view.evidence.at_ns;
     suspicion.is_of_events = true;
     let who = blame(view, &mut suspicion, listening).unwrap_or_else(|| "its owner".to_owned());
-    // Full and nobody turned away: a queue that is as long as it may be.
+    // Full and nobody turned away: a queue at its limit.
     let turned_away = overflows.max(resets).max(members.len() as u64);
     suspicion.harm = (turned_away > 0).then(|| Harm::Fails {
-        what: "attempt to connect",
+        what: "connect attempt",
         count: turned_away,
         occasions: turned_away.max(view.thresholds.several),
     });

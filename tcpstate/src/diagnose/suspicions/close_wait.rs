@@ -420,7 +420,7 @@ fn proxy_pair(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView
     );
     let culprit = waits.iter().find_map(|seen| view.other_end(&seen.socket())?.holder());
     if let Some(culprit) = culprit {
-        // It is told there.
+        // It is reported there.
         let why = format!("the {whom} is at fault, and is on this host");
         suspicion.harm = suspicion.harm.as_ref().map(|_| Harm::NoneSeen(why));
         let culprit = naming::who_holds(view, &culprit);

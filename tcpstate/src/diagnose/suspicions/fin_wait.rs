@@ -103,7 +103,7 @@ fn server(view: &View<'_>, seen: &SocketView<'_>) -> (Side, SocketAddr) {
 /// the peer's fault, and found there.
 fn sort_orphan(view: &View<'_>, seen: &SocketView<'_>) -> Option<Class> {
     let socket = seen.socket();
-    // It waits for room in an accept queue of this host, which is told there.
+    // It waits for room in an accept queue of this host, which is reported there.
     if super::path::is_turned_away(view, &socket) {
         return None;
     }

@@ -29,7 +29,7 @@ use crate::{
 /// How long no ACK may have come for a peer to count as gone, ms: loss bursts are shorter.
 const SILENCE_MS: u32 = 3_000;
 
-/// The processes that connect to so many addresses at a time that they must be scanners: pids.
+/// The processes that connect to more addresses at a time than a program does that is no scanner: pids.
 pub(super) fn scanners(view: &View<'_>) -> HashSet<u32> {
     let mut tried = HashMap::<u32, HashSet<IpAddr>>::new();
     for seen in &view.seen {

@@ -27,7 +27,7 @@ use crate::{
     track::Socket,
 };
 
-/// A rate is told from this time on over which it was seen, ms.
+/// A rate is given when it was seen over this time at least, ms.
 const RATE_MS: u64 = 1_000;
 
 pub(super) fn sort_self_connect(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
@@ -58,7 +58,7 @@ pub(super) fn self_connect(view: &View<'_>, key: Key, members: &[&SocketView<'_>
 }
 
 /// Destinations that use up the local ports, and processes that leave many `TIME_WAIT`s behind. A process that does not
-/// use its connections again does so wherever it connects to: it is told once, with the destinations in the evidence.
+/// use its connections again does so wherever it connects to: it is one finding, with the destinations in the evidence.
 pub(super) fn judge(view: &View<'_>) -> Vec<Suspicion> {
     let all = &view.evidence.destinations;
     let scarce: Vec<_> =

@@ -10,7 +10,7 @@ use crate::{
 
 const MS: u64 = 1_000_000;
 
-/// java[77] listens on port 8000; its queue holds and may hold so many.
+/// java[77] listens on port 8000; with this length and limit of its queue.
 fn server(rqueue: u32, wqueue: u32) -> World {
     let mut world = World::new();
     let listener = world.listener(1, "0.0.0.0:8000", 77, "java");

@@ -138,7 +138,7 @@ fn requests_that_wait_for_long_answers_are_no_alarm_while_nobody_leaves() {
     assert!(world.open().iter().all(|finding| finding.severity == Severity::Info), "{:#?}", world.open());
 }
 
-/// apache2 with so many workers, which all have the listener open.
+/// apache2 with its workers, which all have the listener open.
 fn prefork(workers: u32) -> World {
     let mut world = World::new();
     let listener = world.listener(1, "0.0.0.0:80", 10, "apache2");

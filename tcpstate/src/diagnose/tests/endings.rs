@@ -170,7 +170,7 @@ fn answered(world: &mut World, port: u32, closer: Process) {
     seen.owner = Some(closer);
 }
 
-/// Three times a worker ends with so many connections, and each meets a write later.
+/// Three times a worker ends with some connections, and each meets a write later.
 fn workers_end(world: &mut World, connections: u32) {
     for worker in 0..3 {
         let closer = process(200 + worker, "worker");

@@ -5,7 +5,7 @@ use tcpstate_common::TcpState::{self, CloseWait, Established};
 use super::World;
 use crate::diagnose::{Class, Severity};
 
-/// client[77] has so many more connections to one server, open or ended by that, each used once.
+/// client[77] has more and more connections to one server, open or ended by that, each used once.
 fn open(world: &mut World, cookies: std::ops::Range<u64>, state: TcpState) {
     for cookie in cookies {
         let local = format!("10.0.0.1:{}", 30_000 + cookie);

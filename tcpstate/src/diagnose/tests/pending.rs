@@ -14,7 +14,7 @@ const SETTLED: Pending = Pending { established: false, others: false, holders: f
 const OTHERS: Pending = Pending { others: true, ..SETTLED };
 const ESTABLISHED: Pending = Pending { established: true, ..SETTLED };
 
-/// What is pending after each of so many passes, the first of which comes `first_ms` from now.
+/// What is pending after each of some passes, the first of which comes `first_ms` from now.
 fn after_passes<const N: usize>(world: &mut World, first_ms: u64) -> [Pending; N] {
     world.at_ns = world.at_ns + first_ms * 1_000_000 - PACE_NS;
     std::array::from_fn(|_| {

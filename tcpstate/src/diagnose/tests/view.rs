@@ -1,4 +1,4 @@
-//! What rules ask about the evidence.
+//! The evidence as the rules see it.
 
 use tcpstate_common::TcpState;
 

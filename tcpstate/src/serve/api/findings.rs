@@ -142,7 +142,7 @@ impl Findings {
 /// A verdict with everything that it stands on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Finding {
-    /// The same for as long as it is the same trouble.
+    /// The same while it is the same trouble.
     #[schema(example = "close-wait-leak-1f3a9c02b4d5e6f7")]
     pub id: String,
     /// What kind of trouble; `explanation` says more about it.

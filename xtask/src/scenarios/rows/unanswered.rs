@@ -42,7 +42,7 @@ fn hung(stage: &mut Stage, proxies: usize) -> Result<()> {
     Ok(())
 }
 
-/// Some clients do not wait for as long as it takes.
+/// Some clients have a timeout, and leave.
 fn long_polls(stage: &mut Stage, proxies: usize) -> Result<()> {
     let think = format!("think={}", stage.dice.between(10_000, 16_000));
     let patience = format!("patience={}", stage.dice.between(2_000, 5_000));
