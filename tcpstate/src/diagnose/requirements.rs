@@ -24,8 +24,8 @@ const MAX_UNHELD: usize = 64;
 
 /// Connections that are older than their holders, likewise.
 const MAX_OLDER: usize = 256;
-/// Who was started so long after a connection was made, ns, was not forked to serve it.
-const OLDER_NS: u64 = 1_000_000_000;
+/// A process that was started later than this after a connection was made, ns, was hardly forked to serve it.
+const OLDER_NS: u64 = 100_000_000;
 
 /// Processes that are looked at more closely at a time.
 const MAX_POINTED: usize = 256;

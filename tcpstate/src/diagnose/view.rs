@@ -39,6 +39,9 @@ pub(super) struct Queue {
     pub(super) cookies: Vec<u64>,
 }
 
+/// How exactly the start of a process and the beginning of a connection can be compared, ns: kernel ticks, twice.
+pub(super) const START_SLACK_NS: u64 = 20_000_000;
+
 /// See the module.
 pub(super) struct View<'a> {
     pub(super) evidence: &'a Evidence,
@@ -51,6 +54,8 @@ pub(super) struct View<'a> {
     owned: OnceCell<HashSet<(u32, IpAddr)>>,
     /// Processes that have connections open which their parents have open too.
     sharing: OnceCell<HashSet<u32>>,
+    /// Processes that alone have several connections open which their parents had served.
+    left_with: OnceCell<HashSet<u32>>,
     /// By the cookie of the listener.
     queues: HashMap<u64, Queue>,
 }
@@ -78,6 +83,7 @@ impl<'a> View<'a> {
             ends: OnceCell::new(),
             owned: OnceCell::new(),
             sharing: OnceCell::new(),
+            left_with: OnceCell::new(),
             queues: HashMap::default(),
         };
         view.queues = view.find_queues();
@@ -263,6 +269,38 @@ impl<'a> View<'a> {
             sharing
         });
         sharing.contains(&pid)
+    }
+
+    /// Whether a process alone has several connections open that its parent's listener took, and on which this host had
+    /// spoken before the process was started. A process that is started for a connection has that one alone.
+    pub(super) fn is_left_with_served(&self, pid: u32) -> bool {
+        let left_with = self.left_with.get_or_init(|| {
+            let mut served = HashMap::<u32, usize>::default();
+            for seen in &self.seen {
+                if let Holding::By { holder, processes: 1 } = seen.holding()
+                    && self.was_served_before(seen, &holder)
+                {
+                    *served.entry(holder.pid).or_default() += 1;
+                }
+            }
+            served.into_iter().filter(|(_, count)| *count > 1).map(|(pid, _)| pid).collect()
+        });
+        left_with.contains(&pid)
+    }
+
+    fn was_served_before(&self, seen: &SocketView<'_>, holder: &Holder) -> bool {
+        let socket = seen.socket();
+        let is_of_parent = || {
+            let parent = self.process(holder.pid, holder.start_boottime_ns)?.ppid?;
+            let listening = self.listener_at(socket.netns, socket.tuple.local)?;
+            Some(listening.holders.iter().any(|other| other.pid == parent))
+        };
+        let spoke_before = || {
+            let (heard, started_ns) = self.heard(seen).zip(self.started_ns(holder))?;
+            let has_spoken = heard.has_sent == Some(true);
+            Some(has_spoken && heard.sent_ns.saturating_add(START_SLACK_NS) < started_ns)
+        };
+        socket.state == TcpState::Established && spoke_before() == Some(true) && is_of_parent() == Some(true)
     }
 
     /// What could not be seen of a process.

@@ -12,18 +12,16 @@ use crate::{
     diagnose::{
         NS_PER_MS,
         class::Class,
-        connection::{self, Side},
+        connection::{self, Party, Side},
         format,
         naming::{self, say_peers},
         socket_view::{Holding, SocketView},
         suspicion::{Key, Suspicion},
-        view::View,
+        view::{START_SLACK_NS, View},
     },
     track::Holder,
 };
 
-/// How exactly the beginning of a connection is known, ns: kernel ticks, twice.
-const BIRTH_SLACK_NS: u64 = 20_000_000;
 /// A process that is forked to serve a connection starts within this time of it, ns.
 const FORK_FOR_IT_NS: u64 = 1_000_000_000;
 /// Super-servers (inetd, systemd with `Accept=yes`) pass a connection on as one of the first descriptors.
@@ -34,7 +32,8 @@ const PASSED_ON_FDS: std::ops::RangeInclusive<u32> = 0..=3;
 pub(super) fn sort(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> Option<Key> {
     let is_suspect = is_unread(view, seen)
         || parent_before(view, seen, holder).is_some()
-        || copied(view, seen, holder).is_some();
+        || copied(view, seen, holder).is_some()
+        || is_left_alone(view, seen, holder);
     (is_suspect && is_inherited(view, seen, holder))
         .then(|| view.key_of(Class::FdInherited, seen.socket().netns, Some(holder), None))
 }
@@ -58,6 +57,16 @@ fn copied(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> Option<boo
     }
 }
 
+/// Whether the peer waits for an answer on one of several connections that the parent had served before its child was
+/// started, and the child has not said a word since.
+fn is_left_alone(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> bool {
+    let Some((heard, started_ns)) = view.heard(seen).zip(view.started_ns(holder)) else { return false };
+    // The parent may have spoken a last time right after the start.
+    heard.sent_ns <= started_ns.saturating_add(FORK_FOR_IT_NS)
+        && connection::owed_ms(view, seen, Party::Here).is_some_and(|ms| ms >= view.thresholds.settle_ms)
+        && view.is_left_with_served(holder.pid)
+}
+
 /// The parent, if that held the socket before and does not now. A parent may also have passed a connection on to a
 /// worker, which then serves it: a child with copies of others of its parent's connections has inherited them all.
 fn parent_before(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> Option<Holder> {
@@ -70,13 +79,13 @@ fn parent_before(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> Opt
 /// Whether the only holder started when the connection was there already, and was not made for it.
 pub(super) fn is_inherited(view: &View<'_>, seen: &SocketView<'_>, holder: &Holder) -> bool {
     let Holding::By { processes: 1, .. } = seen.holding() else { return false };
-    if parent_before(view, seen, holder).is_some() {
+    if parent_before(view, seen, holder).is_some() || is_left_alone(view, seen, holder) {
         return true;
     }
     let Some(started_ns) = view.started_ns(holder) else { return false };
     let socket = seen.socket();
     let born_ns = socket.opened.map_or_else(|| born_at_latest(view, seen), |opened| opened.at_ns);
-    if started_ns <= born_ns.saturating_add(BIRTH_SLACK_NS) || PASSED_ON_FDS.contains(&holder.fd) {
+    if started_ns <= born_ns.saturating_add(START_SLACK_NS) || PASSED_ON_FDS.contains(&holder.fd) {
         return false;
     }
     if connection::side(view, &socket) == Side::Client || copied(view, seen, holder).is_some() {
@@ -107,8 +116,10 @@ pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Sock
     if !open.is_empty() {
         let longest_ms = open.iter().map(|seen| waits_ms(view, seen)).max().unwrap_or(0);
         let is_known = |seen: &&SocketView<'_>| {
-            let copied = seen.holder().and_then(|holder| copied(view, seen, &holder));
-            is_unread(view, seen) || copied != Some(false)
+            let Some(holder) = seen.holder() else { return false };
+            is_unread(view, seen)
+                || copied(view, seen, &holder) != Some(false)
+                || is_left_alone(view, seen, &holder)
         };
         suspicion.harm = Some(if open.iter().any(is_known) {
             Harm::Waits { count: open.len() as u64, longest_ms, too_long: false }

@@ -351,6 +351,49 @@ fn where_nobody_was_seen_to_have_them_before_it_is_only_told() {
     assert!(inherited.cannot_see[0].contains("fdinfo"), "{:?}", inherited.cannot_see);
 }
 
+/// store[8] serves clients, and forks sleep[9] a moment later; the clients wait for an answer to what was read.
+fn forked_at_once() -> World {
+    let mut world = World::new();
+    world.listener(1, "0.0.0.0:6400", 8, "store");
+    for (cookie, age_ms) in (10..14).zip([9_800, 9_600, 9_300, 9_000]) {
+        let remote = format!("10.0.0.9:{}", 40_000 + cookie);
+        let opened = world.open_connection(cookie, false, "10.0.0.1:6400", &remote).opened.as_mut();
+        opened.expect("it is").at_ns -= 5 * SECOND;
+        world.said(cookie, Some(age_ms), Some(6_000));
+        world.hold(cookie, 9, "sleep");
+    }
+    let started_ns = world.at_ns - 4 * SECOND;
+    for (_, holder) in world.held.iter_mut().filter(|(cookie, _)| *cookie >= 10) {
+        holder.start_boottime_ns = started_ns;
+    }
+    let child = world.process(9, "sleep");
+    (child.ppid, child.start_boottime_ns) = (Some(8), Some(started_ns));
+    world
+}
+
+#[test]
+fn several_connections_that_a_parent_had_served_before_its_child_started_are_inherited() {
+    let mut world = forked_at_once();
+    world.pass();
+    let inherited = world.only(Class::FdInherited);
+    assert_eq!((inherited.severity, inherited.count), (Severity::Warning, 4));
+    assert!(inherited.verdict.contains("inherited them from store[8]"), "{}", inherited.verdict);
+
+    // One alone may be what the child was forked for.
+    let mut world = forked_at_once();
+    world.sockets.retain(|socket| socket.cookie < 11);
+    world.pass();
+    world.assert_clean();
+
+    // A child that speaks serves them.
+    let mut world = forked_at_once();
+    for cookie in 10..14 {
+        world.said(cookie, Some(7_000), Some(6_000));
+    }
+    world.pass();
+    world.assert_clean();
+}
+
 #[test]
 fn child_that_serves_what_its_parent_passed_on_has_not_inherited_it() {
     let mut world = forked();
