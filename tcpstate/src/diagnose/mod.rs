@@ -177,7 +177,7 @@ impl Diagnosis {
             suspicions::judge(&view, &self.events);
         causes::explain(&view, &mut suspicions);
         let told = suspicions.iter();
-        counts.extend(told.map(|suspicion| (suspicion.series, suspicion.count, suspicion.since_ns)));
+        counts.extend(told.map(|suspicion| (suspicion.series, suspicion.trend_count(), suspicion.since_ns)));
         self.pointed = requirements::pointed(&view, &suspicions);
         self.pointed_sockets = requirements::sockets_of(evidence, &self.pointed);
         let queues = view.queue_looks();

@@ -149,7 +149,7 @@ fn write(
 ) -> Finding {
     let class = suspicion.key.class;
     let series = history.series(&suspicion.series);
-    let trend = series.and_then(|series| series.per_minute(at_ns, suspicion.count, thresholds));
+    let trend = series.and_then(|series| series.per_minute(at_ns, suspicion.trend_count(), thresholds));
     let rising = trend.filter(|trend| *trend > 0.0);
     // What several processes take, each of them takes a part of.
     #[expect(clippy::cast_precision_loss, reason = "nobody runs 2^52 processes")]

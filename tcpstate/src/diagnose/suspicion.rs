@@ -42,6 +42,8 @@ pub(super) struct Suspicion {
     pub(super) members: Vec<Member>,
     pub(super) since_ns: u64,
     pub(super) count: u64,
+    /// How many of these were added when its effects were known: its trend is measured without them.
+    pub(super) added: u64,
     /// What is being used up: how much of it, and how much there is.
     pub(super) limit: Option<(Resource, u64, u64)>,
     /// The sentence, without full stop; the store adds trend and deadline.
@@ -71,6 +73,7 @@ impl Suspicion {
             members: Vec::new(),
             since_ns,
             count,
+            added: 0,
             limit: None,
             verdict: String::new(),
             remedy: String::new(),
@@ -91,6 +94,11 @@ impl Suspicion {
     /// Whether it would be told.
     pub(super) fn is_told(&self) -> bool {
         self.harm.is_some()
+    }
+
+    /// The count that its trend is measured by.
+    pub(super) fn trend_count(&self) -> u64 {
+        self.count.saturating_sub(self.added)
     }
 
     /// Its cause has been found, and tells it.

@@ -42,6 +42,7 @@ pub(super) fn complete<'v>(view: &'v View<'_>, waits: &Waits<'v>, suspicions: &m
 fn tell(view: &View<'_>, suspicion: &mut Suspicion, waiting: &[Request<'_>]) {
     let left = suspicion.count;
     suspicion.count += waiting.len() as u64;
+    suspicion.added += waiting.len() as u64;
     suspicion.cookies.extend(waiting.iter().map(|request| request.seen.socket().cookie));
     let oldest_ns = waiting.iter().map(|request| request.since_ns).min().unwrap_or(u64::MAX);
     let mut longest_ms = view.evidence.at_ns.saturating_sub(oldest_ns) / NS_PER_MS;

@@ -92,6 +92,28 @@ fn clients_that_still_wait_are_counted_beside_those_that_have_left() {
 }
 
 #[test]
+fn clients_that_are_counted_in_later_do_not_end_the_growth_of_those_that_have_left() {
+    let mut world = proxy();
+    let mut waiting = std::collections::VecDeque::new();
+    let mut severities = Vec::new();
+    for number in 0..28 {
+        waiting.push_back(request(&mut world, number));
+        waiting.push_back(request(&mut world, number + 100));
+        // Clients wait for five passes.
+        if number >= 5 {
+            for front in waiting.drain(..2).collect::<Vec<_>>() {
+                leaves(&mut world, front);
+            }
+        }
+        world.pass();
+        let unanswered = world.open().into_iter().find(|finding| finding.class == Class::UnansweredRequests);
+        severities.extend(unanswered.map(|finding| finding.severity));
+    }
+    severities.dedup();
+    assert_eq!(severities, [Severity::Info, Severity::Warning]);
+}
+
+#[test]
 fn chain_is_followed_to_its_end() {
     let mut world = proxy();
     world.listener(3, "127.0.0.1:5432", 30, "postgres");
