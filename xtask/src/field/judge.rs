@@ -123,15 +123,10 @@ fn weigh(want: &Want, roles: &Roles, forms: &[&Sighting], outcome: &mut Outcome)
     {
         outcome.wrong.push(format!("{class} came after {:.0} s, not {within}", first.at.as_secs_f64()));
     }
-    let last = &forms[forms.len() - 1].finding;
-    if !last.open {
-        outcome.wrong.push(format!("{class} was resolved although it lasts: {}", last.verdict));
-    } else if last.severity < want.least {
-        outcome.wrong.push(format!(
-            "{class} became {} although it lasts: {}",
-            last.severity.name(),
-            last.verdict
-        ));
+    let mut later = forms.iter().filter(|sighting| sighting.at > first.at).map(|sighting| &sighting.finding);
+    if let Some(less) = later.find(|finding| !finding.open || finding.severity < want.least) {
+        let what = if less.open { less.severity.name() } else { "resolved" };
+        outcome.wrong.push(format!("{class} became {what} although it lasts: {}", less.verdict));
     }
     let told = forms.iter().rev().find(|sighting| bad(&sighting.finding)).unwrap_or(first);
     outcome.wrong.extend(content(want, roles, &told.finding));

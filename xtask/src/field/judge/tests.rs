@@ -84,9 +84,13 @@ fn a_finding_has_to_say_what_a_reader_needs() {
 #[test]
 fn a_finding_lasts_as_long_as_its_cause() {
     let resolved = outcome(&BUG, &[(9, vec![finding()]), (60, vec![with("/status", json!("resolved"))])]);
-    assert!(resolved.wrong[0].contains("was resolved although it lasts"), "{resolved:#?}");
+    assert!(resolved.wrong[0].contains("became resolved although it lasts"), "{resolved:#?}");
     let milder = outcome(&BUG, &[(9, vec![finding()]), (60, vec![with("/severity", json!("info"))])]);
     assert!(milder.wrong[0].contains("became info although it lasts"), "{milder:#?}");
+    let for_a_while =
+        [(9, vec![finding()]), (40, vec![with("/severity", json!("info"))]), (60, vec![finding()])];
+    let flaps = outcome(&BUG, &for_a_while);
+    assert!(flaps.wrong[0].contains("became info although it lasts"), "{flaps:#?}");
 }
 
 #[test]
