@@ -132,7 +132,7 @@ impl Harm {
             Self::Hangs { count, longest_ms } => format!(
                 "{} {}, the longest for {}, and will not go on by {}",
                 format::count(*count, "connection"),
-                if *count == 1 { "waits" } else { "wait" },
+                if *count == 1 { "hangs" } else { "hang" },
                 format::duration(*longest_ms),
                 if *count == 1 { "itself" } else { "themselves" },
             ),
