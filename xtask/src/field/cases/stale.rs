@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
         // is seen to do just the same.
         &[Want::info(STALE, &["pool", "database"])
             .names(&["pool", "database"])
-            .says(&["wait_timeout", "whether the client looks"])],
+            .says(&["wait_timeout"])],
     )
     .proof(|stage| failures(stage, "pool", 10)),
     Case::bug(
