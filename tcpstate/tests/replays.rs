@@ -19,6 +19,9 @@ use tcpstate::{
     track::Limits,
 };
 
+/// The largest recording, and all together, bytes.
+const MOST: u64 = 200_000;
+const MOST_IN_ALL: u64 = 4_000_000;
 const LIMITS: Limits = Limits { max_sockets: 1_000_000, max_resets: 10_000 };
 
 #[test]
@@ -41,6 +44,21 @@ fn recordings_are_judged_as_they_were() -> Result<()> {
         }
     }
     assert!(wrong.is_empty(), "{} are judged otherwise:\n\n{}", wrong.len(), wrong.join("\n"));
+    Ok(())
+}
+
+/// A clone of the repository has to stay quick.
+#[test]
+fn recordings_are_small() -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
+    let mut bytes = Vec::new();
+    for recording in recordings(&folder)? {
+        bytes.push((fs::metadata(&recording)?.len(), recording));
+    }
+    let total: u64 = bytes.iter().map(|(bytes, _)| bytes).sum();
+    assert!(total <= MOST_IN_ALL, "{total} bytes in all");
+    let largest = bytes.iter().max().context("there are some")?;
+    assert!(largest.0 <= MOST, "{largest:?}");
     Ok(())
 }
 

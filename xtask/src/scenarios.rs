@@ -175,7 +175,7 @@ fn run(
 /// Keeps what was recorded of the scenarios that came out right.
 fn keep(workspace: &Workspace, cuts: &[Cut]) -> Result<()> {
     let folder = workspace.target.join("scenarios");
-    let paths = format!("{}=/srv/tcpstate", workspace.target.join("debug/examples").display());
+    let paths = format!("{}=/srv/tcpstate", workspace.target.join("debug").display());
     recording::keep_all(workspace, &folder, &paths, cuts)
 }
 
