@@ -86,6 +86,10 @@ numbers! {
     SKB_NETWORK_HEADER = "sk_buff", "network_header";
     SKB_TRANSPORT_HEADER = "sk_buff", "transport_header";
     SKB_DEV = "sk_buff", "dev";
+    SKB_CB = "sk_buff", "cb";
+    CB_SEQ = "tcp_skb_cb", "seq";
+    CB_END_SEQ = "tcp_skb_cb", "end_seq";
+    CB_TCP_FLAGS = "tcp_skb_cb", "tcp_flags";
     DEV_NET = "net_device", "nd_net";
     SOCKET_SK = "socket", "sk";
     FILE_INODE = "file", "f_inode";

@@ -30,33 +30,34 @@ pub(crate) fn describe_past(cookie: u64, about: &mut About) {
     }
 }
 
-/// Adds the connection's numbers, from a full socket that the reset meets in this state.
-pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
+/// Adds the connection's numbers, from a full socket that the reset meets in this state, and that is at `tcp` as a
+/// `struct tcp_sock`.
+#[inline(always)]
+pub(crate) fn describe<R: Read>(sk: Sock<R>, tcp: *const u8, state: u8, about: &mut About) {
     // There has been no connection.
     if state == TcpState::SynSent as u8 || state == TcpState::SynRecv as u8 || state == TcpState::Listen as u8
     {
         return;
     }
-    let raw = sk.raw();
-    let sent = Untyped::field::<u64, _>(raw, numbers::TP_BYTES_SENT);
-    let again = Untyped::field::<u64, _>(raw, numbers::TP_BYTES_RETRANS);
-    let received = Untyped::field::<u64, _>(raw, numbers::TP_BYTES_RECEIVED);
+    let sent = R::field::<u64, _>(tcp, numbers::TP_BYTES_SENT);
+    let again = R::field::<u64, _>(tcp, numbers::TP_BYTES_RETRANS);
+    let received = R::field::<u64, _>(tcp, numbers::TP_BYTES_RECEIVED);
     // A FIN counts as a byte that came in.
     let fin = sk.flags() >> (numbers::SOCK_DONE_BIT.load() & 63) & 1;
     about.moved_bytes = sent.wrapping_sub(again).wrapping_add(received.saturating_sub(fin));
-    let next = Untyped::field::<u32, _>(raw, numbers::TP_RCV_NXT);
-    let read = Untyped::field::<u32, _>(raw, numbers::TP_COPIED_SEQ);
+    let next = R::field::<u32, _>(tcp, numbers::TP_RCV_NXT);
+    let read = R::field::<u32, _>(tcp, numbers::TP_COPIED_SEQ);
     about.unread_bytes = next.wrapping_sub(read).saturating_sub(fin as u32);
-    let written = Untyped::field::<u32, _>(raw, numbers::TP_WRITE_SEQ);
-    about.unsent_bytes = written.wrapping_sub(Untyped::field::<u32, _>(raw, numbers::TP_SND_UNA));
-    about.spoke_ms = millis(silent(sk, numbers::TP_LSNDTIME));
+    let written = R::field::<u32, _>(tcp, numbers::TP_WRITE_SEQ);
+    about.unsent_bytes = written.wrapping_sub(R::field::<u32, _>(tcp, numbers::TP_SND_UNA));
+    about.spoke_ms = millis(silent::<R, _>(tcp, numbers::TP_LSNDTIME));
     if fin != 0 {
         about.known |= about::FIN;
     }
-    let mut idle = silent(sk, numbers::ICSK_LRCVTIME);
+    let mut idle = silent::<R, _>(tcp, numbers::ICSK_LRCVTIME);
     if state == TcpState::Established as u8 {
         // Where this side has closed, the acknowledgement of that says nothing about the peer's intentions.
-        let acknowledged = silent(sk, numbers::TP_RCV_TSTAMP);
+        let acknowledged = silent::<R, _>(tcp, numbers::TP_RCV_TSTAMP);
         if acknowledged < idle {
             idle = acknowledged;
         }
@@ -71,8 +72,7 @@ pub(crate) fn describe<R: Read>(sk: Sock<R>, state: u8, about: &mut About) {
 #[inline(always)]
 pub(crate) fn is_idle(sk: Sock<Typed>) -> bool {
     let Some(tcp) = sk.tcp() else { return false };
-    let silent = jiffies().wrapping_sub(Typed::field::<u32, _>(tcp, numbers::ICSK_LRCVTIME));
-    u64::from(silent) * numbers::TICK_NS.load() >= IDLE_CLOSE_NS
+    u64::from(silent::<Typed, _>(tcp, numbers::ICSK_LRCVTIME)) * numbers::TICK_NS.load() >= IDLE_CLOSE_NS
 }
 
 /// How such a connection has been used.
@@ -80,15 +80,15 @@ pub(crate) fn is_idle(sk: Sock<Typed>) -> bool {
 pub(crate) fn idle<R: Read>(sk: Sock<R>) -> Idle {
     Idle {
         received_bytes: Untyped::field(sk.raw(), numbers::TP_BYTES_RECEIVED),
-        heard_ms: millis(silent(sk, numbers::ICSK_LRCVTIME)),
-        spoke_ms: millis(silent(sk, numbers::TP_LSNDTIME)),
+        heard_ms: millis(silent::<Untyped, _>(sk.raw(), numbers::ICSK_LRCVTIME)),
+        spoke_ms: millis(silent::<Untyped, _>(sk.raw(), numbers::TP_LSNDTIME)),
     }
 }
 
-/// Ticks since the time that a socket keeps there.
+/// Ticks since the time that a `struct tcp_sock` keeps there.
 #[inline(always)]
-fn silent<R: Read, const PLACE: i16>(sk: Sock<R>, time: Told<PLACE>) -> u32 {
-    jiffies().wrapping_sub(Untyped::field::<u32, _>(sk.raw(), time))
+fn silent<R: Read, const PLACE: i16>(tcp: *const u8, time: Told<PLACE>) -> u32 {
+    jiffies().wrapping_sub(R::field::<u32, _>(tcp, time))
 }
 
 /// What the kernel calls `tcp_jiffies32`.

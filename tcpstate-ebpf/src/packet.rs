@@ -11,32 +11,19 @@ use crate::{
     sock::netns,
 };
 
-/// The SYN bit among the flags of a TCP header (RFC 9293 section 3.1), and where these are.
+/// The SYN and the FIN bit among the flags of a TCP header (RFC 9293 section 3.1), and where these are.
 const SYN: u8 = 1 << 1;
+const FIN: u8 = 1;
 const FLAGS: usize = 13;
-/// Where the length of a TCP header stands, in the upper four bits, in words of four bytes.
-const DATA_OFFSET: usize = 12;
 
-/// Where the headers of a received `struct sk_buff` begin: IP, and TCP.
-fn headers(skb: *const u8) -> (*const u8, *const u8) {
-    let head = address::<Untyped, _>(skb, numbers::SKB_HEAD);
-    let ip = head.wrapping_add(usize::from(Untyped::field::<u16, _>(skb, numbers::SKB_NETWORK_HEADER)));
-    let tcp = head.wrapping_add(usize::from(Untyped::field::<u16, _>(skb, numbers::SKB_TRANSPORT_HEADER)));
-    (ip, tcp)
-}
-
-/// Bytes of data in a received `struct sk_buff`: what the length of the packet (RFC 791 section 3.1, RFC 8200 section 3)
-/// leaves beside the headers.
+/// Bytes of data in a received `struct sk_buff`: what TCP's own block in it says (`tcp_v4_fill_cb`, `net/ipv4/tcp_ipv4.c`),
+/// where SYN and FIN take a sequence number each (RFC 9293 section 3.4).
 pub(crate) fn payload(skb: *const u8) -> u32 {
-    let (ip, tcp) = headers(skb);
-    let of_tcp = u32::from(at::<u8>(tcp.wrapping_add(DATA_OFFSET)) >> 4) * 4;
-    let first = at::<u8>(ip);
-    let rest = if first >> 4 == 6 {
-        u32::from(u16::from_be(at(ip.wrapping_add(4))))
-    } else {
-        u32::from(u16::from_be(at(ip.wrapping_add(2)))).saturating_sub(u32::from(first & 15) * 4)
-    };
-    rest.saturating_sub(of_tcp)
+    let block = skb.wrapping_add(numbers::SKB_CB.load() as usize);
+    let first = Untyped::field::<u32, _>(block, numbers::CB_SEQ);
+    let end = Untyped::field::<u32, _>(block, numbers::CB_END_SEQ);
+    let flags = Untyped::field::<u8, _>(block, numbers::CB_TCP_FLAGS);
+    end.wrapping_sub(first).wrapping_sub((flags & (SYN | FIN)).count_ones())
 }
 
 /// Fills in the addresses from a received `struct sk_buff`: its destination is the local end. Returns what is known
@@ -45,7 +32,9 @@ pub(crate) fn describe(skb: *const u8, event: &mut Event) -> u32 {
     if skb.is_null() {
         return 0;
     }
-    let (ip, tcp) = headers(skb);
+    let head = address::<Untyped, _>(skb, numbers::SKB_HEAD);
+    let ip = head.wrapping_add(usize::from(Untyped::field::<u16, _>(skb, numbers::SKB_NETWORK_HEADER)));
+    let tcp = head.wrapping_add(usize::from(Untyped::field::<u16, _>(skb, numbers::SKB_TRANSPORT_HEADER)));
     // RFC 791 and RFC 8200: the version is the first four bits.
     if at::<u8>(ip) >> 4 == 6 {
         event.family = AF_INET6;

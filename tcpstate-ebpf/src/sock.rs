@@ -119,11 +119,12 @@ impl<R: Read> Sock<R> {
 
     /// Fills in what every kind of socket has: family, namespace, addresses, remote port, `skc_num`.
     pub(crate) fn describe_common(self, event: &mut Event) {
-        event.family = self.family();
+        let family = self.family();
+        event.family = family;
         event.netns = self.netns();
         event.sport = R::field::<u16, _>(self.0, numbers::SKC_NUM);
         event.dport = self.remote_port();
-        if self.is_ipv6() {
+        if family == AF_INET6 {
             (event.saddr, event.daddr) = self.addresses6();
         } else {
             let [saddr, daddr] = self.addresses4();
@@ -135,6 +136,11 @@ impl<R: Read> Sock<R> {
     /// Fills in what a full socket has.
     pub(crate) fn describe(self, event: &mut Event) {
         self.describe_common(event);
+        self.describe_rest(event);
+    }
+
+    /// Fills in what a full socket has beside [`Self::describe_common`].
+    pub(crate) fn describe_rest(self, event: &mut Event) {
         event.sport = self.local_port();
         event.error = self.error();
     }
@@ -161,12 +167,9 @@ impl Sock<Typed> {
     }
 }
 
-impl Sock<Untyped> {
-    /// Whether this is a full `struct sock`, not a mini-socket or a request.
-    pub(crate) fn is_full(self) -> bool {
-        let state = self.state();
-        state != TcpState::TimeWait as u8 && state != TcpState::NewSynRecv as u8
-    }
+/// Whether what is in this state is a full `struct sock`, not a mini-socket or a request.
+pub(crate) fn is_full(state: u8) -> bool {
+    state != TcpState::TimeWait as u8 && state != TcpState::NewSynRecv as u8
 }
 
 fn ip6(words: [u32; 4]) -> [u8; 16] {

@@ -85,7 +85,7 @@ fn transition_costs_little_more_than_a_program_that_does_nothing() {
 fn programs_stay_small() {
     alone("programs_stay_small", || {
         let _daemon = Daemon::start(&[]);
-        for (name, most) in [(OURS, 3250), ("tcp_send_reset", 1680), ("tcp_receive_res", 600)] {
+        for (name, most) in [(OURS, 3250), ("tcp_send_reset", 1500), ("tcp_receive_res", 360)] {
             for program in programs(name) {
                 let instructions = program.size_translated().expect("a size") / 8;
                 assert!(instructions <= most, "{name} has {instructions} instructions, more than {most}");

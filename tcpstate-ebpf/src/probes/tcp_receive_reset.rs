@@ -34,7 +34,9 @@ fn try_tcp_receive_reset(ctx: &BtfTracePointContext) -> Result<(), ()> {
             reset.event.old_state = state;
             sk.describe(&mut reset.event);
             connection::describe_past(cookie, &mut reset.about);
-            connection::describe(sk, state, &mut reset.about);
+            if let Some(tcp) = sk.tcp() {
+                connection::describe(sk, tcp, state, &mut reset.about);
+            }
         });
     }
     Ok(())

@@ -9,7 +9,13 @@ use tcpstate_common::{
     wire::{AF_INET6, About, REASON_SLOTS, Reset, about, flags},
 };
 
-use crate::{clock, connection, emit, maps, numbers, packet, read::Untyped, slots::Place, sock::Sock, task};
+use crate::{
+    clock, connection, emit, maps, numbers, packet,
+    read::Untyped,
+    slots::Place,
+    sock::{Sock, is_full},
+    task,
+};
 
 const CLOSE: u8 = TcpState::Close as u8;
 const LISTEN: u8 = TcpState::Listen as u8;
@@ -23,6 +29,8 @@ fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
 
 fn try_tcp_send_reset(ctx: &RawTracePointContext) -> Result<(), ()> {
     let sk = Sock::<Untyped>::new(ctx.arg(0));
+    // Each is read once. Not in one `Option` with the socket: the verifier wants numbers where there is none as well.
+    let (state, cookie) = sk.map_or((0, 0), |sk| (sk.state(), sk.known_cookie()));
     let skb: *const u8 = ctx.arg(1);
     let has_reason = numbers::HAS_RST_REASON.load() != 0;
     let reason = if has_reason { ctx.arg::<u64>(2) as u32 } else { 0 };
@@ -31,33 +39,31 @@ fn try_tcp_send_reset(ctx: &RawTracePointContext) -> Result<(), ()> {
     unsafe {
         let counters = &raw mut (*cpu).plain;
         maps::bump((&raw mut (*counters).resets_sent).cast::<u64>().add(maps::slot::<REASON_SLOTS>(reason)));
-        if let Some(sk) = sk
-            && may_be_self_made(sk, reason)
-            && let Some(met) = maps::RESET_MET.get(sk.known_cookie()).copied()
-        {
-            let _ = maps::RESET_MET.remove(sk.known_cookie());
-            maps::bump(
-                (&raw mut (*counters).resets_self_made).cast::<u64>().add(maps::state_index(met.into())),
-            );
-        }
-        // Before the place is free again.
         let mut about = About::default();
         if let Some(sk) = sk {
-            connection::describe_past(sk.known_cookie(), &mut about);
-        }
-        if let Some(sk) = sk
-            && is_closed(sk)
-            && let Some(place) = Place::of(sk.known_cookie())
-            && let Some(state) = place.take_back(sk.known_cookie())
-        {
-            // The kernel goes to CLOSE and then answers data that nobody will read: what looked like a hand-over
-            // to a mini-socket was the end (`tcp_rcv_state_process` in `net/ipv4/tcp_input.c`).
-            let family = usize::from(sk.family() == AF_INET6);
-            maps::bump(
-                (&raw mut (*counters).taken_back)
-                    .cast::<u64>()
-                    .add(family * STATE_SLOTS + maps::state_index(state.into())),
-            );
+            if may_be_self_made(state, cookie, reason)
+                && let Some(met) = maps::RESET_MET.get(cookie).copied()
+            {
+                let _ = maps::RESET_MET.remove(cookie);
+                maps::bump(
+                    (&raw mut (*counters).resets_self_made).cast::<u64>().add(maps::state_index(met.into())),
+                );
+            }
+            // Before the place is free again.
+            connection::describe_past(cookie, &mut about);
+            if is_closed(state, cookie)
+                && let Some(place) = Place::of(cookie)
+                && let Some(state) = place.take_back(cookie)
+            {
+                // The kernel goes to CLOSE and then answers data that nobody will read: what looked like a hand-over
+                // to a mini-socket was the end (`tcp_rcv_state_process` in `net/ipv4/tcp_input.c`).
+                let family = usize::from(sk.family() == AF_INET6);
+                maps::bump(
+                    (&raw mut (*counters).taken_back)
+                        .cast::<u64>()
+                        .add(family * STATE_SLOTS + maps::state_index(state.into())),
+                );
+            }
         }
         emit::send(EventKind::ResetSent, clock::now_ns(), counters, |reset: &mut Reset| {
             reset.event.reason = reason;
@@ -65,7 +71,7 @@ fn try_tcp_send_reset(ctx: &RawTracePointContext) -> Result<(), ()> {
                 reset.event.flags |= flags::HAS_REASON;
             }
             match sk {
-                Some(sk) => describe(sk, skb, about, reset),
+                Some(sk) => describe(sk, state, cookie, skb, about, reset),
                 None => reset.about.known |= packet::describe(skb, &mut reset.event),
             }
             // Before 6.10 it may be the reset itself.
@@ -80,25 +86,24 @@ fn try_tcp_send_reset(ctx: &RawTracePointContext) -> Result<(), ()> {
 
 /// `past` is what is remembered of the socket.
 #[inline(always)]
-fn describe(sk: Sock<Untyped>, skb: *const u8, past: About, reset: &mut Reset) {
+fn describe(sk: Sock<Untyped>, state: u8, cookie: u64, skb: *const u8, past: About, reset: &mut Reset) {
     let Reset { event, about } = reset;
-    let state = sk.state();
     event.old_state = state;
     sk.describe_common(event);
-    if !sk.is_full() {
+    if !is_full(state) {
         // Of a mini-socket only the common part may be read; its cookie is the connection's.
-        event.cookie = sk.known_cookie();
+        event.cookie = cookie;
         *about = past;
     } else if state == LISTEN {
         // The listener's own addresses say nothing about the peer, and its cookie is not the connection's.
         about.known |= packet::describe(skb, event);
     } else {
-        event.cookie = sk.known_cookie();
-        sk.describe(event);
+        event.cookie = cookie;
+        sk.describe_rest(event);
         *about = past;
-        connection::describe(sk, state, about);
-        // In CLOSE the sender is whoever closed. In any other state somebody may be aborting a socket
-        // that is not his (ss -K).
+        connection::describe(sk, sk.raw(), state, about);
+        // In CLOSE the sender is the process that closed. In any other state somebody may be aborting a socket
+        // of another process (ss -K).
         if state == CLOSE && sk.owned() {
             emit::blame(event, task::current());
             if task::is_ending() {
@@ -109,13 +114,13 @@ fn describe(sk: Sock<Untyped>, skb: *const u8, past: About, reset: &mut Reset) {
 }
 
 /// A RST that follows `tcp_reset` on the same, now closed, socket: the kernel answers data that nobody
-/// will read. It says so since 6.10.
-fn may_be_self_made(sk: Sock<Untyped>, reason: u32) -> bool {
-    is_closed(sk)
+/// will read. The reason tells since 6.10.
+fn may_be_self_made(state: u8, cookie: u64, reason: u32) -> bool {
+    is_closed(state, cookie)
         && (numbers::HAS_RST_REASON.load() == 0 || u64::from(reason) == numbers::RST_ABORT_ON_DATA.load())
 }
 
 /// In `CLOSE`, with a cookie.
-fn is_closed(sk: Sock<Untyped>) -> bool {
-    sk.state() == CLOSE && sk.known_cookie() != 0
+fn is_closed(state: u8, cookie: u64) -> bool {
+    state == CLOSE && cookie != 0
 }
