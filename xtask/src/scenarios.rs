@@ -62,6 +62,8 @@ const REPEATS: u32 = 2;
 const POLL: Duration = Duration::from_millis(500);
 /// How long a scenario goes on after its verdict, for what else might be said of it.
 const AFTERWARDS: Duration = Duration::from_secs(8);
+/// For how much longer where it is recorded: the recorder looks at other moments than the daemon.
+const LOOK: Duration = Duration::from_secs(6);
 
 /// Runs every bug class as real processes and checks the daemon's verdicts.
 ///
@@ -218,6 +220,7 @@ struct Run {
     lines: Mutex<Vec<Line>>,
     cuts: Mutex<Vec<Cut>>,
     deadline: Duration,
+    afterwards: Duration,
     folder: PathBuf,
 }
 
@@ -246,12 +249,16 @@ impl Run {
             lines: Mutex::default(),
             cuts: Mutex::default(),
             deadline,
+            afterwards: AFTERWARDS,
             folder,
         })
     }
 
     /// Runs everything, and returns how it came out in the order of the list, and what is to be kept of a recording.
-    fn perform(self, daemon: &Path, record: bool) -> Result<(Vec<Line>, Vec<Cut>)> {
+    fn perform(mut self, daemon: &Path, record: bool) -> Result<(Vec<Line>, Vec<Cut>)> {
+        if record {
+            self.afterwards += LOOK;
+        }
         let recorder = record.then(|| Recorder::start(daemon, &self.folder)).transpose()?;
         // Also where we are killed, it goes.
         let mut command = Command::new("setpriv");
@@ -351,7 +358,7 @@ impl Run {
             thread::sleep(POLL);
         }
         if is_bug {
-            thread::sleep(AFTERWARDS);
+            thread::sleep(self.afterwards);
         }
         let facts = facts();
         let outcome = matrix::judge(&facts, &lock(&self.record));
