@@ -82,5 +82,5 @@ fn is_unread(view: &View<'_>, seen: &SocketView<'_>) -> bool {
             && other.holding() == Holding::NoFile
             && is_recent(view, other)
     };
-    view.paused(&holder).is_some() || view.other_end(&seen.socket()).is_some_and(has_closed)
+    view.paused(&holder).is_some() || view.other_end(seen).is_some_and(has_closed)
 }

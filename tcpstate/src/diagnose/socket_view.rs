@@ -50,6 +50,11 @@ impl SocketView<'_> {
         self.evidence.sockets.at(self.place as usize)
     }
 
+    /// Its place among all the sockets of the pass.
+    pub(super) fn index(&self) -> usize {
+        self.place as usize
+    }
+
     /// Time in its state when it was last counted, ms.
     pub(super) fn age_ms(&self) -> u64 {
         let socket = self.socket();

@@ -50,6 +50,8 @@ pub(super) struct View<'a> {
     pub(super) thresholds: &'a Thresholds,
     pub(super) seen: Vec<SocketView<'a>>,
     listeners: HashMap<(u32, u16), Vec<&'a Listening>>,
+    /// By the index of the socket: the rules ask for it again and again.
+    heard: Vec<Option<&'a Heard>>,
     ends: OnceCell<Ends>,
     owned: OnceCell<HashSet<(u32, IpAddr)>>,
     /// Processes that have connections open which their parents have open too.
@@ -73,6 +75,7 @@ impl<'a> View<'a> {
             let socket = &listening.socket;
             listeners.entry((socket.netns, socket.tuple.local.port())).or_default().push(listening);
         }
+        let heard = seen.iter().map(|seen| history.heard(seen.socket().cookie)).collect();
         let mut view = Self {
             evidence,
             history,
@@ -80,6 +83,7 @@ impl<'a> View<'a> {
             thresholds,
             seen,
             listeners,
+            heard,
             ends: OnceCell::new(),
             owned: OnceCell::new(),
             sharing: OnceCell::new(),
@@ -202,7 +206,7 @@ impl<'a> View<'a> {
 
     /// What `tcp_info` reported when it was last read.
     pub(super) fn heard(&self, seen: &SocketView<'_>) -> Option<&'a Heard> {
-        self.history.heard(seen.socket().cookie)
+        *self.heard.get(seen.index())?
     }
 
     /// Of how many of them `tcp_info` has been read.
@@ -224,9 +228,9 @@ impl<'a> View<'a> {
     }
 
     /// The socket at the other end, if it is on this host and was selected too.
-    pub(super) fn other_end(&self, socket: &Socket) -> Option<&SocketView<'a>> {
+    pub(super) fn other_end(&self, seen: &SocketView<'_>) -> Option<&SocketView<'a>> {
         let ends = self.ends.get_or_init(|| Ends::new(&self.seen));
-        self.seen.get(ends.other(&self.seen, socket)?)
+        self.seen.get(ends.other(&self.seen, seen)?)
     }
 
     /// What is known of a process, if it is still the one that started then; start 0 is any.

@@ -60,7 +60,7 @@ fn tell(view: &View<'_>, suspicion: &mut Suspicion, waiting: &[Request<'_>]) {
         waiting.len(),
         if waiting.len() == 1 { "waits" } else { "wait" },
     );
-    let holders = waiting.iter().filter_map(|request| view.other_end(&request.seen.socket())?.holder());
+    let holders = waiting.iter().filter_map(|request| view.other_end(request.seen)?.holder());
     let clients = program::members(holders.map(|holder| Member::from(&holder)));
     if !clients.is_empty() {
         let names: Vec<_> =

@@ -116,8 +116,7 @@ impl<'v> Waits<'v> {
         let (_, requests) =
             by_server.into_iter().max_by_key(|(server, requests)| (requests.len(), *server))?;
         let first = requests.first()?.seen.socket();
-        let other_ends: Vec<_> =
-            requests.iter().filter_map(|request| view.other_end(&request.seen.socket())).collect();
+        let other_ends: Vec<_> = requests.iter().filter_map(|request| view.other_end(request.seen)).collect();
         let holder = other_ends.iter().find_map(|end| end.holder());
         let is_queued =
             holder.is_none() && other_ends.iter().any(|end| crate::diagnose::view::is_queued(end));

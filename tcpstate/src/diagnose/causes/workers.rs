@@ -184,7 +184,7 @@ fn tell(view: &View<'_>, suspicion: &mut Suspicion, listening: &Listening, occup
 
 /// Who keeps these connections, for a sentence, and the setting by which it would not.
 fn clients(view: &View<'_>, idle: &[&SocketView<'_>]) -> (String, String) {
-    let others = idle.iter().filter_map(|seen| view.other_end(&seen.socket())?.holder());
+    let others = idle.iter().filter_map(|seen| view.other_end(seen)?.holder());
     let members: Vec<Member> = program::members(others.map(|holder| Member::from(&holder)));
     let Some(main) = members.first() else { return Default::default() };
     let of_main: Vec<_> =

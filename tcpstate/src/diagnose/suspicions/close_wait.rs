@@ -397,7 +397,7 @@ fn send_blocked(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketVi
     suspicion
         .evidence
         .push("the window is closed: the persist timer runs, and the queues do not move".to_owned());
-    let peer = members.iter().find_map(|seen| view.other_end(&seen.socket())?.holder());
+    let peer = members.iter().find_map(|seen| view.other_end(seen)?.holder());
     if let Some(holder) = peer {
         suspicion.evidence.push(format!("the peer is {} on this host", naming::who_holds(view, &holder)));
     }
@@ -418,7 +418,7 @@ fn proxy_pair(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView
         format::count(suspicion.count, "half-close"),
         say_peers(&waits, side),
     );
-    let culprit = waits.iter().find_map(|seen| view.other_end(&seen.socket())?.holder());
+    let culprit = waits.iter().find_map(|seen| view.other_end(seen)?.holder());
     if let Some(culprit) = culprit {
         // It is reported there.
         let why = format!("the {whom} is at fault, and is on this host");
@@ -434,6 +434,6 @@ fn proxy_pair(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView
         "each FIN_WAIT2 began within 2 s of a CLOSE_WAIT of the same process; {} in all",
         format::count(members.len() as u64, "descriptor")
     ));
-    let other_ends = waits.iter().filter_map(|seen| view.other_end(&seen.socket()));
+    let other_ends = waits.iter().filter_map(|seen| view.other_end(seen));
     suspicion.cookies.extend(other_ends.map(|end| end.socket().cookie));
 }

@@ -109,7 +109,7 @@ fn sort_orphan(view: &View<'_>, seen: &SocketView<'_>) -> Option<Class> {
     }
     let stuck = match socket.timer {
         Timer::Persist => {
-            let peer = view.other_end(&socket);
+            let peer = view.other_end(seen);
             !peer.is_some_and(|peer| peer.socket().state == TcpState::Established && peer.socket().rqueue > 0)
         }
         _ => socket.retransmits >= view.thresholds.retransmits,
@@ -158,7 +158,7 @@ fn owned(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]
     let holder = members.iter().find_map(|seen| seen.holder());
     let others: Vec<_> = members
         .iter()
-        .filter_map(|seen| view.other_end(&seen.socket()))
+        .filter_map(|seen| view.other_end(seen))
         .filter(|end| end.socket().state == TcpState::CloseWait)
         .filter(|end| end.holder().is_none_or(|other| Some(other.pid) != holder.map(|holder| holder.pid)))
         .collect();
@@ -190,7 +190,7 @@ fn orphan(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>
     ));
     tell_other_end(view, suspicion, members);
     // Whatever makes those wait is the cause.
-    let waiting = members.iter().filter_map(|seen| view.other_end(&seen.socket()));
+    let waiting = members.iter().filter_map(|seen| view.other_end(seen));
     let waiting = waiting.filter(|end| end.socket().state == TcpState::CloseWait);
     suspicion.cookies = waiting.map(|end| end.socket().cookie).collect();
 }
@@ -268,7 +268,7 @@ fn blame_closers(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketV
 
 /// Says who holds the other ends that are on this host.
 fn tell_other_end(view: &View<'_>, suspicion: &mut Suspicion, members: &[&SocketView<'_>]) {
-    let other = members.iter().find_map(|seen| view.other_end(&seen.socket()));
+    let other = members.iter().find_map(|seen| view.other_end(seen));
     let Some(other) = other.filter(|other| other.socket().state == TcpState::CloseWait) else { return };
     let local = format::address(other.socket().tuple.local);
     suspicion.evidence.push(match other.holder() {

@@ -163,7 +163,7 @@ pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Sock
     if unread > 0 {
         suspicion.evidence.push(format!("{} from the peer are unread, and stay so", format::bytes(unread)));
     }
-    let waiting = open.iter().find_map(|seen| view.other_end(&seen.socket())?.holder());
+    let waiting = open.iter().find_map(|seen| view.other_end(seen)?.holder());
     if let Some(waiting) = waiting {
         suspicion.evidence.push(format!("{} waits at the other end", naming::who_holds(view, &waiting)));
     }

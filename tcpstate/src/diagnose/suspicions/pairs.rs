@@ -48,7 +48,7 @@ impl Pairs {
                 continue;
             };
             // Who has both ends of a connection is no proxy between them.
-            if !view.other_end(&front.socket()).is_some_and(|end| is_same_process(end, front)) {
+            if !view.other_end(front).is_some_and(|end| is_same_process(end, front)) {
                 waiting.fronts.push(front);
             }
         }

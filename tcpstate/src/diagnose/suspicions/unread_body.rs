@@ -26,7 +26,7 @@ pub(super) fn sort(view: &View<'_>, seen: &SocketView<'_>) -> Option<Key> {
     if seen.socket().rqueue == 0 || view.quiet_ms(seen) < thresholds.frozen_ms {
         return None;
     }
-    let server = view.other_end(&seen.socket())?;
+    let server = view.other_end(seen)?;
     let waits = matches!(server.socket().state, TcpState::FinWait1 | TcpState::LastAck)
         && server.holding() == Holding::NoFile
         && server.socket().wqueue > 0;
@@ -44,7 +44,7 @@ pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Sock
     // The time in ESTABLISHED says nothing: the pause does.
     let stuck_ms = |seen: &&&SocketView<'_>| match seen.socket().state {
         TcpState::Established => {
-            let server = view.other_end(&seen.socket()).map_or(0, SocketView::age_ms);
+            let server = view.other_end(seen).map_or(0, SocketView::age_ms);
             server.max(view.quiet_ms(seen))
         }
         _ => seen.age_ms(),
@@ -69,7 +69,7 @@ pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Sock
         say_peers(members, side)
     );
     "Read every response to its end or close its body, on error paths too.".clone_into(&mut suspicion.remedy);
-    let servers: Vec<_> = members.iter().filter_map(|seen| view.other_end(&seen.socket())).collect();
+    let servers: Vec<_> = members.iter().filter_map(|seen| view.other_end(seen)).collect();
     let held_back: u64 = servers.iter().map(|server| u64::from(server.socket().wqueue)).sum();
     if held_back > 0 {
         suspicion.evidence.push(format!(

@@ -21,7 +21,10 @@ fn ask(world: &World, cookie: u64, question: impl FnOnce(&View<'_>, &Socket) -> 
 
 /// The cookie of the socket at the other end of the one with this cookie.
 fn other_end(world: &World, cookie: u64) -> Option<u64> {
-    ask(world, cookie, |view, socket| view.other_end(socket).map(|seen| seen.socket().cookie))
+    ask(world, cookie, |view, socket| {
+        let seen = view.seen.iter().find(|seen| seen.socket().cookie == socket.cookie)?;
+        view.other_end(seen).map(|other| other.socket().cookie)
+    })
 }
 
 /// The cookie of the listener that serves the address to which the one with this cookie goes.
