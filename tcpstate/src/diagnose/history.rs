@@ -80,10 +80,11 @@ impl Heard {
 }
 
 /// Who held a socket: at the first look, and at the last one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct HeldBy {
-    pub(super) first: Holder,
-    pub(super) last: Holder,
+#[derive(Clone, Debug)]
+struct HeldBy {
+    /// `None` if that is the last one: nearly always, and there may be a hundred thousand.
+    first: Option<Box<Holder>>,
+    last: Holder,
 }
 
 /// An accept queue at one look.
@@ -301,9 +302,12 @@ impl History {
 
     fn remember_holder(&mut self, cookie: u64, holder: Holder) {
         if let Some(known) = self.holders.touch(cookie, self.pass) {
-            known.last = holder;
+            let before = std::mem::replace(&mut known.last, holder);
+            if before != holder && known.first.is_none() {
+                known.first = Some(Box::new(before));
+            }
         } else if self.holders.0.len() < MAX_HOLDERS {
-            self.holders.insert(cookie, HeldBy { first: holder, last: holder }, self.pass);
+            self.holders.insert(cookie, HeldBy { first: None, last: holder }, self.pass);
         }
     }
 
@@ -433,7 +437,7 @@ impl History {
 
     /// Who held a socket when that was looked up for the first time.
     pub(super) fn first_holder(&self, cookie: u64) -> Option<&Holder> {
-        self.holders.get(cookie).map(|held| &held.first)
+        self.holders.get(cookie).map(|held| held.first.as_deref().unwrap_or(&held.last))
     }
 
     /// Until when a connection was seen waiting to be accepted, monotonic ns.
