@@ -111,4 +111,8 @@ numbers! {
     SLOT_MASK;
     /// Places on each CPU's tape less one: a power of two less one.
     TAPE_MASK;
+    /// Whether a task may be preempted inside a program: 1 or 0.
+    PREEMPTIBLE;
+    /// Places for tasks in which events are handled less one: a power of two less one.
+    HANDLED_MASK;
 }

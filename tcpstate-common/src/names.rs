@@ -6,6 +6,8 @@ pub mod programs {
     /// The same hook once more, for the events that the first program misses: the kernel does not run a
     /// program that is already running on the same CPU.
     pub const INET_SOCK_SET_STATE_NESTED: &str = "inet_sock_set_state_nested";
+    /// And once more, where tasks may be preempted inside a program (Linux 7.2 and later).
+    pub const INET_SOCK_SET_STATE_THIRD: &str = "inet_sock_set_state_third";
     pub const TCP_RECEIVE_RESET: &str = "tcp_receive_reset";
     pub const TCP_SEND_RESET: &str = "tcp_send_reset";
     /// Iterator over the open files of every process.
@@ -24,13 +26,20 @@ pub mod programs {
 
     /// The programs that watch TCP, in the order in which they are attached: what only adds detail to a
     /// transition comes before the transitions themselves. The kernel runs the programs of one tracepoint in
-    /// this order too (`func_add` in `kernel/tracepoint.c`), on which the nested one relies.
-    pub const HOOKS: [Hook; 4] = [
+    /// this order too (`func_add` in `kernel/tracepoint.c`), on which the nested ones rely.
+    pub const HOOKS: [Hook; 5] = [
         named_after(TCP_RECEIVE_RESET),
         named_after(TCP_SEND_RESET),
         named_after(INET_SOCK_SET_STATE),
         Hook { program: INET_SOCK_SET_STATE_NESTED, tracepoint: INET_SOCK_SET_STATE },
+        Hook { program: INET_SOCK_SET_STATE_THIRD, tracepoint: INET_SOCK_SET_STATE },
     ];
+
+    /// Whether a program only takes events that the first one at its tracepoint was not run for: what it misses is not lost.
+    #[must_use]
+    pub fn rescues(program: &str) -> bool {
+        program == INET_SOCK_SET_STATE_NESTED || program == INET_SOCK_SET_STATE_THIRD
+    }
 }
 
 /// Maps.
@@ -46,6 +55,8 @@ pub mod maps {
     pub const TAPE: &str = "TAPE";
     /// Array of one [`crate::TapeEnd`] for each CPU, which user space may map into its memory and write.
     pub const TAPE_ENDS: &str = "TAPE_ENDS";
+    /// Array of one `u64` for each of some tasks: the last event that was handled in it.
+    pub const HANDLED: &str = "HANDLED";
     /// LRU hash from socket cookie to the state in which `tcp_reset` met the socket.
     pub const RESET_MET: &str = "RESET_MET";
     /// Array of one `u32`: how many watchers want every transition.

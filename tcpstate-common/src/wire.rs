@@ -423,6 +423,9 @@ pub struct Counters {
     pub dwell: [Dwell; STATE_SLOTS],
 }
 
+/// Programs at `inet_sock_set_state`: how many of its events one CPU may be handling at once.
+pub const COPIES: usize = 3;
+
 /// What one CPU keeps for itself, in cache lines of its own.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -441,10 +444,9 @@ pub struct PerCpu {
     pub netns: u64,
     /// Always zero.
     pub pad: [u64; 2],
-    /// Counts events that come one after the other.
-    pub plain: Counters,
-    /// Counts events that interrupt the handling of another; together the two are the whole.
-    pub nested: Counters,
+    /// One set for each program at `inet_sock_set_state`, in the order in which they run, since each may be held up by the
+    /// next: together they are the whole. What other programs count is in the first.
+    pub sets: [Counters; COPIES],
 }
 
 /// One open file that is a TCP socket, as the file iterator writes it.

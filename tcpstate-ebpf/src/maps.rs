@@ -2,11 +2,13 @@
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
-    helpers::bpf_get_smp_processor_id,
+    helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id},
     macros::map,
     maps::{Array, LruHashMap, RingBuf},
 };
-use tcpstate_common::{Brief, PerCpu, Slot, TapeEnd};
+use tcpstate_common::{Brief, Counters, PerCpu, Slot, TapeEnd, wire::COPIES};
+
+use crate::numbers;
 
 #[map]
 static CPU: Array<PerCpu> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -22,13 +24,16 @@ pub(crate) static TAPE_ENDS: Array<TapeEnd> = Array::with_max_entries(1, BPF_F_M
 // never asked for again (a RST that really came in), so the oldest make room.
 #[map]
 pub(crate) static RESET_MET: LruHashMap<u64, u32> = LruHashMap::with_max_entries(8192, 0);
+#[map]
+static HANDLED: Array<u64> = Array::with_max_entries(1, 0);
 /// How many want every transition; user space writes it. It is the only variable there, so that the map which the loader
 /// makes of them is this number; a map of our own would take ten times the instructions to look at.
 #[unsafe(link_section = ".bss")]
 static mut WATCHERS: u32 = 0;
 
 /// What this CPU keeps for itself. A program never interrupts itself: the kernel would rather not run it
-/// (`__bpf_trace_run` in `kernel/trace/bpf_trace.c`). So each counter has one writer at a time.
+/// (`__bpf_trace_run` in `kernel/trace/bpf_trace.c`), and does not move it to another CPU. So each counter has one writer
+/// at a time.
 pub(crate) fn cpu() -> Option<*mut PerCpu> {
     CPU.get_ptr_mut(cpu_number())
 }
@@ -38,6 +43,33 @@ pub(crate) fn cpu() -> Option<*mut PerCpu> {
 pub(crate) fn cpu_number() -> u32 {
     // SAFETY: takes nothing, returns a number; a program stays on its CPU.
     unsafe { bpf_get_smp_processor_id() }
+}
+
+/// The place for the last event that was handled in the running task, of those of processes or of those of packets. The
+/// idle task is one on each CPU, and leaves it to nobody in the middle of an event.
+///
+/// # Safety
+/// `cpu` is this CPU's.
+#[inline(always)]
+pub(crate) unsafe fn handled_in_task(by_process: bool, cpu: *mut PerCpu) -> Option<*mut u64> {
+    let task = bpf_get_current_pid_tgid() as u32;
+    if task == 0 {
+        // SAFETY: the caller's promise.
+        return Some(unsafe { &raw mut (*cpu).handled_states });
+    }
+    let place = task << 1 | u32::from(by_process);
+    HANDLED.get_ptr_mut(place & numbers::HANDLED_MASK.load() as u32)
+}
+
+/// The counters of one of the programs at `inet_sock_set_state`.
+///
+/// # Safety
+/// `cpu` is this CPU's.
+#[inline(always)]
+pub(crate) unsafe fn counters<const COPY: usize>(cpu: *mut PerCpu) -> *mut Counters {
+    const { assert!(COPY < COPIES) };
+    // SAFETY: within the array.
+    unsafe { (&raw mut (*cpu).sets).cast::<Counters>().add(COPY) }
 }
 
 /// Adds one to a counter.

@@ -39,7 +39,7 @@ pub(crate) unsafe fn write(sk: Sock<Typed>, told: Told, cpu: *mut PerCpu) {
     let ipv6 = sk.is_ipv6();
     // SAFETY: the caller's promise: nobody else writes this tape or these counters.
     unsafe {
-        let counters = &raw mut (*cpu).plain;
+        let counters = maps::counters::<0>(cpu);
         let written = (*end).written;
         let parts = if ipv6 { 2 } else { 1 };
         match free_place(tape, end, written + parts - 1) {

@@ -1,12 +1,19 @@
 //! `trace_inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, since 4.16.
 //! Fires before the new state is stored.
 //!
-//! Two programs, because the kernel does not run a program that is already running on the same CPU: while one
-//! handles what a process does to its socket, packets may come in and change the state of others. Processes
-//! act with the socket's lock held (`sk_lock.owned`) and can be interrupted; packets are handled with softirqs
-//! off and cannot. So only an event of a packet can be missed, only while the first program handles one of a
-//! process, and then the second program, which comes next for the same event, finds no note that it was
-//! handled, and does it.
+//! Several programs, because the kernel does not run a program that is already running on the same CPU, and while one
+//! handles an event there may be another there. Each finds out whether one that came before it has handled the event, and
+//! handles it if none has.
+//!
+//! Up to 7.1 nothing preempts a program, so only packets that come in interrupt it: processes act with the socket's lock
+//! held (`sk_lock.owned`), and packets are handled with softirqs off. So only an event of a packet can be missed, and only
+//! while the first program handles one of a process, and one more program takes them all. A note of the CPU's says what
+//! has been handled.
+//!
+//! From 7.2 on a task may be preempted inside a program (`__DECLARE_TRACE` in `include/linux/tracepoint.h`), and moved to
+//! another CPU between two programs. So events of processes are missed as well, and notes belong to the task: what it does
+//! itself comes one after the other, and so do the packets that are handled in it. Each program more makes it that much
+//! rarer that all are taken at once; what nobody takes is counted by the kernel.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::warn;
@@ -68,7 +75,14 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state_nested(ctx: BtfTracePointContext) -> i32 {
-    match try_inet_sock_set_state_nested(&ctx) {
+    match try_nested::<1>(&ctx) {
+        Ok(()) | Err(()) => 0,
+    }
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn inet_sock_set_state_third(ctx: BtfTracePointContext) -> i32 {
+    match try_nested::<2>(&ctx) {
         Ok(()) | Err(()) => 0,
     }
 }
@@ -92,6 +106,13 @@ impl Report {
     fn states(self) -> u64 {
         self.old << 32 | self.new
     }
+
+    /// Tells the event from the one before it in the same task: a cookie is given once, and a socket does not enter the
+    /// same state twice in a row.
+    #[inline(always)]
+    fn name(self) -> u64 {
+        self.sk.cookie().rotate_left(8) ^ ((self.old << 4 | self.new) & 0xff)
+    }
 }
 
 #[inline(always)]
@@ -106,35 +127,73 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), ()> {
             (&raw mut (*cpu).handled_sk).write_volatile(0);
         }
         let by_process = as_told(by_process);
-        handle::<false>(ctx, report, by_process, cpu, &raw mut (*cpu).plain);
-        if !by_process {
-            // A packet's event is not interrupted by another's.
-            (*cpu).handled_states = report.states();
-            (&raw mut (*cpu).handled_sk).write_volatile(report.sk.raw() as u64);
-        }
+        handle::<0>(ctx, report, by_process, cpu);
+        note_handled(report, by_process, cpu);
     }
     Ok(())
 }
 
 #[inline(always)]
-fn try_inet_sock_set_state_nested(ctx: &BtfTracePointContext) -> Result<(), ()> {
+fn try_nested<const COPY: usize>(ctx: &BtfTracePointContext) -> Result<(), ()> {
     let report = Report::of(ctx)?;
-    if report.sk.owned() {
+    let by_process = report.sk.owned();
+    if by_process && numbers::PREEMPTIBLE.load() == 0 {
         return Ok(());
     }
     let cpu = maps::cpu().ok_or(())?;
     // SAFETY: this CPU's notes and counters, as above.
     unsafe {
-        if (&raw const (*cpu).handled_sk).read_volatile() == report.sk.raw() as u64
-            && (*cpu).handled_states == report.states()
-        {
-            (&raw mut (*cpu).handled_sk).write_volatile(0);
+        if is_handled(report, by_process, cpu) {
             return Ok(());
         }
-        maps::bump(&raw mut (*cpu).nested.rescued);
-        handle::<true>(ctx, report, false, cpu, &raw mut (*cpu).nested);
+        maps::bump(&raw mut (*maps::counters::<COPY>(cpu)).rescued);
+        handle::<COPY>(ctx, report, by_process, cpu);
+        if numbers::PREEMPTIBLE.load() != 0 {
+            note_handled(report, by_process, cpu);
+        }
     }
     Ok(())
+}
+
+/// Notes that an event has been handled, for the programs that come after this one.
+///
+/// # Safety
+/// `cpu` is this CPU's.
+#[inline(always)]
+unsafe fn note_handled(report: Report, by_process: bool, cpu: *mut PerCpu) {
+    // SAFETY: the caller's promise, and a place in the map.
+    unsafe {
+        if numbers::PREEMPTIBLE.load() != 0 {
+            if let Some(handled) = maps::handled_in_task(by_process, cpu) {
+                handled.write_volatile(report.name());
+            }
+        } else if !by_process {
+            // A packet's event is not interrupted by another's.
+            (*cpu).handled_states = report.states();
+            (&raw mut (*cpu).handled_sk).write_volatile(report.sk.raw() as u64);
+        }
+    }
+}
+
+/// Whether a program that came before has handled this event.
+///
+/// # Safety
+/// `cpu` is this CPU's.
+#[inline(always)]
+unsafe fn is_handled(report: Report, by_process: bool, cpu: *mut PerCpu) -> bool {
+    // SAFETY: the caller's promise, and a place in the map.
+    unsafe {
+        if numbers::PREEMPTIBLE.load() != 0 {
+            let handled = maps::handled_in_task(by_process, cpu);
+            return handled.is_some_and(|handled| handled.read_volatile() == report.name());
+        }
+        let handled = (&raw const (*cpu).handled_sk).read_volatile() == report.sk.raw() as u64
+            && (*cpu).handled_states == report.states();
+        if handled {
+            (&raw mut (*cpu).handled_sk).write_volatile(0);
+        }
+        handled
+    }
 }
 
 /// What it is told, which the compiler cannot know: it would make two copies of all that follows, one for each answer,
@@ -152,21 +211,21 @@ fn parks(state: u64) -> bool {
     PARKS >> (state & 15) & 1 != 0
 }
 
-/// `NESTED`: it is the second program that runs.
+/// `COPY`: which program runs.
 ///
 /// # Safety
-/// `cpu` is this CPU's, and `counters` are in it.
+/// `cpu` is this CPU's.
 #[inline(always)]
-unsafe fn handle<const NESTED: bool>(
+unsafe fn handle<const COPY: usize>(
     ctx: &BtfTracePointContext,
     report: Report,
     by_process: bool,
     cpu: *mut PerCpu,
-    counters: *mut Counters,
 ) {
     let Report { sk, old, new: said } = report;
     // SAFETY: the caller's promise, also below; every index is masked to its dimension.
     unsafe {
+        let counters = maps::counters::<COPY>(cpu);
         if !sk.is_tcp() {
             maps::bump(&raw mut (*counters).ignored);
             return;
@@ -181,7 +240,7 @@ unsafe fn handle<const NESTED: bool>(
         }
         if old == said {
             maps::bump(&raw mut (*counters).ignored);
-            note_actor(sk, old, by_process, cpu);
+            note_actor::<COPY>(sk, old, by_process, cpu);
             return;
         }
         let new = infer(sk, old, said);
@@ -193,7 +252,7 @@ unsafe fn handle<const NESTED: bool>(
         ));
         let watched = maps::watched();
         if parks(old) || NOTABLE >> (new & 15) & 1 != 0 || watched {
-            remember::<NESTED>(Change { sk, old, said, new, by_process, watched }, cpu, counters);
+            remember::<COPY>(Change { sk, old, said, new, by_process, watched }, cpu);
         }
     }
 }
@@ -239,9 +298,9 @@ struct Change {
 /// if somebody watches, if it is a connect that failed, or if the table cannot say it later.
 ///
 /// # Safety
-/// `cpu` is this CPU's, and `counters` are in it.
+/// `cpu` is this CPU's.
 #[inline(always)]
-unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counters: *mut Counters) {
+unsafe fn remember<const COPY: usize>(change: Change, cpu: *mut PerCpu) {
     let Change { sk, old, said, new, by_process, watched } = change;
     // SAFETY: the caller's promise, also below.
     let now_ns = unsafe { if watched { clock::now_ns() } else { clock::this_tick_ns(cpu) } };
@@ -257,7 +316,7 @@ unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counter
         let entered_ns = place.entered_ns();
         let failed = old == SYN_SENT && new == CLOSE;
         if failed | watched {
-            tell::<NESTED>(sk, cookie, told(if failed { TOLD | REMEMBERED } else { REMEMBERED }), now_ns);
+            tell::<COPY>(sk, cookie, told(if failed { TOLD | REMEMBERED } else { REMEMBERED }), now_ns);
         }
         if new == old {
             // A mini-socket goes on in FIN_WAIT2, so that time is not over.
@@ -265,7 +324,7 @@ unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counter
             return;
         }
         // SAFETY: as above.
-        unsafe { count_dwell(old, now_ns.saturating_sub(entered_ns), counters) };
+        unsafe { count_dwell(old, now_ns.saturating_sub(entered_ns), maps::counters::<COPY>(cpu)) };
         if inferred || parks(new) {
             place.go_on(cookie, new as u8, now_ns, acts);
         } else if new == ESTABLISHED {
@@ -284,10 +343,10 @@ unsafe fn remember<const NESTED: bool>(change: Change, cpu: *mut PerCpu, counter
         unknown |= !place.take(cookie, new as u8, now_ns, acts);
     }
     if unknown | watched {
-        tell::<NESTED>(sk, cookie, told(if unknown { TOLD } else { 0 }), now_ns);
+        tell::<COPY>(sk, cookie, told(if unknown { TOLD } else { 0 }), now_ns);
     }
     if acts && old == ESTABLISHED && new == FIN_WAIT1 && connection::is_idle(sk) {
-        tell_idle_close(sk, cookie, now_ns);
+        tell_idle_close::<COPY>(sk, cookie, now_ns);
     }
 }
 
@@ -310,7 +369,7 @@ const ACTS: u64 = 1 << 19;
 /// Tells user space of a transition. By itself, as everything that is not done for most events: what is done for them
 /// then lies close together, for the processor's cache.
 #[inline(never)]
-fn tell<const NESTED: bool>(sk: Sock<Typed>, cookie: u64, what: u64, now_ns: u64) {
+fn tell<const COPY: usize>(sk: Sock<Typed>, cookie: u64, what: u64, now_ns: u64) {
     let (Some(place), Some(cpu)) = (Place::of(cookie), maps::cpu()) else { return };
     let (old, new) = (what & 0xff, what >> 8 & 0xff);
     let (told, inferred) = (what & TOLD != 0, what & INFERRED != 0);
@@ -319,12 +378,12 @@ fn tell<const NESTED: bool>(sk: Sock<Typed>, cookie: u64, what: u64, now_ns: u64
         if what & REMEMBERED != 0 { (place.entered_ns(), place.actor()) } else { (0, None) };
     // SAFETY: this CPU's.
     unsafe {
-        let counters = if NESTED { &raw mut (*cpu).nested } else { &raw mut (*cpu).plain };
+        let counters = maps::counters::<COPY>(cpu);
         if old == SYN_SENT && new == CLOSE {
             count_connect_failure(sk, counters);
         }
         // A CPU's tape has one writer.
-        if told | NESTED {
+        if told | (COPY != 0) {
             emit::send(EventKind::Transition, now_ns, counters, |event: &mut Event| {
                 event.cookie = cookie;
                 event.old_state = old as u8;
@@ -347,10 +406,9 @@ fn tell<const NESTED: bool>(sk: Sock<Typed>, cookie: u64, what: u64, now_ns: u64
     }
 }
 
-/// Tells of a process that closes a connection before its peer does, after it has been idle. Only processes close
-/// connections that way, and their events interrupt nobody.
+/// Tells of a process that closes a connection before its peer does, after it has been idle.
 #[inline(never)]
-fn tell_idle_close(sk: Sock<Typed>, cookie: u64, now_ns: u64) {
+fn tell_idle_close<const COPY: usize>(sk: Sock<Typed>, cookie: u64, now_ns: u64) {
     let (Some(cpu), actor) = (maps::cpu(), task::current()) else { return };
     // Whatever a process still has open is closed when it ends; that says nothing about idle times.
     if actor.is_none() || task::is_ending() {
@@ -358,7 +416,7 @@ fn tell_idle_close(sk: Sock<Typed>, cookie: u64, now_ns: u64) {
     }
     // SAFETY: this CPU's.
     unsafe {
-        let counters = &raw mut (*cpu).plain;
+        let counters = maps::counters::<COPY>(cpu);
         emit::send_if_room(EventKind::IdleClose, now_ns, counters, |close: &mut IdleClose| {
             close.event.cookie = cookie;
             close.event.old_state = ESTABLISHED as u8;
@@ -387,7 +445,7 @@ fn blame(event: &mut Event, actor: Option<Process>, earlier: Option<Process>) {
 /// # Safety
 /// `cpu` is this CPU's.
 #[inline(always)]
-unsafe fn note_actor(sk: Sock<Typed>, state: u64, by_process: bool, cpu: *mut PerCpu) {
+unsafe fn note_actor<const COPY: usize>(sk: Sock<Typed>, state: u64, by_process: bool, cpu: *mut PerCpu) {
     if !parks(state) || !by_process {
         return;
     }
@@ -399,17 +457,17 @@ unsafe fn note_actor(sk: Sock<Typed>, state: u64, by_process: bool, cpu: *mut Pe
     if place.remembers(cookie, state as u8, now_ns) {
         place.stay(cookie, state as u8, now_ns, acts);
     } else {
-        tell_actor(cookie, acts, now_ns);
+        tell_actor::<COPY>(cookie, acts, now_ns);
     }
 }
 
-/// Tells who acts on a socket that the table does not remember. Only processes do, and their events interrupt nobody.
+/// Tells who acts on a socket that the table does not remember.
 #[inline(never)]
-fn tell_actor(cookie: u64, acts: bool, now_ns: u64) {
+fn tell_actor<const COPY: usize>(cookie: u64, acts: bool, now_ns: u64) {
     let Some(cpu) = maps::cpu() else { return };
     // SAFETY: this CPU's.
     unsafe {
-        emit::send(EventKind::Acted, now_ns, &raw mut (*cpu).plain, |event: &mut Event| {
+        emit::send(EventKind::Acted, now_ns, maps::counters::<COPY>(cpu), |event: &mut Event| {
             event.cookie = cookie;
             emit::blame(event, if acts { task::current() } else { None });
         });

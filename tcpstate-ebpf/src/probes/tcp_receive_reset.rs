@@ -27,7 +27,7 @@ fn try_tcp_receive_reset(ctx: &BtfTracePointContext) -> Result<(), ()> {
     let cpu = maps::cpu().ok_or(())?;
     // SAFETY: this CPU's counters; the index is masked.
     unsafe {
-        let counters = &raw mut (*cpu).plain;
+        let counters = maps::counters::<0>(cpu);
         maps::bump((&raw mut (*counters).resets_met).cast::<u64>().add(maps::state_index(state.into())));
         emit::send(EventKind::ResetReceived, clock::now_ns(), counters, |reset: &mut Reset| {
             reset.event.cookie = cookie;

@@ -37,7 +37,7 @@ fn try_tcp_send_reset(ctx: &RawTracePointContext) -> Result<(), ()> {
     let cpu = maps::cpu().ok_or(())?;
     // SAFETY: this CPU's counters; every index is masked.
     unsafe {
-        let counters = &raw mut (*cpu).plain;
+        let counters = maps::counters::<0>(cpu);
         maps::bump((&raw mut (*counters).resets_sent).cast::<u64>().add(maps::slot::<REASON_SLOTS>(reason)));
         let mut about = About::default();
         if let Some(sk) = sk {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     clock,
     diagnose::Thresholds,
-    observe::kernel::Kernel,
+    observe::{kernel::Kernel, release},
     recording::{Header, VERSION},
     serve::ask::Diagnosed,
 };
@@ -78,7 +78,7 @@ fn header(source: &Source) -> Header {
     Header {
         recording: VERSION,
         tcpstate: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        kernel: release::running(),
         at_ns,
         wall_ns: clock::wall_ns(at_ns),
         reset_reasons: reset_reasons.unwrap_or_default(),

@@ -3,7 +3,7 @@
 
 use std::{mem::offset_of, ops::Range, os::fd::BorrowedFd, ptr};
 
-use tcpstate_common::{Counters, PerCpu, state::STATE_SLOTS};
+use tcpstate_common::{Counters, PerCpu, state::STATE_SLOTS, wire::COPIES};
 
 use super::mapping::Mapping;
 
@@ -55,7 +55,9 @@ impl CpuCounters {
         (0..self.0.len()).flat_map(|cpu| {
             let cpu = self.0.at(cpu);
             // SAFETY: within the mapping.
-            unsafe { [Words((&raw const (*cpu).plain).cast()), Words((&raw const (*cpu).nested).cast())] }
+            let sets = unsafe { (&raw const (*cpu).sets).cast::<Counters>() };
+            // SAFETY: as above.
+            (0..COPIES).map(move |copy| Words(unsafe { sets.add(copy) }.cast()))
         })
     }
 }

@@ -28,12 +28,16 @@ use super::{
     layout::{Layout, LayoutError},
     object,
     privilege::{Capability, Privileges},
+    release,
     slots::Slots,
     standby::Standby,
     tapes::Tapes,
 };
 use crate::{clock, track::Circumstances};
 
+/// Places for tasks in which events are handled, two for each: tasks whose numbers are equal in the lower 16 bits share
+/// them, which matters only if one of them is preempted in the middle of an event and another handles one meanwhile.
+const HANDLED_PLACES: u32 = 1 << 17;
 const UNEXPECTED: &str = "it is of a kind that was not expected";
 
 /// Why the programs do not run.
@@ -100,6 +104,8 @@ pub struct Kernel {
     /// The second program at `inet_sock_set_state`, while it is attached.
     nested: Option<BtfTracePointLink>,
     standby: Standby,
+    /// Whether tasks may be preempted inside a program: then every program stays attached.
+    preemptible: bool,
     layout: Layout,
     malformed: u64,
     iterator: Result<(), String>,
@@ -123,12 +129,13 @@ impl Kernel {
         // The kernel side writes the tape of the CPU with the highest number that there can be.
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| KernelError::Load(explain(&error)))?;
         let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
-        let mut ebpf = load(&layout, &btf, cpus, sizes)?;
+        let preemptible = release::preempts_programs(&release::running());
+        let mut ebpf = load(&layout, &btf, cpus, sizes, preemptible)?;
         let logger = EbpfLogger::init(&mut ebpf)
             .inspect_err(|error| warn!("the eBPF programs' own messages cannot be shown: {error}"))
             .ok();
         let mut nested = None;
-        for hook in programs::HOOKS {
+        for hook in hooks(preemptible) {
             load_program(&mut ebpf, hook, &btf)
                 .and_then(|()| {
                     if hook.program == programs::INET_SOCK_SET_STATE_NESTED {
@@ -159,6 +166,7 @@ impl Kernel {
             tapes: None,
             nested,
             standby,
+            preemptible,
             layout,
             malformed: 0,
             iterator,
@@ -269,6 +277,9 @@ impl Kernel {
     /// # Errors
     /// What the kernel said.
     pub fn stand_by(&mut self) -> Result<(), String> {
+        if self.preemptible {
+            return Ok(());
+        }
         let first = self.ebpf.program(programs::INET_SOCK_SET_STATE);
         let Some(missed) = first.and_then(missed) else { return Ok(()) };
         let wanted = self.standby.judge(missed, self.nested.is_some(), clock::monotonic_ns());
@@ -286,8 +297,7 @@ impl Kernel {
     pub fn hooks(&self) -> Vec<HookReading> {
         let kept = std::fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled")
             .is_ok_and(|text| text.trim() == "1");
-        programs::HOOKS
-            .into_iter()
+        hooks(self.preemptible)
             .map(|hook| {
                 let program = self.ebpf.program(hook.program);
                 let info = program.filter(|_| kept).and_then(|program| program.info().ok());
@@ -305,6 +315,12 @@ impl Kernel {
             })
             .collect()
     }
+}
+
+/// The hooks of the programs that this kernel needs.
+fn hooks(preemptible: bool) -> impl Iterator<Item = Hook> {
+    let needed = move |hook: &Hook| preemptible || hook.program != programs::INET_SOCK_SET_STATE_THIRD;
+    programs::HOOKS.into_iter().filter(needed)
 }
 
 /// One program, as the kernel counts it.
@@ -348,13 +364,16 @@ fn take_tapes(ebpf: &mut Ebpf, cpus: u32, sizes: Sizes) -> Result<TapeMaps, Kern
     Ok(TapeMaps { tape, ends, cpus: cpus as usize, places: sizes.places(cpus) as usize })
 }
 
-fn load(layout: &Layout, btf: &Btf, cpus: u32, sizes: Sizes) -> Result<Ebpf, KernelError> {
+fn load(layout: &Layout, btf: &Btf, cpus: u32, sizes: Sizes, preemptible: bool) -> Result<Ebpf, KernelError> {
     let places = sizes.places(cpus);
+    let handled = if preemptible { HANDLED_PLACES } else { 1 };
     let object = object::with_numbers(|number| match number {
         Number::TICK_NS => clock::tick_ns(),
         Number::RING_WATERMARK => sizes.ring_bytes / 4,
         Number::SLOT_MASK => sizes.slots - 1,
         Number::TAPE_MASK => places - 1,
+        Number::PREEMPTIBLE => u32::from(preemptible),
+        Number::HANDLED_MASK => handled - 1,
         known => layout.number(known),
     })
     .map_err(|error| KernelError::Numbers(explain(&error)))?;
@@ -365,6 +384,7 @@ fn load(layout: &Layout, btf: &Btf, cpus: u32, sizes: Sizes) -> Result<Ebpf, Ker
         .map_max_entries(maps::SLOTS, sizes.slots)
         .map_max_entries(maps::TAPE, cpus.saturating_mul(places))
         .map_max_entries(maps::TAPE_ENDS, cpus)
+        .map_max_entries(maps::HANDLED, handled)
         .load(&object)
         .map_err(|error| KernelError::Load(explain(&error)))
 }

@@ -15,6 +15,7 @@ mod object;
 pub mod privilege;
 pub mod procfs;
 pub mod quiet;
+pub mod release;
 pub mod slots;
 pub mod sock_diag;
 mod standby;

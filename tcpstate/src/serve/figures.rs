@@ -113,10 +113,10 @@ pub(super) fn losses(readings: &Readings, own: &Own) -> Vec<(&'static str, u64)>
     rows
 }
 
-/// Events that no program saw. What the kernel did not run the first program at `inet_sock_set_state` for,
-/// the nested one took; what that one misses, the first one has taken.
+/// Events that no program saw. What the kernel did not run the first program at `inet_sock_set_state` for, another one
+/// took; what that one misses, one before it has taken.
 fn missed(readings: &Readings, counters: &Counters) -> u64 {
-    let counting = readings.probes.iter().filter(|probe| probe.name != programs::INET_SOCK_SET_STATE_NESTED);
+    let counting = readings.probes.iter().filter(|probe| !programs::rescues(probe.name));
     counting.filter_map(|probe| probe.missed).sum::<u64>().saturating_sub(counters.rescued)
 }
 
