@@ -35,10 +35,10 @@ pub mod programs {
         Hook { program: INET_SOCK_SET_STATE_THIRD, tracepoint: INET_SOCK_SET_STATE },
     ];
 
-    /// Whether a program only takes events that the first one at its tracepoint was not run for: what it misses is not lost.
+    /// Whether a program is one of those at `inet_sock_set_state`, of which each takes what those before it miss.
     #[must_use]
-    pub fn rescues(program: &str) -> bool {
-        program == INET_SOCK_SET_STATE_NESTED || program == INET_SOCK_SET_STATE_THIRD
+    pub fn takes_transitions(program: &str) -> bool {
+        HOOKS.iter().any(|hook| hook.program == program && hook.tracepoint == INET_SOCK_SET_STATE)
     }
 }
 

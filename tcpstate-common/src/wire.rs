@@ -317,6 +317,8 @@ pub mod slot {
     /// How much later another socket may take the place, ns: longer than a program can be held up between
     /// looking at the time and writing.
     pub const GRACE_NS: u64 = 1_000_000_000;
+    /// Cookies that a CPU takes at a time (`COOKIE_LOCAL_BATCH`, `include/linux/cookie.h`).
+    pub const BATCH: u32 = 4096;
 
     /// A `CLOCK_MONOTONIC` time in units of about a millisecond (2^20 ns), as far as 32 bits go: 52 days.
     #[must_use]
@@ -331,10 +333,11 @@ pub mod slot {
         cookie << 4 | state as u64
     }
 
-    /// The cookie in a tag.
+    /// The cookie in a tag. Those that are made while another one is being made count down from 2^64 - 1
+    /// (`include/linux/cookie.h`), so that the bits which a tag has no room for are all as the highest one that it has.
     #[must_use]
     pub const fn cookie(tag: u64) -> u64 {
-        tag >> 4
+        (tag.cast_signed() >> 4).cast_unsigned()
     }
 
     /// The state's number in a tag.

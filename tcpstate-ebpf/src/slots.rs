@@ -158,10 +158,10 @@ impl Place {
     /// The mini-socket that is said to stand for a socket, by its state's number, and forgets it.
     pub(crate) fn take_back(self, cookie: u64) -> Option<u8> {
         let held = self.tag();
-        if slot::cookie(held) != cookie {
+        // Nobody keeps the place for a mini-socket: another socket may be taking it.
+        if slot::cookie(held) != cookie || !self.swap(held, FREE) {
             return None;
         }
-        self.free();
         match state(held) {
             MINI_FIN_WAIT2 => Some(TcpState::FinWait2 as u8),
             TIME_WAIT => Some(TIME_WAIT),

@@ -8,6 +8,7 @@ mod drain;
 mod engine;
 mod lookup;
 mod memory;
+mod missed;
 mod pace;
 mod recorder;
 pub mod source;
@@ -29,13 +30,15 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{diagnose::Thresholds, observe::kernel::Sizes, serve, serve::ask::Limits};
+use crate::{
+    diagnose::Thresholds,
+    observe::{kernel::Sizes, slots},
+    serve,
+    serve::ask::Limits,
+};
 
 /// From the signal to the end of the process.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_millis(1500);
-
-/// Places in the kernel side's table: 5 MiB.
-const SLOTS: u32 = 1 << 17;
 
 /// Everything that the user may decide.
 #[derive(Clone, Debug)]
@@ -51,7 +54,7 @@ pub struct Config {
 
 impl Config {
     fn sizes(&self) -> Sizes {
-        Sizes { ring_bytes: self.limits.ring_bytes, slots: SLOTS }
+        Sizes { ring_bytes: self.limits.ring_bytes, slots: slots::places_here() }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::SLOTS;
+use crate::observe::slots;
 
 /// The first time, and as long as somebody watches, since what comes in meanwhile must have room on the tapes; never
 /// is it less.
@@ -11,8 +11,9 @@ pub(super) const OFTEN: Duration = Duration::from_millis(10);
 /// While something happens, and at most while nothing does.
 const BUSY: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_millis(800);
-/// Half of the table: the sockets there are taken note of in a millisecond or two, and more keep questions waiting.
-const MANY_SLOTS: usize = SLOTS as usize / 2;
+/// Half of the table on a small host: the sockets there are taken note of in a millisecond or two, and more keep questions
+/// waiting.
+const MANY_SLOTS: usize = slots::FEWEST as usize / 2;
 
 /// What a look has found.
 #[derive(Clone, Copy)]

@@ -23,6 +23,7 @@ use super::{
     diagnosis::{self, Notice},
     drain::{self, Looked},
     lookup::Lookup,
+    missed::Missed,
     pace::{self, CHEAP, Pace, Wish},
     recorder::Recorder,
     source::Source,
@@ -86,6 +87,7 @@ pub(super) struct Engine {
     walks: VecDeque<Walk>,
     /// Writes down what the tracker takes in, if somebody wants that.
     recorder: Option<Recorder>,
+    missed: Missed,
 }
 
 impl Engine {
@@ -130,6 +132,7 @@ impl Engine {
             looked_on: 0,
             walks: VecDeque::new(),
             recorder,
+            missed: Missed::default(),
         }
     }
 
@@ -296,6 +299,7 @@ impl Engine {
         let begun_ns = clock::thread_cpu_ns();
         match part {
             Part::Begins { started_ns } => {
+                look_for_missed(&mut self.missed, &self.source, self.counters.as_deref(), &mut self.tracker);
                 self.tracker.census_begins(*scope, started_ns);
                 if let Some(recorder) = &self.recorder {
                     recorder.put(Input::DumpBegins { started_ns, scope: *scope });
@@ -333,7 +337,10 @@ impl Engine {
         if let Some(recorder) = &self.recorder {
             recorder.put(Input::DumpEnds { finished_ns: taken.finished_ns });
         }
-        self.tracker.census_ends(taken.finished_ns, counters, taken.minis)
+        let compared = self.tracker.census_ends(taken.finished_ns, counters, taken.minis);
+        // What was missed meanwhile leaves the counters as they were, as if nothing had happened.
+        look_for_missed(&mut self.missed, &self.source, self.counters.as_deref(), &mut self.tracker);
+        compared
     }
 
     fn census_taken(&mut self, scope: Scope, taken: &Taken, compared: Compared) {
@@ -584,8 +591,7 @@ impl Engine {
     fn readings(&mut self) -> Readings {
         self.drain();
         let now_ns = clock::monotonic_ns();
-        // Misses before the counters that say which of them were made good: the other way round an event in
-        // between would look lost.
+        look_for_missed(&mut self.missed, &self.source, self.counters.as_deref(), &mut self.tracker);
         let hooks = self.source.kernel.as_ref().map_or_else(Vec::new, Kernel::hooks);
         let counters = self.counters().map(|mut counters| {
             for (all, handed_over) in counters.dwell.iter_mut().zip(self.tracker.dwell()) {
@@ -602,13 +608,15 @@ impl Engine {
                 missed: hook.missed,
             })
             .collect();
+        let mut sockets = self.tracker.sockets(counters.as_deref(), now_ns);
+        sockets.exact &= !self.missed.is_suspected();
         Readings {
             now_ns,
             started_ns: self.started_ns,
             ready: *self.ready.borrow(),
             tier: self.source.tier,
             tier_reason: self.source.reason.clone(),
-            sockets: self.tracker.sockets(counters.as_deref(), now_ns),
+            sockets,
             counters,
             reset_reasons: Arc::clone(&self.reset_reasons),
             parked: self.tracker.parked().to_vec(),
@@ -616,6 +624,7 @@ impl Engine {
             tracked: self.tracker.tracked(),
             given_up: self.tracker.given_up(),
             malformed: self.source.kernel.as_ref().map_or(0, Kernel::malformed) + self.watchers.malformed(),
+            missed: self.missed.lost(),
             probes,
             census: self.census,
             holder_lookup: self.lookup.way(),
@@ -625,6 +634,20 @@ impl Engine {
 
     fn counters(&self) -> Option<Counters> {
         self.counters.as_deref().map(CpuCounters::read)
+    }
+}
+
+/// Looks whether events were missed, and says it to those who count.
+fn look_for_missed(
+    missed: &mut Missed,
+    source: &Source,
+    counters: Option<&CpuCounters>,
+    tracker: &mut Tracker,
+) {
+    let (Some(kernel), Some(counters)) = (&source.kernel, counters) else { return };
+    let by_first = kernel.missed();
+    if missed.read(by_first, counters.read().rescued) {
+        tracker.doubt_counters();
     }
 }
 

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 
-/// What the daemon takes without any socket: itself, the kernel side's table of slots, the lists of resets, and what
+use crate::observe::slots;
+
+/// What the daemon takes without any socket: itself, the kernel side's table of slots on a small host, the lists of resets, and what
 /// waits for a watcher. On top come the ring, twice, since it is mapped twice, and the tapes, which are
 /// as large as two rings.
 const ITSELF: u64 = 48 << 20;
@@ -14,12 +16,16 @@ const SOCKET: u64 = 256;
 #[cfg(target_env = "gnu")]
 const LARGE: libc::c_int = 512 << 10;
 
-/// For how many sockets a limit, bytes, leaves room.
+/// For how many sockets a limit, bytes, leaves room on this host.
 ///
 /// # Errors
 /// If it is too small even for one: one sentence.
 pub fn room_for_sockets(max_memory: u64, ring_bytes: u32) -> Result<usize> {
-    let itself = ITSELF + 4 * u64::from(ring_bytes);
+    room_beside(max_memory, ring_bytes, slots::extra_bytes(slots::places_here()))
+}
+
+fn room_beside(max_memory: u64, ring_bytes: u32, slots: u64) -> Result<usize> {
+    let itself = ITSELF + slots + 4 * u64::from(ring_bytes);
     let room = max_memory.checked_sub(itself).map(|rest| rest / SOCKET).filter(|room| *room > 0);
     let room = room.with_context(|| {
         format!(
@@ -61,17 +67,17 @@ pub(super) fn give_back_after(sockets: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::room_for_sockets;
+    use super::room_beside;
 
     #[test]
     fn what_is_left_is_for_sockets() {
-        assert_eq!(room_for_sockets(256 << 20, 4 << 20).expect("room"), 786_432);
-        assert_eq!(room_for_sockets((64 << 20) + 256, 4 << 20).expect("room"), 1);
+        assert_eq!(room_beside(256 << 20, 4 << 20, 0).expect("room"), 786_432);
+        assert_eq!(room_beside((64 << 20) + 256, 4 << 20, 0).expect("room"), 1);
     }
 
     #[test]
     fn limit_that_leaves_nothing_says_what_would_be_enough() {
-        let error = room_for_sockets(32 << 20, 4 << 20).expect_err("too little").to_string();
+        let error = room_beside(32 << 20, 4 << 20, 0).expect_err("too little").to_string();
         assert_eq!(
             error,
             "--max-memory 32 MiB leaves no room for sockets: the daemon itself takes up to 64 MiB"

@@ -292,6 +292,12 @@ impl Kernel {
         Ok(())
     }
 
+    /// Changes of state for which the kernel did not run the first program.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.ebpf.program(programs::INET_SOCK_SET_STATE).and_then(missed).unwrap_or(0)
+    }
+
     /// What the kernel says of each hook's program.
     #[must_use]
     pub fn hooks(&self) -> Vec<HookReading> {

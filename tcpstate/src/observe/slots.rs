@@ -8,7 +8,7 @@ use std::{
 
 use tcpstate_common::{
     Slot, TcpState,
-    wire::slot::{BUSY, FREE, KEPT_NS, MINI_FIN_WAIT2, cookie, stamp, state},
+    wire::slot::{BATCH, BUSY, FREE, GRACE_NS, KEPT_NS, MINI_FIN_WAIT2, cookie, stamp, state},
 };
 
 use super::{decode, mapping::Mapping};
@@ -21,12 +21,40 @@ const OVERLAP_NS: u64 = 200_000_000;
 /// Places that are looked at together.
 const SEGMENT: usize = 2048;
 
+/// Places at least: 6 MiB.
+pub const FEWEST: u32 = 1 << 17;
+/// Places at most: 48 MiB.
+const MOST: u32 = 1 << 20;
+
+/// A stamp that is older than this may look like a new one, ns: half of the time in which stamps go round.
+const STAMPS_NS: u64 = 1 << 51;
+
+/// Places for a host with so many CPUs. Each hands out cookies of a batch of its own, and those that are handed out now
+/// must not fall on each other: places for twice as many batches as there are CPUs.
+#[must_use]
+pub fn places_for(cpus: usize) -> u32 {
+    let wanted = u32::try_from(cpus).unwrap_or(u32::MAX).saturating_mul(2 * BATCH);
+    wanted.clamp(FEWEST, MOST).next_power_of_two()
+}
+
+/// The same for this host.
+#[must_use]
+pub fn places_here() -> u32 {
+    places_for(aya::util::online_cpus().map_or(1, |cpus| cpus.len()))
+}
+
+/// What they take of memory beyond what they take on a small host, bytes.
+#[must_use]
+pub fn extra_bytes(places: u32) -> u64 {
+    u64::from(places.saturating_sub(FEWEST)) * size_of::<Slot>() as u64
+}
+
 /// The table.
 #[derive(Debug)]
 pub struct Slots {
     table: Mapping<Slot>,
-    /// When each segment was looked at last, monotonic ns.
-    looked_ns: Vec<u64>,
+    /// When each segment was looked at last, monotonic ns; `None` for never.
+    looked_ns: Vec<Option<u64>>,
     /// The segment that is looked at next.
     next: usize,
 }
@@ -37,7 +65,7 @@ impl Slots {
     /// # Errors
     /// What the kernel said.
     pub fn map(fd: BorrowedFd<'_>, places: usize) -> std::io::Result<Self> {
-        let looked_ns = vec![0; places.div_ceil(SEGMENT)];
+        let looked_ns = vec![None; places.div_ceil(SEGMENT)];
         Ok(Self { table: Mapping::to_read(fd, places)?, looked_ns, next: 0 })
     }
 
@@ -67,10 +95,9 @@ impl Slots {
     }
 
     fn look_at(&mut self, segment: usize, now_ns: u64, each: &mut impl FnMut(Note)) {
-        let since = stamp(self.looked_ns[segment].saturating_sub(OVERLAP_NS));
-        self.looked_ns[segment] = now_ns;
+        let since_ns = self.looked_ns[segment].replace(now_ns).map(|ns| ns.saturating_sub(OVERLAP_NS));
         for place in segment * SEGMENT..((segment + 1) * SEGMENT).min(self.table.len()) {
-            if let Some(slot) = self.read(place, since)
+            if let Some(slot) = self.read(place, since_ns, now_ns)
                 && let Some(note) = note(&slot, now_ns)
             {
                 each(note);
@@ -79,7 +106,7 @@ impl Slots {
     }
 
     /// Reads one place; `None` when nothing is there that was written since then, or when it is being written.
-    fn read(&self, place: usize, since: u32) -> Option<Slot> {
+    fn read(&self, place: usize, since_ns: Option<u64>, now_ns: u64) -> Option<Slot> {
         // SAFETY: within the mapping. The kernel side writes it meanwhile, so every word is read once, and the tag
         // before and after all the others. The words are those of a slot.
         unsafe {
@@ -89,15 +116,21 @@ impl Slots {
                 return None;
             }
             fence(Ordering::Acquire);
-            // Stamps go round: what looks like the future is the past.
-            if (&raw const (*slot).stamp).read_volatile().wrapping_sub(since) > u32::MAX / 2 {
+            // Stamps go round: what looks like the future is the past, as long as nothing is older than half of them.
+            let since = since_ns.filter(|since_ns| now_ns.saturating_sub(*since_ns) < STAMPS_NS).map(stamp);
+            let written = (&raw const (*slot).stamp).read_volatile();
+            if since.is_some_and(|since| written.wrapping_sub(since) > u32::MAX / 2) {
                 return None;
             }
             // In words, since volatile bytes are read one by one.
             let words = slot.cast::<[u64; size_of::<Slot>() / 8]>().read_volatile();
             fence(Ordering::Acquire);
             let read: Slot = std::mem::transmute(words);
-            ((&raw const (*slot).tag).read_volatile() == tag && read.tag == tag).then_some(read)
+            // What is kept longer than stamps take to go round has been read before: it is written a little after its time
+            // at the latest.
+            let written_ns = read.entered_ns.saturating_add(KEPT_NS + GRACE_NS);
+            let is_new = since_ns.is_none_or(|since_ns| written_ns >= since_ns);
+            (is_new && (&raw const (*slot).tag).read_volatile() == tag && read.tag == tag).then_some(read)
         }
     }
 }
@@ -169,6 +202,56 @@ mod tests {
         };
         assert_eq!(cookies(102 * S), [TcpState::CloseWait, TcpState::TimeWait]);
         assert!(cookies(103 * S).is_empty());
+    }
+
+    /// Days since the host was booted, ns.
+    const DAY: u64 = 86_400 * S;
+
+    #[test]
+    fn the_first_look_reads_everything_at_any_uptime() {
+        for days in [0, 1, 25, 27, 40, 51, 53, 80, 400] {
+            let now_ns = days * DAY + 100 * S;
+            let mut table = table(&[slot(8, now_ns - S)]);
+            let mut notes = 0;
+            table.look(now_ns, |_| notes += 1);
+            assert_eq!(notes, 1, "{days} days");
+        }
+    }
+
+    #[test]
+    fn a_look_after_a_long_rest_reads_what_is_new() {
+        let rested = 40 * DAY;
+        let mut table = table(&[slot(8, rested + 9 * S)]);
+        table.look(8 * S, |_| {});
+        let mut notes = 0;
+        table.look(rested + 10 * S, |_| notes += 1);
+        assert_eq!(notes, 1);
+    }
+
+    #[test]
+    fn time_wait_that_is_long_over_does_not_become_new_when_stamps_have_gone_round() {
+        let mut table = table(&[slot(TcpState::TimeWait as u8, 100 * S)]);
+        let mut now_ns = 101 * S;
+        for _ in 0..120 {
+            let mut notes = 0;
+            table.look(now_ns, |_| notes += 1);
+            assert_eq!(notes, usize::from(now_ns == 101 * S), "after {} days", now_ns / DAY);
+            now_ns += DAY;
+        }
+    }
+
+    #[test]
+    fn cookie_that_was_made_while_another_was_made_is_read_whole() {
+        for cookie in [1, 4096, 1 << 50, u64::MAX, u64::MAX - 12_345] {
+            let slot = Slot { tag: tag(cookie, 8), ..slot(8, 100 * S) };
+            assert_eq!(note(&slot, 101 * S).map(|note| note.cookie), Some(cookie));
+        }
+    }
+
+    #[test]
+    fn there_are_places_for_what_all_cpus_hand_out() {
+        let places = [1, 16, 17, 32, 64, 4096].map(places_for);
+        assert_eq!(places, [1 << 17, 1 << 17, 1 << 18, 1 << 18, 1 << 19, 1 << 20]);
     }
 
     #[test]

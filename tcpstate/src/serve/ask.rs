@@ -216,6 +216,8 @@ pub struct Readings {
     pub given_up: GivenUp,
     /// Records from the kernel side that made no sense.
     pub malformed: u64,
+    /// Changes of state that no program took.
+    pub missed: u64,
     pub probes: Vec<Probe>,
     pub census: Option<CensusReading>,
     /// How holders are looked up: `task_file` or `procfs`.

@@ -105,7 +105,7 @@ pub(super) fn losses(readings: &Readings, own: &Own) -> Vec<(&'static str, u64)>
     if let Some(counters) = &readings.counters {
         rows.extend(EventKind::ALL.map(|kind| (kind.name(), counters.lost[kind as usize])));
         rows.push(("malformed", readings.malformed));
-        rows.push(("missed", own.missed().raise(missed(readings, counters))));
+        rows.push(("missed", missed(readings)));
         rows.push(("note", readings.given_up.notes));
     }
     rows.push(("socket", readings.given_up.sockets));
@@ -113,11 +113,11 @@ pub(super) fn losses(readings: &Readings, own: &Own) -> Vec<(&'static str, u64)>
     rows
 }
 
-/// Events that no program saw. What the kernel did not run the first program at `inet_sock_set_state` for, another one
-/// took; what that one misses, one before it has taken.
-fn missed(readings: &Readings, counters: &Counters) -> u64 {
-    let counting = readings.probes.iter().filter(|probe| !programs::rescues(probe.name));
-    counting.filter_map(|probe| probe.missed).sum::<u64>().saturating_sub(counters.rescued)
+/// Events that no program saw: changes of state, and what the programs at other tracepoints, of which there is one each,
+/// were not run for.
+fn missed(readings: &Readings) -> u64 {
+    let others = readings.probes.iter().filter(|probe| !programs::takes_transitions(probe.name));
+    readings.missed + others.filter_map(|probe| probe.missed).sum::<u64>()
 }
 
 #[cfg(test)]
@@ -173,9 +173,8 @@ mod tests {
             probe(programs::INET_SOCK_SET_STATE_NESTED, 100),
             probe(programs::TCP_SEND_RESET, 3),
         ];
-        let mut counters = Counters::ZERO;
-        counters.rescued = 10;
-        assert_eq!(missed(&readings, &counters), 3);
+        readings.missed = 1;
+        assert_eq!(missed(&readings), 4);
     }
 
     #[test]

@@ -31,7 +31,6 @@ pub(super) struct Own {
     watch_lost: AtomicU64,
     last_scrape_ns: AtomicU64,
     received: [HighWater; Phase::ALL.len()],
-    missed: HighWater,
 }
 
 /// Keeps a counter that is a difference of two others from going back. They are not read at the same moment,
@@ -73,11 +72,6 @@ impl Own {
     /// RSTs received in one phase: met by the kernel's `tcp_reset`, and not made by the kernel itself.
     pub(super) fn received(&self, phase: Phase) -> &HighWater {
         &self.received[phase as usize]
-    }
-
-    /// Events that no program saw.
-    pub(super) fn missed(&self) -> &HighWater {
-        &self.missed
     }
 }
 

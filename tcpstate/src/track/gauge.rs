@@ -106,6 +106,13 @@ impl Gauges {
         }
     }
 
+    /// Events were missed, so that the counters are off, until a census leaves no doubt again.
+    pub fn doubt(&mut self) {
+        for known in self.known.iter_mut().flatten() {
+            *known = false;
+        }
+    }
+
     /// Compares the census with what the counters say, and corrects what was there before the counters
     /// began by the least that makes both agree. `minis`: how many mini-sockets there are, if the kernel says it.
     /// Returns by how many sockets.

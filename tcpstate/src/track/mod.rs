@@ -220,6 +220,11 @@ impl Tracker {
         Compared { sockets, time_waits, drift }
     }
 
+    /// Events were missed: see [`Gauges::doubt`].
+    pub fn doubt_counters(&mut self) {
+        self.gauges.doubt();
+    }
+
     /// Groups some of the sockets, by their places in the table, by those who hold them. Returns whether there are more
     /// places.
     pub fn group(&self, grouping: &mut Grouping, places: Range<usize>, holders: &Holders) -> bool {

@@ -78,8 +78,9 @@ impl Socket {
 pub struct Table {
     sockets: Sockets,
     places: Places,
-    /// The highest cookie that there ever was here. Cookies are given out in order, so that most sockets that come and go
-    /// between two censuses are known to be none of these without a search.
+    /// The highest cookie that there ever was here, of those that count up. Cookies are given out in order, so that most
+    /// sockets that come and go between two censuses are known to be none of these without a search. A few count down from
+    /// 2^64 - 1 (`include/linux/cookie.h`).
     newest: u64,
     counts: [usize; STATE_SLOTS],
     /// The cookies of those that park, by state: so that they are found at once, among however many others.
@@ -133,7 +134,8 @@ impl Table {
     }
 
     fn place(&self, cookie: u64) -> Option<usize> {
-        if cookie > self.newest { None } else { self.places.get(cookie, self.sockets.packed()) }
+        let is_newer = cookie > self.newest && counts_up(cookie);
+        if is_newer { None } else { self.places.get(cookie, self.sockets.packed()) }
     }
 
     /// The cookies of the sockets in a state that parks; `None` for another state.
@@ -369,7 +371,9 @@ impl Table {
         if !self.make_room(importance(socket.state)) {
             return None;
         }
-        self.newest = self.newest.max(socket.cookie);
+        if counts_up(socket.cookie) {
+            self.newest = self.newest.max(socket.cookie);
+        }
         self.sockets.push_seen(socket, self.census.wrapping_sub(1));
         self.places.pushed(self.sockets.packed());
         self.count_in(socket.cookie, socket.state);
@@ -431,6 +435,11 @@ impl Table {
             }
         }
     }
+}
+
+/// Whether a cookie is one of those that count up: those that count down have their highest bit set.
+fn counts_up(cookie: u64) -> bool {
+    cookie.leading_zeros() > 0
 }
 
 /// Takes in an event that a census has overtaken: the census saw where the socket came to, and the event, told

@@ -247,6 +247,7 @@ pub(crate) fn readings() -> Readings {
         tracked: 5,
         given_up: GivenUp { sockets: 2, notes: 3, late_events: 9 },
         malformed: 1,
+        missed: 5,
         probes: vec![
             Probe {
                 name: "inet_sock_set_state",
@@ -296,6 +297,7 @@ pub(crate) fn blind_readings() -> Readings {
         tracked: 0,
         given_up: GivenUp::default(),
         malformed: 0,
+        missed: 0,
         probes: Vec::new(),
         census: None,
         holder_lookup: "procfs",
