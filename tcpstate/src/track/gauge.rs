@@ -106,6 +106,11 @@ impl Gauges {
         }
     }
 
+    /// Whether there are counters at all.
+    pub(super) fn are_counted(&self) -> bool {
+        self.counted
+    }
+
     /// Events were missed, so that the counters are off, until a census leaves no doubt again.
     pub fn doubt(&mut self) {
         for known in self.known.iter_mut().flatten() {

@@ -63,7 +63,8 @@ pub struct GivenUp {
     /// Sockets for which the table had no room.
     pub sockets: u64,
     /// Sockets of which it is not known since when they are in their state and who acted, because there was no
-    /// room for what the kernel side remembered of them until a census showed them.
+    /// room for what the kernel side remembered of them until a census showed them: here, or there, where another socket
+    /// took the place before it was looked at.
     pub notes: u64,
     /// Events about sockets that had already ended, told too late.
     pub late_events: u64,
@@ -334,7 +335,8 @@ impl Tracker {
     pub fn given_up(&self) -> GivenUp {
         GivenUp {
             sockets: self.table.refused(),
-            notes: self.notes.missed(),
+            // Without counters there are no notes either.
+            notes: self.notes.missed() + if self.gauges.are_counted() { self.table.unnoted() } else { 0 },
             late_events: self.table.late_events(),
         }
     }

@@ -92,6 +92,12 @@ pub struct Table {
     /// Whatever a census has shown in `TIME_WAIT` entered that state until then, monotonic ns: a note of one that did so
     /// later is about none of these, which is known without a search.
     time_waits_until_ns: u64,
+    /// When the first census began, monotonic ns.
+    begun_ns: Option<u64>,
+    /// `TIME_WAIT` shown by this census for the first time, of which there should be a note and is none yet.
+    without_note: Vec<u64>,
+    /// The same, for which none came either.
+    unnoted: u64,
     ended: HashMap<u64, u64>,
     ended_order: VecDeque<(u64, u64)>,
     max_sockets: usize,
@@ -113,6 +119,9 @@ impl Table {
             hand: 0,
             census: 0,
             time_waits_until_ns: 0,
+            begun_ns: None,
+            without_note: Vec::new(),
+            unnoted: 0,
             ended: HashMap::default(),
             ended_order: VecDeque::new(),
             max_sockets,
@@ -172,6 +181,12 @@ impl Table {
     #[must_use]
     pub fn late_events(&self) -> u64 {
         self.late_events
+    }
+
+    /// Sockets in `TIME_WAIT` that began after the first census, and of which nobody said who closed them.
+    #[must_use]
+    pub fn unnoted(&self) -> u64 {
+        self.unnoted
     }
 
     /// See [`super::Tracker::dwell`].
@@ -310,6 +325,11 @@ impl Table {
         let place = self.place(row.cookie);
         let before = place.map(|place| self.sockets.at(place));
         let note = notes.take(row, before.is_none());
+        let begun_ns = *self.begun_ns.get_or_insert(started_ns);
+        if note.is_none() && before.is_none() && time_wait_since(row, now_ns).is_some_and(|ns| ns > begun_ns)
+        {
+            self.without_note.push(row.cookie);
+        }
         let socket = merge(row, before, note, started_ns, now_ns);
         let place = match place {
             Some(place) => {
@@ -329,6 +349,15 @@ impl Table {
         self.forget_tombstones(finished_ns);
         if scope.time_wait {
             self.time_waits_until_ns = finished_ns;
+        }
+        for cookie in std::mem::take(&mut self.without_note) {
+            let socket = self.get(cookie).filter(|socket| socket.state == TcpState::TimeWait);
+            let nothing_known = |socket: Socket| {
+                matches!(socket.since, Since::AtLatest(_))
+                    && socket.actor.is_none()
+                    && socket.opened.is_none()
+            };
+            self.unnoted += u64::from(socket.is_some_and(nothing_known));
         }
         for place in (0..self.sockets.len()).rev() {
             let socket = &self.sockets.packed()[place];

@@ -44,6 +44,27 @@ fn sockets_older_than_the_daemon_count() {
 }
 
 #[test]
+fn gauges_are_not_exact_from_a_missed_event_to_a_quiet_census() {
+    let mut gauges = Gauges::new(true);
+    let quiet = Counters::ZERO;
+    gauges.compare(&census(1, vec![row(1, TcpState::Established)]), Some((&quiet, &quiet)));
+    assert!(gauges.read(Some(&quiet), 0).exact);
+    // It goes to CLOSE_WAIT, and nobody is told.
+    gauges.doubt();
+    assert!(!gauges.read(Some(&quiet), 0).exact);
+    let rows = || vec![row(1, TcpState::CloseWait)];
+    let mut busy = quiet;
+    count(&mut busy, TcpState::Close, TcpState::SynSent);
+    count(&mut busy, TcpState::SynSent, TcpState::Close);
+    gauges.compare(&census(2, rows()), Some((&quiet, &busy)));
+    assert!(!gauges.read(Some(&busy), 0).exact, "something happened meanwhile");
+    gauges.compare(&census(3, rows()), Some((&busy, &busy)));
+    let counts = gauges.read(Some(&busy), 0);
+    assert!(counts.exact);
+    assert_eq!(counts.get(Family::V4, TcpState::CloseWait), 1);
+}
+
+#[test]
 fn time_wait_counts_from_the_inference_until_its_time_is_over() {
     let mut gauges = Gauges::new(true);
     let mut counters = Counters::ZERO;

@@ -245,3 +245,23 @@ fn how_a_connection_came_to_be_is_kept_in_32_bits() {
     }
     assert_eq!(Opened::unpack(Opened::pack(None, 7), 7), None);
 }
+
+#[test]
+fn time_wait_of_which_no_note_came_is_counted_if_it_began_while_notes_were_taken() {
+    let mut tracker = Tracker::new(crate::track::Limits { max_sockets: 16, max_resets: 1 }, true);
+    let ends = |cookie: u64, expires_ms: u32| Row { expires_ms, ..row(cookie, TcpState::TimeWait) };
+    let counters = tcpstate_common::Counters::ZERO;
+    let shows = |tracker: &mut Tracker, at_s: u64, rows: &[Row], notes: &[Note]| {
+        tracker.census_begins(Scope::ALL, at_s * SECOND);
+        tracker.census_shows(rows, at_s * SECOND);
+        for note in notes {
+            tracker.note(*note);
+        }
+        tracker.census_ends(at_s * SECOND, Some((&counters, &counters)), None);
+        tracker.given_up().notes
+    };
+    assert_eq!(shows(&mut tracker, 100, &[ends(1, 50_000)], &[]), 0, "older than the first census");
+    let rows = [ends(1, 45_000), ends(2, 57_000), ends(3, 57_000)];
+    assert_eq!(shows(&mut tracker, 105, &rows, &[note(2, TcpState::TimeWait, 102 * SECOND)]), 1);
+    assert_eq!(shows(&mut tracker, 110, &rows, &[]), 1, "each once");
+}
