@@ -12,6 +12,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use tcpstate::{
     diagnose::{Diagnosis, Evidence, Thresholds, evidence},
     observe::{decode, sock_diag},
+    pulse::Pulses,
     serve::{
         self,
         ask::{Engine, Limits, Question, Readings},
@@ -312,6 +313,8 @@ fn readings() -> Readings {
         tracked: 0,
         given_up: GivenUp::default(),
         malformed: 0,
+        last_event_ns: None,
+        missed: 0,
         probes: Vec::new(),
         census: None,
         holder_lookup: "task_file",
@@ -338,7 +341,7 @@ fn scraping(c: &mut Criterion) {
         }
     });
     let (_, diagnosed) = watch::channel(std::sync::Arc::default());
-    let router = serve::router(Engine::new(questions, diagnosed), stopping);
+    let router = serve::router(Engine::new(questions, diagnosed), Pulses::new(), stopping);
     c.bench_function("serve/metrics", |b| {
         b.iter_batched(
             || (router.clone(), Request::get("/metrics").header("host", "localhost").body(Body::empty())),

@@ -12,6 +12,7 @@ mod missed;
 mod pace;
 mod recorder;
 pub mod source;
+mod supervisor;
 mod walk;
 mod watchers;
 
@@ -25,14 +26,17 @@ use tokio::{
     net::TcpListener,
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tracing::{info, warn};
 
+use supervisor::Supervisor;
+
 use crate::{
     diagnose::Thresholds,
     observe::{kernel::Sizes, slots},
+    pulse::Worker,
     serve,
     serve::ask::Limits,
 };
@@ -86,11 +90,14 @@ async fn serve_until_told(config: &Config) -> Result<()> {
     let (questions, asked) = mpsc::channel(64);
     let (ready, mut is_ready) = watch::channel(false);
     let (publish, diagnosed) = watch::channel(Arc::default());
-    let notices = diagnosis::start(&config.thresholds, questions.clone(), publish, None)?;
-    let mut tasks = JoinSet::new();
+    let (supervisor, mut ends) = Supervisor::new();
+    let notices = diagnosis::start(&supervisor, &config.thresholds, questions.clone(), publish, None)?;
     let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices, None);
-    tasks.spawn(engine.run(asked, stopping.clone()));
-    let router = serve::router(serve::ask::Engine::new(questions, diagnosed), stopping.clone());
+    let engine_ended = start_engine(engine, asked, stopping.clone(), &supervisor)?;
+    let pulses = supervisor.pulses.clone();
+    let router = serve::router(serve::ask::Engine::new(questions, diagnosed), pulses, stopping.clone());
+    let _watched = supervisor.watch()?;
+    let mut tasks = JoinSet::new();
     for listener in listeners {
         let server = serve::run(listener, router.clone(), stopping.clone());
         tasks.spawn(async { server.await.context("the server stopped") });
@@ -98,27 +105,54 @@ async fn serve_until_told(config: &Config) -> Result<()> {
     let told = tokio::select! {
         _ = terminate.recv() => Ok("SIGTERM"),
         _ = interrupt.recv() => Ok("SIGINT"),
-        ended = tasks.join_next() => Err(ended),
+        Some(reason) = ends.recv() => Err(anyhow::anyhow!(reason)),
+        ended = tasks.join_next() => Err(failure(ended)),
         never = say_ready(&mut is_ready) => match never {},
     };
-    let failure = match told {
-        Ok(signal) => {
-            info!("{signal}: stopping");
-            None
-        }
-        Err(ended) => Some(match ended {
-            Some(Ok(Err(error))) => error,
-            Some(Err(panic)) => anyhow::anyhow!("a part of the daemon failed: {panic}"),
-            _ => anyhow::anyhow!("a part of the daemon ended too early"),
-        }),
-    };
+    if let Ok(signal) = &told {
+        info!("{signal}: stopping");
+    }
     notify(sd_notify::NotifyState::Stopping);
     let _ = stop.send(true);
-    let all_ended = async { while tasks.join_next().await.is_some() {} };
+    let all_ended = async {
+        while tasks.join_next().await.is_some() {}
+        // It takes the programs away.
+        let _ = engine_ended.await;
+    };
     if tokio::time::timeout(SHUTDOWN_DEADLINE, all_ended).await.is_err() {
         warn!("not everything ended in time; ending anyway");
     }
-    failure.map_or(Ok(()), Err)
+    told.map(drop)
+}
+
+/// Starts the engine on a thread of its own, so that it waits for no answer that is being written. What this returns ends
+/// when the engine has.
+fn start_engine(
+    engine: engine::Engine,
+    asked: mpsc::Receiver<serve::ask::Question>,
+    stopping: watch::Receiver<bool>,
+    supervisor: &Supervisor,
+) -> Result<oneshot::Receiver<()>> {
+    let (ended, engine_ended) = oneshot::channel();
+    let supervisor_of_it = supervisor.clone();
+    supervisor.start(Worker::Engine, move |_| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let result = runtime.block_on(engine.run(asked, stopping, supervisor_of_it));
+        // Whatever still runs (a look-up in /proc, say) ends with the process.
+        runtime.shutdown_background();
+        drop(ended);
+        result
+    })?;
+    Ok(engine_ended)
+}
+
+/// Why a server ended.
+fn failure(ended: Option<Result<Result<()>, tokio::task::JoinError>>) -> anyhow::Error {
+    match ended {
+        Some(Ok(Err(error))) => error,
+        Some(Err(panic)) => anyhow::anyhow!("a part of the daemon failed: {panic}"),
+        _ => anyhow::anyhow!("a part of the daemon ended too early"),
+    }
 }
 
 /// Tells systemd when the first census is done; never returns.

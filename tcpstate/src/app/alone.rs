@@ -13,6 +13,7 @@ use super::{
     Config, diagnosis, engine,
     recorder::{Recorder, Written},
     source::{self, Source},
+    supervisor::Supervisor,
 };
 use crate::{
     clock,
@@ -117,15 +118,17 @@ async fn look(
     let (ready, _) = watch::channel(false);
     let (publish, mut diagnosed) = watch::channel(Arc::<Diagnosed>::default());
     let thresholds = thresholds(&config.thresholds, time);
-    let notices = diagnosis::start(&thresholds, questions, publish, recorder.clone())?;
+    let (supervisor, mut ends) = Supervisor::new();
+    let notices = diagnosis::start(&supervisor, &thresholds, questions, publish, recorder.clone())?;
     let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices, recorder);
-    let mut engine = tokio::spawn(engine.run(asked, stopping));
+    let mut engine = tokio::spawn(engine.run(asked, stopping, supervisor));
     let enough = async {
         over.await;
         timeout(PATIENCE, diagnosed.wait_for(|diagnosed| diagnosed.at_ns.is_some())).await.is_ok()
     };
     let in_time = tokio::select! {
         in_time = enough => in_time,
+        Some(reason) = ends.recv() => bail!(reason),
         ended = &mut engine => {
             ended.context("a part of tcpstate failed")??;
             bail!("a part of tcpstate ended too early");

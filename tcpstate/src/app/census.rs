@@ -1,18 +1,22 @@
 //! The thread that takes censuses. It moves through network namespaces, so it must be a thread of its own,
 //! and nobody waits for it.
 
-use std::{sync::Arc, thread};
+use std::sync::{
+    Arc,
+    mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::sync::mpsc;
 
-use super::memory;
+use super::{memory, supervisor::Supervisor};
 use crate::{
     observe::{
         census::{self, Part},
         counters::CpuCounters,
         quiet::Quiet,
     },
+    pulse::{PERIOD, Pulses, Worker},
     track::Scope,
 };
 
@@ -22,32 +26,19 @@ const WAITING: usize = 2;
 /// The way to the thread. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Taker {
-    wish: std::sync::mpsc::SyncSender<Scope>,
+    wish: SyncSender<Scope>,
     parts: mpsc::Receiver<Part>,
 }
 
 impl Taker {
     /// Starts the thread.
-    pub(super) fn start(counters: Option<Arc<CpuCounters>>) -> Result<Self> {
-        let (wish, wishes) = std::sync::mpsc::sync_channel(1);
+    pub(super) fn start(supervisor: &Supervisor, counters: Option<Arc<CpuCounters>>) -> Result<Self> {
+        let (wish, wishes) = sync_channel(1);
         let (tell, parts) = mpsc::channel(WAITING);
-        thread::Builder::new()
-            .name("census".to_owned())
-            .spawn(move || {
-                let mut quiet = Quiet::default();
-                while let Ok(scope) = wishes.recv() {
-                    let mut sockets = 0;
-                    census::take(counters.as_deref(), scope, &mut quiet, |part| {
-                        if let Part::Shows { rows, .. } = &part {
-                            sockets += rows.len();
-                        }
-                        // Nobody listens only when the daemon ends; then the next wish never comes.
-                        drop(tell.blocking_send(part));
-                    });
-                    memory::give_back_after(sockets);
-                }
-            })
-            .context("the census thread cannot be started")?;
+        supervisor.start(Worker::Census, move |pulses| {
+            take_all(&wishes, counters.as_deref(), pulses, &tell);
+            Ok(())
+        })?;
         Ok(Self { wish, parts })
     }
 
@@ -60,5 +51,33 @@ impl Taker {
     /// The next part of the census that was asked for; `None` when the thread has ended.
     pub(super) async fn part(&mut self) -> Option<Part> {
         self.parts.recv().await
+    }
+}
+
+/// Takes the censuses that are wished for.
+fn take_all(
+    wishes: &Receiver<Scope>,
+    counters: Option<&CpuCounters>,
+    pulses: &Pulses,
+    tell: &mpsc::Sender<Part>,
+) {
+    let mut quiet = Quiet::default();
+    loop {
+        pulses.beat(Worker::Census);
+        let scope = match wishes.recv_timeout(PERIOD) {
+            Ok(scope) => scope,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let mut sockets = 0;
+        census::take(counters, scope, &mut quiet, |part| {
+            if let Part::Shows { rows, .. } = &part {
+                sockets += rows.len();
+            }
+            // Nobody listens only when the daemon ends; then the next wish never comes.
+            drop(tell.blocking_send(part));
+            pulses.beat(Worker::Census);
+        });
+        memory::give_back_after(sockets);
     }
 }

@@ -13,21 +13,21 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use foldhash::HashSet;
 use tcpstate_common::TcpState;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use self::{collect::Collector, schedule::Schedule};
-use super::recorder::Recorder;
+use super::{recorder::Recorder, supervisor::Supervisor};
 use crate::{
     clock,
     diagnose::{Changes, Diagnosis, Evidence, Material, Requirements, Seen, Severity, Status, Thresholds},
+    pulse::{PERIOD, Pulses, Worker},
     recording::Input,
     serve::ask::{Diagnosed, Held, MaterialWish, Question},
     track::Scope,
@@ -59,6 +59,7 @@ pub(super) struct Notice {
 
 /// Starts the thread. It ends when the way to the engine, or the one that is returned, is closed.
 pub(super) fn start(
+    supervisor: &Supervisor,
     thresholds: &Thresholds,
     questions: mpsc::Sender<Question>,
     publish: watch::Sender<Arc<Diagnosed>>,
@@ -76,10 +77,10 @@ pub(super) fn start(
         listen_overflows: None,
         recorder,
     };
-    thread::Builder::new()
-        .name("diagnosis".to_owned())
-        .spawn(move || diagnoser.run(&notices))
-        .context("the diagnosis thread cannot be started")?;
+    supervisor.start(Worker::Diagnosis, move |pulses| {
+        diagnoser.run(&notices, pulses);
+        Ok(())
+    })?;
     Ok(tell)
 }
 
@@ -101,9 +102,9 @@ struct Diagnoser {
 struct Ends;
 
 impl Diagnoser {
-    fn run(mut self, notices: &Receiver<Notice>) {
+    fn run(mut self, notices: &Receiver<Notice>, pulses: &Pulses) {
         let mut schedule = Schedule::default();
-        while wait(&mut schedule, notices).is_ok() {
+        while wait(&mut schedule, notices, pulses).is_ok() {
             match self.pass() {
                 Ok(cpu_ns) => {
                     let (now_ns, cost) = (clock::monotonic_ns(), Duration::from_nanos(cpu_ns));
@@ -247,14 +248,15 @@ fn more_info(evidence: &Evidence) -> impl Iterator<Item = u64> {
 }
 
 /// Waits until the next pass is due.
-fn wait(schedule: &mut Schedule, notices: &Receiver<Notice>) -> Result<(), Ends> {
+fn wait(schedule: &mut Schedule, notices: &Receiver<Notice>, pulses: &Pulses) -> Result<(), Ends> {
     loop {
+        pulses.beat(Worker::Diagnosis);
         let now_ns = clock::monotonic_ns();
         let due_ns = schedule.due_ns();
         if now_ns >= due_ns {
             return Ok(());
         }
-        match notices.recv_timeout(Duration::from_nanos(due_ns - now_ns)) {
+        match notices.recv_timeout(Duration::from_nanos(due_ns - now_ns).min(PERIOD)) {
             Ok(notice) => schedule.census(notice),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(Ends),

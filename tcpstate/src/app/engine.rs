@@ -27,6 +27,7 @@ use super::{
     pace::{self, CHEAP, Pace, Wish},
     recorder::Recorder,
     source::Source,
+    supervisor::Supervisor,
     walk::{Done, Task, Walk},
     watchers::Watchers,
 };
@@ -40,6 +41,7 @@ use crate::{
         holders::{Found, Wanted},
         kernel::Kernel,
     },
+    pulse::{PERIOD, Worker},
     recording::Input,
     serve::ask::{CensusReading, Held, Limits, MaterialWish, Probe, Question, Readings, SocketAnswer},
     track::{self, Compared, Family, Filter, Grouping, Note, Scope, Tracker},
@@ -88,6 +90,8 @@ pub(super) struct Engine {
     /// Writes down what the tracker takes in, if somebody wants that.
     recorder: Option<Recorder>,
     missed: Missed,
+    /// How many transitions there had been, and when there were more for the last time, monotonic ns.
+    last_event: Option<(u64, u64)>,
 }
 
 impl Engine {
@@ -133,6 +137,7 @@ impl Engine {
             walks: VecDeque::new(),
             recorder,
             missed: Missed::default(),
+            last_event: None,
         }
     }
 
@@ -141,8 +146,9 @@ impl Engine {
         mut self,
         mut questions: mpsc::Receiver<Question>,
         mut stopping: watch::Receiver<bool>,
+        supervisor: Supervisor,
     ) -> Result<()> {
-        let mut censuses = Taker::start(self.counters.clone())?;
+        let mut censuses = Taker::start(&supervisor, self.counters.clone())?;
         let ring = match &self.source.kernel {
             Some(kernel) => {
                 let fd = kernel.ring_fd()?;
@@ -152,6 +158,7 @@ impl Engine {
             None => None,
         };
         loop {
+            supervisor.pulses.beat(Worker::Engine);
             let census_at = clock::instant_at(self.pace.due_ns());
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => return Ok(()),
@@ -164,7 +171,8 @@ impl Engine {
                     self.census(part);
                     self.answer_waiting(&censuses);
                 }
-                () = self.lookup.done() => {
+                found = self.lookup.done() => {
+                    found?;
                     self.attribute();
                     self.answer_waiting(&censuses);
                 }
@@ -179,6 +187,8 @@ impl Engine {
                 () = sleep_until(census_at), if self.census_running.is_none() => {
                     self.take_census(Scope::FEWEST, &censuses);
                 }
+                // To say that it works.
+                () = tokio::time::sleep(PERIOD) => {}
             }
         }
     }
@@ -244,6 +254,9 @@ impl Engine {
     /// as many as there were transitions, of which a socket makes two at least. Returns at how many it was.
     fn look_in_time(&mut self) -> usize {
         let Some(transitions) = self.transitions() else { return 0 };
+        if transitions > self.last_event.map_or(0, |(before, _)| before) {
+            self.last_event = Some((transitions, clock::monotonic_ns()));
+        }
         let Some(kernel) = &mut self.source.kernel else { return 0 };
         let due = usize::try_from(transitions.wrapping_sub(self.looked_on) / 2).unwrap_or(usize::MAX);
         let slots = kernel.slots();
@@ -624,6 +637,7 @@ impl Engine {
             tracked: self.tracker.tracked(),
             given_up: self.tracker.given_up(),
             malformed: self.source.kernel.as_ref().map_or(0, Kernel::malformed) + self.watchers.malformed(),
+            last_event_ns: self.last_event.map(|(_, at_ns)| at_ns),
             missed: self.missed.lost(),
             probes,
             census: self.census,

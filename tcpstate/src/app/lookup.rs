@@ -1,9 +1,12 @@
 //! Look-ups of who holds which sockets: at most one at a time, on a thread of the runtime that may block.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, future, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use anyhow::{Result, anyhow};
+use tokio::task::JoinHandle;
 use tracing::warn;
+
+use super::supervisor;
 
 use crate::{
     clock,
@@ -17,18 +20,14 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Lookup {
     latest: Arc<Found>,
-    running: bool,
+    running: Option<JoinHandle<Found>>,
     /// The kernel's iterator cannot be had.
     procfs_only: bool,
-    tell: mpsc::Sender<Found>,
-    told: mpsc::Receiver<Found>,
 }
 
 impl Lookup {
     pub(super) fn new(procfs_only: bool) -> Self {
-        let (tell, told) = mpsc::channel(1);
-        let latest = Arc::new(Found::nothing());
-        Self { latest, running: false, procfs_only, tell, told }
+        Self { latest: Arc::new(Found::nothing()), running: None, procfs_only }
     }
 
     /// What the last look-up found.
@@ -53,7 +52,7 @@ impl Lookup {
 
     /// Whether one is running.
     pub(super) fn is_running(&self) -> bool {
-        self.running
+        self.running.is_some()
     }
 
     /// Starts a look-up; none must be running. `inodes` are those of the sockets in question, for the way
@@ -64,16 +63,11 @@ impl Lookup {
         wanted: Wanted,
         inodes: impl FnOnce(&Wanted) -> HashSet<u32>,
     ) {
-        self.running = true;
         let way = match self.iterator(kernel) {
             Some(way) => way,
             None => Way::Procfs(inodes(&wanted)),
         };
-        let tell = self.tell.clone();
-        tokio::task::spawn_blocking(move || {
-            // The receiver is gone only when the daemon ends.
-            let _ = tell.blocking_send(holders::look_up(way, wanted));
-        });
+        self.running = Some(tokio::task::spawn_blocking(move || holders::look_up(way, wanted)));
     }
 
     fn iterator(&mut self, kernel: Option<&mut Kernel>) -> Option<Way> {
@@ -89,10 +83,18 @@ impl Lookup {
     }
 
     /// Waits for the look-up that is running and keeps what it found; never returns when none is.
-    pub(super) async fn done(&mut self) {
-        if let Some(found) = self.told.recv().await {
-            self.running = false;
-            self.latest = Arc::new(found);
-        }
+    ///
+    /// # Errors
+    /// If it failed: others wait for what it would have found.
+    pub(super) async fn done(&mut self) -> Result<()> {
+        let Some(running) = &mut self.running else { return future::pending().await };
+        let found = running.await;
+        self.running = None;
+        self.latest = Arc::new(found.map_err(|error| {
+            let panic = error.try_into_panic();
+            let why = panic.as_ref().map_or("it was stopped", |panic| supervisor::message(panic.as_ref()));
+            anyhow!("the look-up of who holds which sockets failed: {why}")
+        })?);
+        Ok(())
     }
 }

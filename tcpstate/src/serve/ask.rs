@@ -216,6 +216,9 @@ pub struct Readings {
     pub given_up: GivenUp,
     /// Records from the kernel side that made no sense.
     pub malformed: u64,
+    /// When a change of state was counted last, as far as that was looked at, monotonic ns; `None` before the first and in
+    /// tier D.
+    pub last_event_ns: Option<u64>,
     /// Changes of state that no program took.
     pub missed: u64,
     pub probes: Vec<Probe>,

@@ -34,9 +34,10 @@ use self::{
     problem::Problem,
     shared::{Own, Shared},
 };
+use crate::pulse::Pulses;
 
-/// All routes. Streams end when `stop` becomes true or loses its sender.
-pub fn router(engine: Engine, stop: watch::Receiver<bool>) -> Router {
+/// All routes. `pulses` say whether the rest of the daemon works. Streams end when `stop` becomes true or loses its sender.
+pub fn router(engine: Engine, pulses: Pulses, stop: watch::Receiver<bool>) -> Router {
     let (router, description) = OpenApiRouter::<Shared>::with_openapi(Description::openapi())
         .routes(routes!(pages::landing))
         .routes(routes!(metrics::metrics))
@@ -59,7 +60,13 @@ pub fn router(engine: Engine, stop: watch::Receiver<bool>) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(guard::guard))
-        .with_state(Shared { engine, stop, openapi: Arc::new(description), own: Arc::new(Own::default()) })
+        .with_state(Shared {
+            engine,
+            pulses,
+            stop,
+            openapi: Arc::new(description),
+            own: Arc::new(Own::default()),
+        })
 }
 
 /// Answers on one listener until `stop` becomes true or loses its sender; then it ends streams at once and

@@ -23,15 +23,31 @@ pub(super) async fn landing() -> impl IntoResponse {
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page))
 }
 
-/// Whether the daemon is alive: it answers.
+/// Whether the daemon is alive: it answers, and each of its parts works.
 #[utoipa::path(
     get,
     path = "/-/healthy",
     tag = "self",
-    responses((status = 200, description = "It is alive", body = String, content_type = "text/plain"))
+    responses(
+        (status = 200, description = "It is alive", body = String, content_type = "text/plain"),
+        (status = 503, description = "A part of it hangs", body = Problem, content_type = "application/problem+json"),
+    )
 )]
-pub(super) async fn healthy() -> &'static str {
-    "healthy\n"
+pub(super) async fn healthy(State(shared): State<Shared>) -> Result<&'static str, Problem> {
+    works(&shared)?;
+    Ok("healthy\n")
+}
+
+/// An error that names the part of the daemon that hangs, if one does.
+fn works(shared: &Shared) -> Result<(), Problem> {
+    match shared.pulses.hanging() {
+        None => Ok(()),
+        Some((worker, age)) => Err(Problem::unavailable(&format!(
+            "the daemon's {} thread has done nothing for {} s: what is shown here may be old; the daemon gives up soon, or restart it",
+            worker.name(),
+            age.as_secs()
+        ))),
+    }
 }
 
 /// Whether the daemon is ready: it watches, and the first census is done.
@@ -41,10 +57,11 @@ pub(super) async fn healthy() -> &'static str {
     tag = "self",
     responses(
         (status = 200, description = "It is ready", body = String, content_type = "text/plain"),
-        (status = 503, description = "It is not ready yet, or is ending", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "It is not ready yet, is ending, or a part of it hangs", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn ready(State(shared): State<Shared>) -> Result<&'static str, Problem> {
+    works(&shared)?;
     if shared.readings().await?.ready {
         Ok("ready\n")
     } else {

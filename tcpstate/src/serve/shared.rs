@@ -12,12 +12,14 @@ use tokio::sync::watch;
 use utoipa::openapi::OpenApi;
 
 use super::ask::{Engine, Gone, Readings};
-use crate::track::Phase;
+use crate::{pulse::Pulses, track::Phase};
 
 /// Shared by all handlers; a clone is a handle to the same.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) engine: Engine,
+    /// Whether the rest of the daemon works.
+    pub(super) pulses: Pulses,
     /// Becomes true, or loses its sender, when the daemon ends.
     pub(super) stop: watch::Receiver<bool>,
     /// The description of the API.

@@ -124,6 +124,14 @@ metrics! {
         "Sockets in the daemon's table.";
     UNATTRIBUTED_SOCKETS = GAUGE "tcpstate_unattributed_sockets" []
         "Parked sockets that a process must have open and for which none was found, as of the last census.";
+    WORKER_AGE = GAUGE "tcpstate_worker_age_seconds" ["worker"]
+        "How long ago this part of the daemon (engine, census, diagnosis) last said that it works, in seconds: each does \
+         every 3 seconds. One that hangs is given up after 30 seconds, and the daemon with it.";
+    DIAGNOSIS_AGE = GAUGE "tcpstate_diagnosis_age_seconds" []
+        "How long ago sockets were last judged, in seconds. Absent before the first time.";
+    EVENT_AGE = GAUGE "tcpstate_event_age_seconds" []
+        "How long ago a change of state was last counted, in seconds, as of the last time that the daemon looked: on a \
+         host with traffic, a large one says that events do not come. Absent before the first and in tier D.";
     SCRAPE_DURATION = GAUGE "tcpstate_scrape_duration_seconds" []
         "How long the scrape before this one took inside the daemon, in seconds. Absent at the first.";
 }

@@ -9,6 +9,7 @@ use super::{
     family::{Family, flag, number, seconds},
 };
 use crate::{
+    pulse::Pulses,
     serve::{
         ask::{Diagnosed, Readings},
         figures,
@@ -23,7 +24,12 @@ const TIERS: [&str; 4] = ["A", "B", "C", "D"];
 pub(super) const OTHER: &str = "other";
 
 /// All families that can be told from these readings.
-pub(super) fn families(readings: &Readings, diagnosed: &Diagnosed, own: &Own) -> Vec<MetricFamily> {
+pub(super) fn families(
+    readings: &Readings,
+    diagnosed: &Diagnosed,
+    pulses: &Pulses,
+    own: &Own,
+) -> Vec<MetricFamily> {
     let mut families = sockets(readings);
     families.extend(diagnosis::families(diagnosed, readings.limits.top_owners));
     families.extend(parked(readings));
@@ -31,6 +37,7 @@ pub(super) fn families(readings: &Readings, diagnosed: &Diagnosed, own: &Own) ->
         families.extend(kernel(counters, readings, own));
     }
     families.extend(itself(readings, own));
+    families.extend(ages(readings, diagnosed, pulses));
     families.into_iter().map(MetricFamily::from).collect()
 }
 
@@ -123,6 +130,18 @@ fn itself(readings: &Readings, own: &Own) -> Vec<Family> {
     families.extend(census(readings));
     families.extend(own.last_scrape().map(|took| single(catalog::SCRAPE_DURATION, took.as_secs_f64())));
     families
+}
+
+/// How long ago each part of the daemon did its work.
+fn ages(readings: &Readings, diagnosed: &Diagnosed, pulses: &Pulses) -> Vec<Family> {
+    let mut workers = Family::new(catalog::WORKER_AGE);
+    for (worker, age) in pulses.ages() {
+        workers.add([worker.name()], number(age.as_secs()));
+    }
+    let age = |at_ns: u64| seconds(readings.now_ns.saturating_sub(at_ns));
+    let diagnosis = diagnosed.at_ns.map(|at_ns| single(catalog::DIAGNOSIS_AGE, age(at_ns)));
+    let event = readings.last_event_ns.map(|at_ns| single(catalog::EVENT_AGE, age(at_ns)));
+    std::iter::once(workers).chain(diagnosis).chain(event).collect()
 }
 
 fn probes(readings: &Readings) -> [Family; 3] {

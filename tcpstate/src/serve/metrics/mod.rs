@@ -20,7 +20,7 @@ use super::{
     problem::Problem,
     shared::{Own, Shared},
 };
-use crate::clock;
+use crate::{clock, pulse::Pulses};
 
 /// The media type of the text format.
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -32,14 +32,19 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    fn of(readings: &Readings, diagnosed: &Diagnosed, own: &Own) -> prometheus::Result<Self> {
+    fn of(
+        readings: &Readings,
+        diagnosed: &Diagnosed,
+        pulses: &Pulses,
+        own: &Own,
+    ) -> prometheus::Result<Self> {
         let descriptions = catalog::ALL.iter().map(|metric| {
             let labels = metric.labels.iter().map(|&label| label.to_owned()).collect();
             Desc::new(metric.name.to_owned(), metric.help.to_owned(), labels, HashMap::new())
         });
         Ok(Self {
             descriptions: descriptions.collect::<Result<_, _>>()?,
-            families: collect::families(readings, diagnosed, own),
+            families: collect::families(readings, diagnosed, pulses, own),
         })
     }
 }
@@ -54,9 +59,14 @@ impl Collector for Snapshot {
     }
 }
 
-fn page(readings: &Readings, diagnosed: &Diagnosed, own: &Own) -> prometheus::Result<String> {
+fn page(
+    readings: &Readings,
+    diagnosed: &Diagnosed,
+    pulses: &Pulses,
+    own: &Own,
+) -> prometheus::Result<String> {
     let registry = Registry::new();
-    registry.register(Box::new(Snapshot::of(readings, diagnosed, own)?))?;
+    registry.register(Box::new(Snapshot::of(readings, diagnosed, pulses, own)?))?;
     TextEncoder::new().encode_to_string(&registry.gather())
 }
 
@@ -75,7 +85,7 @@ fn page(readings: &Readings, diagnosed: &Diagnosed, own: &Own) -> prometheus::Re
 pub(super) async fn metrics(State(shared): State<Shared>) -> Result<impl IntoResponse, Problem> {
     let began_ns = clock::monotonic_ns();
     let readings = shared.readings().await?;
-    let page = page(&readings, &shared.engine.diagnosed(), &shared.own).map_err(|error| {
+    let page = page(&readings, &shared.engine.diagnosed(), &shared.pulses, &shared.own).map_err(|error| {
         tracing::error!(%error, "the metrics could not be written");
         Problem::internal()
     })?;

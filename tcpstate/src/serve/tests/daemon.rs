@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{diagnosed, scene};
 use crate::{
+    pulse::Pulses,
     serve::{
         ask::{Batch, Diagnosed, Engine, Question, Readings, SocketAnswer, Watching},
         router, run,
@@ -129,7 +130,7 @@ impl Daemon {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (publish, diagnosed) = watch::channel(Arc::default());
-        let router = router(Engine::new(questions, diagnosed), stopping.clone());
+        let router = router(Engine::new(questions, diagnosed), Pulses::new(), stopping.clone());
         let server = runtime.spawn(async move { run(listener, router, stopping).await.unwrap() });
         Self { runtime, address, fake, watchers, diagnosed: publish, stop, engine: Some(engine), server }
     }

@@ -247,6 +247,7 @@ pub(crate) fn readings() -> Readings {
         tracked: 5,
         given_up: GivenUp { sockets: 2, notes: 3, late_events: 9 },
         malformed: 1,
+        last_event_ns: Some(NOW_NS - 2_500_000_000),
         missed: 5,
         probes: vec![
             Probe {
@@ -297,6 +298,7 @@ pub(crate) fn blind_readings() -> Readings {
         tracked: 0,
         given_up: GivenUp::default(),
         malformed: 0,
+        last_event_ns: None,
         missed: 0,
         probes: Vec::new(),
         census: None,
