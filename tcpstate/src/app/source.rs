@@ -42,6 +42,9 @@ pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
                 // What parsing the kernel's types took is not needed any more.
                 memory::give_back();
                 info!("tier B: eBPF programs attached");
+                for lost in kernel.not_seen() {
+                    warn!("not seen: {lost}");
+                }
                 if let Some(error) = kernel.iterator_error() {
                     warn!("holders of sockets are looked up in /proc, which is slower: {error}");
                 }

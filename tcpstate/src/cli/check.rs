@@ -17,6 +17,7 @@ use crate::{
         layout::{KERNEL_BTF, Layout},
         netns,
         privilege::{Capability, Privileges},
+        probes::Probe,
         sock_diag,
     },
     track::Tier,
@@ -80,6 +81,16 @@ fn examine() -> Report {
     match &kernel {
         Ok(kernel) => {
             line("eBPF programs", Ok("loaded, attached, and detached again".to_owned()));
+            for hook in kernel.hooks() {
+                let Some(probe) = Probe::of(hook.program) else { continue };
+                line(
+                    &format!("  {}", probe.program),
+                    match hook.attached {
+                        Ok(()) => Ok(probe.brings.to_owned()),
+                        Err(reason) => Err(format!("{reason}; not seen: {}", probe.lost)),
+                    },
+                );
+            }
             line(
                 "reset reasons",
                 match kernel.layout().reset_reasons.len() {
@@ -116,7 +127,13 @@ fn examine() -> Report {
 
 fn layout() -> Result<String, String> {
     let layout = Layout::of_running_kernel().map_err(|error| error.to_string())?;
-    Ok(format!("{} offsets found in {KERNEL_BTF}", layout.offsets.len()))
+    let (found, all) = (layout.offsets.iter().flatten().count(), layout.offsets.len());
+    if found < all {
+        return Err(format!(
+            "{found} of {all} fields found in {KERNEL_BTF}; the programs below name what they miss"
+        ));
+    }
+    Ok(format!("{found} fields found in {KERNEL_BTF}"))
 }
 
 fn sockets() -> Result<String, String> {

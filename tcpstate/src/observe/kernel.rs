@@ -1,6 +1,7 @@
 //! Tier B: the eBPF programs, loaded, attached and read.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::Arc,
@@ -28,6 +29,7 @@ use super::{
     layout::{Layout, LayoutError},
     object,
     privilege::{Capability, Privileges},
+    probes::Probe,
     release,
     slots::Slots,
     standby::Standby,
@@ -106,6 +108,8 @@ pub struct Kernel {
     standby: Standby,
     /// Whether tasks may be preempted inside a program: then every program stays attached.
     preemptible: bool,
+    /// The programs that are not there, and why.
+    refused: BTreeMap<&'static str, String>,
     layout: Layout,
     malformed: u64,
     iterator: Result<(), String>,
@@ -135,8 +139,10 @@ impl Kernel {
             .inspect_err(|error| warn!("the eBPF programs' own messages cannot be shown: {error}"))
             .ok();
         let mut nested = None;
+        let mut refused = BTreeMap::new();
         for hook in hooks(preemptible) {
-            load_program(&mut ebpf, hook, &btf)
+            let attached = has_fields(hook.program, &layout)
+                .and_then(|()| load_program(&mut ebpf, hook, &btf))
                 .and_then(|()| {
                     if hook.program == programs::INET_SOCK_SET_STATE_NESTED {
                         nested = Some(attach_nested(&mut ebpf)?);
@@ -144,11 +150,18 @@ impl Kernel {
                     } else {
                         attach(&mut ebpf, hook)
                     }
-                })
-                .map_err(|reason| KernelError::Program { program: hook.program, reason })?;
+                });
+            match attached {
+                Ok(()) => {}
+                // The others only add to what this one tells.
+                Err(reason) if hook.program == programs::INET_SOCK_SET_STATE => {
+                    return Err(KernelError::Program { program: hook.program, reason });
+                }
+                Err(reason) => drop(refused.insert(hook.program, reason)),
+            }
         }
         let standby = Standby::new(clock::monotonic_ns());
-        let iterator = load_iterator(&mut ebpf, &btf);
+        let iterator = has_fields(programs::TASK_FILE, &layout).and_then(|()| load_iterator(&mut ebpf, &btf));
         let counters = Arc::new(map_counters(&mut ebpf, cpus)?);
         let slots = map_slots(&mut ebpf, sizes)?;
         let tape_maps = take_tapes(&mut ebpf, cpus, sizes)?;
@@ -167,6 +180,7 @@ impl Kernel {
             nested,
             standby,
             preemptible,
+            refused,
             layout,
             malformed: 0,
             iterator,
@@ -190,6 +204,16 @@ impl Kernel {
     #[must_use]
     pub fn iterator_error(&self) -> Option<&str> {
         self.iterator.as_ref().err().map(String::as_str)
+    }
+
+    /// What is not seen because a program could not be attached, one sentence each.
+    #[must_use]
+    pub fn not_seen(&self) -> Vec<String> {
+        let lost = |(program, reason): (&&'static str, &String)| {
+            let lost = Probe::of(program).map_or("", |probe| probe.lost);
+            format!("{lost} (the eBPF program {program} could not be attached: {reason})")
+        };
+        self.refused.iter().map(lost).collect()
     }
 
     /// A descriptor that becomes readable when the ring has filled up to its watermark.
@@ -277,7 +301,7 @@ impl Kernel {
     /// # Errors
     /// What the kernel said.
     pub fn stand_by(&mut self) -> Result<(), String> {
-        if self.preemptible {
+        if self.preemptible || self.refused.contains_key(programs::INET_SOCK_SET_STATE_NESTED) {
             return Ok(());
         }
         let first = self.ebpf.program(programs::INET_SOCK_SET_STATE);
@@ -309,7 +333,9 @@ impl Kernel {
                 let info = program.filter(|_| kept).and_then(|program| program.info().ok());
                 let runs = info.map(|info| (info.run_count(), clock::nanos(info.run_time())));
                 let rests = hook.program == programs::INET_SOCK_SET_STATE_NESTED && self.nested.is_none();
-                let attached = if rests {
+                let attached = if let Some(reason) = self.refused.get(hook.program) {
+                    Err(reason.clone())
+                } else if rests {
                     Err(format!(
                         "not needed: the first program has missed nothing for {} s",
                         self.standby.calm().as_secs()
@@ -320,6 +346,14 @@ impl Kernel {
                 HookReading { program: hook.program, attached, runs, missed: program.and_then(missed) }
             })
             .collect()
+    }
+}
+
+/// An error that names the field, if this kernel lacks one that the program needs.
+fn has_fields(program: &'static str, layout: &Layout) -> Result<(), String> {
+    match Probe::of(program).and_then(|probe| probe.lacks(layout)) {
+        None => Ok(()),
+        Some(field) => Err(format!("this kernel has no field {}.{}", field.ty, field.path)),
     }
 }
 
@@ -448,18 +482,20 @@ fn refused(error: &ProgramError) -> String {
     let ProgramError::LoadError { io_error, verifier_log } = error else { return explain(error) };
     let log = verifier_log.to_string();
     debug!("the verifier's log:\n{log}");
-    let verdict = log.lines().rev().find(|line| {
-        let line = line.trim();
-        // After the verdict the verifier counts what it did.
-        !line.is_empty()
-            && !["processed ", "verification time ", "stack depth "]
-                .iter()
-                .any(|start| line.starts_with(start))
-    });
-    match verdict {
-        Some(verdict) => format!("{io_error} ({})", verdict.trim()),
+    match verdict(&log) {
+        Some(verdict) => format!("{io_error} ({verdict})"),
         None => io_error.to_string(),
     }
+}
+
+/// The line of the verifier's log that says why: the last one above what it counts at the end, of which newer kernels have
+/// a line for each part of the program (`print_verification_stats`, `kernel/bpf/verifier.c`).
+fn verdict(log: &str) -> Option<&str> {
+    const COUNTS: [&str; 5] = ["processed ", "verification time ", "stack depth ", "subprog ", "insns_"];
+    let lines = log.lines().map(str::trim).rev();
+    lines
+        .skip_while(|line| line.is_empty() || COUNTS.iter().any(|start| line.starts_with(start)))
+        .find(|line| !line.is_empty())
 }
 
 /// An error with its causes, on one line.
@@ -474,4 +510,19 @@ fn explain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::verdict;
+
+    #[test]
+    fn the_verifiers_reason_stands_above_what_it_counts() {
+        let old =
+            "0: R1=ctx()\nunknown func bpf_get_socket_cookie#46\nprocessed 12 insns (limit 1000000)\n\n";
+        assert_eq!(verdict(old), Some("unknown func bpf_get_socket_cookie#46"));
+        let new = "access beyond struct sock at off 900 size 4\nverification time 88 usec\nstack depth 24+8\nprocessed 3 insns\nsubprog 0 insns_total 3\nsubprog 2 insns_total 9\n";
+        assert_eq!(verdict(new), Some("access beyond struct sock at off 900 size 4"));
+        assert_eq!(verdict("processed 3 insns\n"), None);
+    }
 }

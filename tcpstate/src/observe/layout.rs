@@ -17,8 +17,6 @@ pub enum LayoutError {
     Unreadable { path: String, source: std::io::Error },
     #[error("{path} is not BTF that can be parsed: {reason}")]
     Malformed { path: String, reason: String },
-    #[error("this kernel has no field {ty}.{path} where tcpstate can find it")]
-    Field { ty: &'static str, path: &'static str },
     #[error("this kernel has no {constant} in enum {ty}")]
     Constant { ty: &'static str, constant: &'static str },
 }
@@ -26,8 +24,8 @@ pub enum LayoutError {
 /// All that the programs must be told about the running kernel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Layout {
-    /// Byte offsets, in the order of [`FIELDS`].
-    pub offsets: Vec<u32>,
+    /// Byte offsets, in the order of [`FIELDS`]; `None` for a field that this kernel does not have there.
+    pub offsets: Vec<Option<u32>>,
     pub sock_done_bit: u32,
     pub sock_dead_bit: u32,
     /// Whether `tcp_send_reset` carries a reason.
@@ -40,7 +38,7 @@ impl Layout {
     /// Reads the running kernel's layout.
     ///
     /// # Errors
-    /// If there is no BTF, or if it lacks a field: the error names it.
+    /// If there is no BTF, or if it lacks a constant: the error names it.
     pub fn of_running_kernel() -> Result<Self, LayoutError> {
         Self::from_file(Path::new(KERNEL_BTF))
     }
@@ -59,7 +57,7 @@ impl Layout {
     }
 
     fn from_types(types: &TypeInformation) -> Result<Self, LayoutError> {
-        let offsets = FIELDS.iter().map(|field| offset(types, field)).collect::<Result<_, _>>()?;
+        let offsets = FIELDS.iter().map(|field| offset(types, field)).collect();
         let flags = constants(types, "sock_flags");
         let flag = |constant: &'static str| {
             flags
@@ -82,7 +80,21 @@ impl Layout {
         })
     }
 
-    /// What the programs are told of the kernel: 0 for numbers that are not the kernel's.
+    /// Where a field is, if this kernel has it; `None` for numbers that are no fields.
+    #[must_use]
+    pub fn offset(&self, field: Number) -> Option<u32> {
+        self.offsets.get(field as usize).copied().flatten()
+    }
+
+    /// One that has nothing but offsets.
+    #[cfg(test)]
+    pub(super) fn with_offsets(offsets: Vec<Option<u32>>) -> Self {
+        let (sock_done_bit, sock_dead_bit) = (1, 0);
+        Self { offsets, sock_done_bit, sock_dead_bit, has_rst_reason: false, reset_reasons: BTreeMap::new() }
+    }
+
+    /// What the programs are told of the kernel: 0 for numbers that are not the kernel's, and for fields that it does not
+    /// have: programs that need one are not loaded.
     #[must_use]
     pub fn number(&self, number: Number) -> u32 {
         match number {
@@ -90,7 +102,7 @@ impl Layout {
             Number::SOCK_DEAD_BIT => self.sock_dead_bit,
             Number::HAS_RST_REASON => u32::from(self.has_rst_reason),
             Number::RST_ABORT_ON_DATA => self.reset_reason("TCP_ABORT_ON_DATA").unwrap_or(0),
-            field => self.offsets.get(field as usize).copied().unwrap_or(0),
+            field => self.offset(field).unwrap_or(0),
         }
     }
 
@@ -101,12 +113,10 @@ impl Layout {
     }
 }
 
-fn offset(types: &TypeInformation, field: &Field) -> Result<u32, LayoutError> {
-    let missing = || LayoutError::Field { ty: field.ty, path: field.path };
-    let id = types.id_of(field.ty).ok_or_else(missing)?;
-    match types.offset_of(id, field.path) {
-        Ok((_, Offset::ByteOffset(bytes))) => Ok(bytes),
-        _ => Err(missing()),
+fn offset(types: &TypeInformation, field: &Field) -> Option<u32> {
+    match types.offset_of(types.id_of(field.ty)?, field.path) {
+        Ok((_, Offset::ByteOffset(bytes))) => Some(bytes),
+        _ => None,
     }
 }
 
@@ -171,7 +181,7 @@ mod tests {
             return;
         }
         let layout = Layout::of_running_kernel().expect("a layout");
-        assert_eq!(layout.offsets.len(), FIELDS.len());
+        assert_eq!(layout.offsets.iter().flatten().count(), FIELDS.len());
         // `struct sock` begins with its `struct sock_common`, and that with the peer's address.
         assert_eq!(layout.number(Number::SKC_DADDR), 0);
         assert_eq!(layout.number(Number::SOCK_DONE_BIT), layout.sock_done_bit);
@@ -186,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn field_that_is_missing_is_named() {
+    fn field_that_is_missing_leaves_the_others() {
         if !has_btf() {
             return;
         }
@@ -197,10 +207,10 @@ mod tests {
         bytes[at + 1] = b'X';
         let folder = std::env::temp_dir().join(format!("tcpstate-layout-{}", std::process::id()));
         fs::write(&folder, &bytes).expect("a file");
-        let error = Layout::from_file(&folder).expect_err("a field is missing");
+        let layout = Layout::from_file(&folder).expect("a layout");
         fs::remove_file(&folder).expect("the file");
-        assert!(matches!(error, LayoutError::Field { ty: "sock", path: "sk_lock.owned" }), "{error}");
-        assert!(error.to_string().contains("sock.sk_lock.owned"), "{error}");
+        assert_eq!(layout.offset(Number::SK_LOCK_OWNED), None);
+        assert_eq!(layout.offsets.iter().flatten().count(), FIELDS.len() - 1);
     }
 
     #[test]

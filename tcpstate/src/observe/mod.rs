@@ -13,6 +13,7 @@ mod mapping;
 pub mod netns;
 mod object;
 pub mod privilege;
+pub mod probes;
 pub mod procfs;
 pub mod quiet;
 pub mod release;
