@@ -111,7 +111,8 @@ fn off(
     before: &Metrics,
     after: &Metrics,
 ) -> BTreeMap<&'static str, i64> {
-    let (there_before, there) = (before.by("tcpstate_sockets", "state"), after.by("tcpstate_sockets", "state"));
+    let (there_before, there) =
+        (before.by("tcpstate_sockets", "state"), after.by("tcpstate_sockets", "state"));
     let differences = STATES.map(|state| {
         let mut balance = there_before.get(state).unwrap_or(&0) - there.get(state).unwrap_or(&0);
         for ((from, to), count) in transitions {
@@ -131,9 +132,8 @@ fn off(
 /// Compares the gauges with the kernel's count for a while. Returns what was seen when they differed and were called
 /// exact.
 fn watch(daemon: &Daemon) -> Result<Vec<Value>> {
-    let of_states = |counts: &BTreeMap<String, i64>| {
-        STATES.map(|state| (state, counts.get(state).copied().unwrap_or(0)))
-    };
+    let of_states =
+        |counts: &BTreeMap<String, i64>| STATES.map(|state| (state, counts.get(state).copied().unwrap_or(0)));
     let mut dishonest = Vec::new();
     let begun = Instant::now();
     while begun.elapsed() < WATCHED {
