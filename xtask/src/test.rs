@@ -47,6 +47,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     let tools = setup::ensure(Needs::Test)?;
     build::everything(&workspace, &tools, false)?;
     build::empty_object(&workspace, &tools)?;
+    build::witness_object(&workspace, &tools)?;
 
     let privilege = Privilege::of_this_process();
     // Compiling apart keeps cargo's progress on the terminal; the tests' own output is read below.
