@@ -131,6 +131,12 @@ impl Actor {
             ["drive", address, seed, count] => {
                 drive(address, seed.parse().map_err(text)?, count.parse().map_err(text)?)
             }
+            // So many connections of one sort, one after the other.
+            ["make", address, order, count] => make(address, order, count.parse().map_err(text)?),
+            // So many at once, which the server closes at once and this end so many milliseconds later.
+            ["late", address, count, ms] => {
+                late(address, count.parse().map_err(text)?, ms.parse().map_err(text)?)
+            }
             _ => Err(format!("unknown command: {}", words.join(" "))),
         }
     }
@@ -240,6 +246,29 @@ fn drive(address: &str, seed: u64, count: u32) -> Answer {
         one(address, order)?;
     }
     Ok(done.iter().map(|(order, count)| format!("{order}={count}")).collect::<Vec<_>>().join(" "))
+}
+
+fn make(address: &str, order: &str, count: u32) -> Answer {
+    let (address, order) = (address.parse().map_err(text)?, order.parse().map_err(text)?);
+    for _ in 0..count {
+        one(address, order)?;
+    }
+    Ok(String::new())
+}
+
+fn late(address: &str, count: u32, ms: u64) -> Answer {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(address).map_err(text)?;
+        // An order that the server does not know: it closes.
+        stream.write_all(b"f").map_err(text)?;
+        streams.push(stream);
+    }
+    for stream in &mut streams {
+        let _ = stream.read(&mut [0]).map_err(text)?;
+    }
+    thread::sleep(Duration::from_millis(ms));
+    Ok(String::new())
 }
 
 fn one(address: SocketAddr, order: char) -> Result<(), String> {

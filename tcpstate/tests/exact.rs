@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Actor, Daemon, Events, Reach, agree, alone, eventually};
+use support::{Actor, Daemon, Events, Reach, agree, alone, eventually, handed};
 
 /// Connections of each pair of actors.
 const CONNECTIONS: u32 = 2000;
@@ -180,6 +180,25 @@ fn watcher_sees_every_transition_once() {
             });
         }
         assert!(events.all().iter().all(|event| event["kind"] != "lost"));
+    });
+}
+
+/// Another program at the same tracepoint is handed no event that the daemon does not count, or tell as missed.
+#[test]
+fn daemon_overlooks_nothing_that_another_program_is_handed() {
+    alone("daemon_overlooks_nothing_that_another_program_is_handed", || {
+        let daemon = Daemon::start(&[]);
+        let mut server = Actor::in_new_namespace();
+        let mut client = Actor::beside(&server);
+        let address = server.told("serve 127.0.0.1:0");
+        // First the daemon, and last: what others do meanwhile on this machine is in its number alone.
+        let told = daemon.told().expect("events");
+        let handed_before = handed().expect("`cargo xtask test` builds the program that counts this");
+        client.told(&format!("drive {address} 2 {CONNECTIONS}"));
+        let handed = handed().expect("a count") - handed_before;
+        let told = daemon.told().expect("events") - told;
+        assert!(handed > 8 * i64::from(CONNECTIONS), "{handed} events were handed over");
+        assert!(told >= handed, "the daemon counted {told} events, and another program was handed {handed}");
     });
 }
 

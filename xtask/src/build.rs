@@ -1,7 +1,7 @@
 //! `cargo xtask build`: the eBPF object first, then the daemon that embeds it.
 //!
 //! Input: the workspace and setup's tools. Output: `TARGET/bpf/tcpstate.bpf.o` and the daemon; for the bench also
-//! `TARGET/bpf/empty.bpf.o`.
+//! `TARGET/bpf/empty.bpf.o`, and for tests `TARGET/bpf/witness.bpf.o`.
 
 use std::{
     env, fs, iter,
@@ -74,6 +74,14 @@ pub(crate) fn empty_object(workspace: &Workspace, tools: &Tools) -> Result<PathB
     let file = workspace.empty_object();
     ebpf_binary(workspace, tools, "empty", &file)?;
     Ok(file)
+}
+
+/// Builds the program that counts for tests what the kernel hands to programs.
+///
+/// # Errors
+/// Names the step that failed.
+pub(crate) fn witness_object(workspace: &Workspace, tools: &Tools) -> Result<()> {
+    ebpf_binary(workspace, tools, "witness", &workspace.witness_object())
 }
 
 /// Builds one binary of the eBPF crate and copies it to `file`.

@@ -24,6 +24,7 @@ mod setup;
 mod test;
 mod tidy;
 mod uninstall;
+mod vm;
 mod workspace;
 
 #[cfg(test)]
@@ -54,6 +55,7 @@ enum Task {
     Field(field::Args),
     Test(test::Args),
     Bench(bench::Args),
+    Vm(vm::Args),
     Lint(lint::Args),
     Tidy(tidy::Args),
     Install(install::Args),
@@ -80,6 +82,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Field(args) => field::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Bench(args) => bench::main(&args),
+        Task::Vm(args) => vm::main(&args),
         Task::Lint(args) => lint::main(&args),
         Task::Tidy(args) => tidy::main(&args),
         Task::Install(args) => install::main(&args),

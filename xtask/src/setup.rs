@@ -8,7 +8,9 @@ mod apt;
 mod cache;
 mod compiler;
 mod field;
+mod kernels;
 mod linker;
+mod mirror;
 mod places;
 mod promtool;
 mod survey;
@@ -28,6 +30,8 @@ use self::{
 pub(crate) use self::{
     compiler::{BPF_TARGET, Compiler, Way},
     field::ensure as field,
+    kernels::{KernelFiles, kernel},
+    mirror::Suite,
 };
 use crate::{
     host::Privilege,
@@ -104,11 +108,11 @@ pub(crate) fn ensure(needs: Needs) -> Result<Tools> {
     Ok(Tools { compiler, linker, promtool: survey.promtool })
 }
 
-/// Makes sure that `program`, which the bench measures beside tcpstate, is there; installs its `package` otherwise.
+/// Makes sure that `program`, which one command needs, is there; installs its `package` otherwise.
 ///
 /// # Errors
 /// When it is missing and cannot be installed from here.
-pub(crate) fn peer(program: &str, package: &str) -> Result<PathBuf> {
+pub(crate) fn program(program: &str, package: &str) -> Result<PathBuf> {
     let places = Places::of_this_machine()?;
     if places.program(program).is_none() {
         ensure!(places.program("apt-get").is_some(), "this machine has no apt-get to install {package} with");

@@ -43,6 +43,11 @@ impl Workspace {
         self.object().with_file_name("empty.bpf.o")
     }
 
+    /// The eBPF program that counts for tests what the kernel hands to programs. Tests look for it beside the object.
+    pub(crate) fn witness_object(&self) -> PathBuf {
+        self.object().with_file_name("witness.bpf.o")
+    }
+
     /// The daemon of one profile.
     pub(crate) fn daemon(&self, release: bool) -> PathBuf {
         self.target.join(if release { "release" } else { "debug" }).join("tcpstate")

@@ -45,7 +45,7 @@ pub(super) struct Peer {
 /// The peers that are there or can be installed.
 pub(super) fn all() -> Vec<Peer> {
     let found = PEERS.into_iter().filter_map(|(name, package, arguments)| {
-        let program = setup::peer(name, package)
+        let program = setup::program(name, package)
             .inspect_err(|error| warn(format!("{name} is left out: {error:#}")))
             .ok()?;
         Some(Peer { name, program, arguments })

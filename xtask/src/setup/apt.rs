@@ -104,7 +104,8 @@ pub(super) fn candidate(package: &str) -> Option<String> {
     candidate_in(&told)
 }
 
-fn candidate_in(policy: &str) -> Option<String> {
+/// The version to install in what `apt-cache policy` prints.
+pub(super) fn candidate_in(policy: &str) -> Option<String> {
     let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate:"))?.trim();
     (version != "(none)").then(|| version.to_owned())
 }
