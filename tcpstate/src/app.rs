@@ -3,6 +3,7 @@
 
 pub mod alone;
 mod census;
+mod descriptors;
 mod diagnosis;
 mod drain;
 mod engine;
@@ -17,11 +18,10 @@ mod watchers;
 pub use memory::room_for_sockets;
 pub use recorder::Written;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tokio::{
-    net::TcpListener,
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -29,7 +29,15 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{diagnose::Thresholds, observe::kernel::Sizes, serve, serve::ask::Limits};
+use crate::{
+    diagnose::Thresholds,
+    observe::kernel::Sizes,
+    serve,
+    serve::{
+        ask::Limits,
+        http::{Bounds, Hosts, Listen, Listener},
+    },
+};
 
 /// From the signal to the end of the process.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_millis(1500);
@@ -40,7 +48,9 @@ const SLOTS: u32 = 1 << 17;
 /// Everything that the user may decide.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
+    /// By which names the addresses that only this host reaches may be called.
+    pub allowed_hosts: Vec<String>,
     pub source: source::Wanted,
     pub limits: Limits,
     /// The shortest time from one census to the next.
@@ -77,7 +87,8 @@ async fn serve_until_told(config: &Config) -> Result<()> {
     // Signals first: whoever asks to stop while programs are being loaded is heard.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
-    let listeners = bind(&config.listen).await?;
+    let bounds = Bounds::within(descriptors::raise());
+    let listeners = bind(&config.listen, &config.allowed_hosts)?;
     let source = source::open(config.source, config.sizes())?;
     let (stop, stopping) = watch::channel(false);
     let (questions, asked) = mpsc::channel(64);
@@ -87,10 +98,13 @@ async fn serve_until_told(config: &Config) -> Result<()> {
     let mut tasks = JoinSet::new();
     let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices, None);
     tasks.spawn(engine.run(asked, stopping.clone()));
-    let router = serve::router(serve::ask::Engine::new(questions, diagnosed), stopping.clone());
+    let server = serve::server(serve::ask::Engine::new(questions, diagnosed), stopping.clone(), bounds);
     for listener in listeners {
-        let server = serve::run(listener, router.clone(), stopping.clone());
-        tasks.spawn(async { server.await.context("the server stopped") });
+        let answers = server.clone().run(listener);
+        tasks.spawn(async {
+            answers.await;
+            Ok(())
+        });
     }
     let told = tokio::select! {
         _ = terminate.recv() => Ok("SIGTERM"),
@@ -133,15 +147,18 @@ fn notify(state: sd_notify::NotifyState<'_>) {
     }
 }
 
-async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
+fn bind(addresses: &[Listen], allowed_hosts: &[String]) -> Result<Vec<Listener>> {
+    let hosts = Arc::new(Hosts { allowed: allowed_hosts.to_vec() });
     let mut listeners = Vec::new();
     for address in addresses {
-        if !address.ip().to_canonical().is_loopback() {
+        if let Listen::Tcp(ip) = address
+            && !ip.ip().to_canonical().is_loopback()
+        {
             warn!("{address} is not loopback: whoever reaches it can read everything tcpstate knows");
         }
-        match TcpListener::bind(address).await {
+        match Listener::bind(address, Arc::clone(&hosts)) {
             Ok(listener) => {
-                info!("listening on http://{}", listener.local_addr().unwrap_or(*address));
+                info!("listening on {}", listener.url());
                 listeners.push(listener);
             }
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(

@@ -124,6 +124,16 @@ metrics! {
         "Sockets in the daemon's table.";
     UNATTRIBUTED_SOCKETS = GAUGE "tcpstate_unattributed_sockets" []
         "Parked sockets that a process must have open and for which none was found, as of the last census.";
+    HTTP_CONNECTIONS = GAUGE "tcpstate_http_connections" []
+        "Connections that clients have open to the daemon, that of this scrape among them.";
+    HTTP_CLOSED = COUNTER "tcpstate_http_connections_closed_total" ["reason"]
+        "Connections that the daemon closed. For want of room, the one without progress for the longest time: there were \
+         as many connections as there may be (full), or answers that nobody read took as much memory as they may \
+         (unread). No request came for 30 s (idle). The client took nothing of its answer for 30 s (stalled).";
+    HTTP_REFUSED = COUNTER "tcpstate_http_requests_refused_total" ["reason"]
+        "Requests that the daemon refused. Too many like it were being answered (busy), there were as many watchers of \
+         events as there may be (watchers), an answer was not to be had within 5 s (late), or the Host header was missing \
+         or named another host (host).";
     SCRAPE_DURATION = GAUGE "tcpstate_scrape_duration_seconds" []
         "How long the scrape before this one took inside the daemon, in seconds. Absent at the first.";
 }

@@ -12,6 +12,7 @@ use crate::{
     serve::{
         ask::{Diagnosed, Readings},
         figures,
+        http::connections::Closed,
         shared::Own,
     },
     track::Family as IpFamily,
@@ -119,10 +120,20 @@ fn itself(readings: &Readings, own: &Own) -> Vec<Family> {
         single(catalog::TRACKED_SOCKETS, number(readings.tracked as u64)),
         single(catalog::UNATTRIBUTED_SOCKETS, number(readings.unattributed)),
     ];
+    families.extend(http(own));
     families.extend(probes(readings));
     families.extend(census(readings));
     families.extend(own.last_scrape().map(|took| single(catalog::SCRAPE_DURATION, took.as_secs_f64())));
     families
+}
+
+fn http(own: &Own) -> [Family; 3] {
+    let connections = own.connections();
+    [
+        single(catalog::HTTP_CONNECTIONS, number(connections.count() as u64)),
+        by_label(catalog::HTTP_CLOSED, Closed::ALL.map(|why| (why.name(), connections.closed(why)))),
+        by_label(catalog::HTTP_REFUSED, own.refusals()),
+    ]
 }
 
 fn probes(readings: &Readings) -> [Family; 3] {

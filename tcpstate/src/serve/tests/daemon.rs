@@ -8,7 +8,6 @@ use std::{
 use serde_json::Value;
 use tcpstate_common::Brief;
 use tokio::{
-    net::TcpListener,
     runtime::{Builder, Runtime},
     sync::{broadcast, mpsc, watch},
     task::JoinHandle,
@@ -18,7 +17,8 @@ use super::{diagnosed, scene};
 use crate::{
     serve::{
         ask::{Batch, Diagnosed, Engine, Question, Readings, SocketAnswer, Watching},
-        router, run,
+        http::{Bounds, Hosts, Listener},
+        server,
     },
     track::{Event, Tracker, tests::wire_of},
 };
@@ -41,7 +41,7 @@ pub(crate) struct Fake {
 /// A daemon that serves; it ends when it is dropped.
 pub(crate) struct Daemon {
     runtime: Runtime,
-    address: String,
+    url: String,
     pub(crate) fake: Arc<Mutex<Fake>>,
     watchers: Watchers,
     /// What a diagnosis has found.
@@ -126,12 +126,13 @@ impl Daemon {
                 }
             }
         });
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let here = "127.0.0.1:0".parse().unwrap();
+        let listener = runtime.block_on(async { Listener::bind(&here, Arc::new(Hosts::default())) }).unwrap();
+        let url = listener.url();
         let (publish, diagnosed) = watch::channel(Arc::default());
-        let router = router(Engine::new(questions, diagnosed), stopping.clone());
-        let server = runtime.spawn(async move { run(listener, router, stopping).await.unwrap() });
-        Self { runtime, address, fake, watchers, diagnosed: publish, stop, engine: Some(engine), server }
+        let server = server(Engine::new(questions, diagnosed), stopping, Bounds::default());
+        let server = runtime.spawn(server.run(listener));
+        Self { runtime, url, fake, watchers, diagnosed: publish, stop, engine: Some(engine), server }
     }
 
     /// A pass of the diagnosis has ended.
@@ -140,7 +141,7 @@ impl Daemon {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.url.clone()
     }
 
     /// Asks with GET.
