@@ -31,7 +31,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             connections: 256,
-            unsent_bytes: 8 << 20,
+            unsent_bytes: 4 << 20,
             watchers: 16,
             head: Duration::from_secs(30),
             stall: Duration::from_secs(30),

@@ -19,8 +19,13 @@ use tokio::sync::Notify;
 use super::Bounds;
 use crate::clock;
 
-/// The time until a connection is looked for again that may be closed, where all are being answered.
+/// The time until a connection is looked for again that may be closed, where there is none.
 const SOON: Duration = Duration::from_millis(10);
+/// What every connection has to send its request, or to take some of its answer, before it may be closed for another.
+const GRACE_NS: u64 = 50_000_000;
+
+/// What part of the connections that there may be are few.
+const FEW: usize = 8;
 
 /// Why the daemon closed a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,6 +61,10 @@ pub(in crate::serve) struct Connections {
     open: Mutex<HashMap<u64, Arc<Progress>>>,
     opened: AtomicU64,
     closed: [AtomicU64; Closed::ALL.len()],
+    /// Whether one was closed for another since few were left.
+    crowded: AtomicBool,
+    /// Few are left after a crowd.
+    calm: Notify,
 }
 
 /// How far a connection is.
@@ -63,6 +72,8 @@ pub(in crate::serve) struct Connections {
 struct Progress {
     /// When bytes last came in or went out, monotonic ns.
     moved_ns: AtomicU64,
+    /// Whether nobody has looked yet what its client sends.
+    unread: AtomicBool,
     /// Whether a request is being answered.
     busy: AtomicBool,
     /// Whether its answer is a stream, which waits for events.
@@ -97,6 +108,8 @@ impl Connections {
             open: Mutex::default(),
             opened: AtomicU64::new(0),
             closed: Default::default(),
+            crowded: AtomicBool::new(false),
+            calm: Notify::new(),
         })
     }
 
@@ -108,6 +121,11 @@ impl Connections {
     /// Connections that the daemon closed for this reason.
     pub(in crate::serve) fn closed(&self, why: Closed) -> u64 {
         self.closed[why as usize].load(Ordering::Relaxed)
+    }
+
+    /// Waits until few connections are left after there were too many.
+    pub(super) async fn calmed(&self) {
+        self.calm.notified().await;
     }
 
     /// Takes in a connection. Where there are as many as there may be, another one goes for it.
@@ -123,12 +141,17 @@ impl Connections {
     fn try_open(self: &Arc<Self>) -> Option<Connection> {
         let mut open = self.lock();
         if open.len() >= self.bounds.connections {
-            let (id, _) = slowest(&open, |_| true)?;
+            let (id, progress) = slowest(&open, |_| true)?;
+            let waited_ns = clock::monotonic_ns().saturating_sub(progress.moved_ns.load(Ordering::Relaxed));
+            if waited_ns < GRACE_NS {
+                return None;
+            }
             self.close(&mut open, id, Closed::Full);
         }
         let id = self.opened.fetch_add(1, Ordering::Relaxed);
         let progress = Arc::new(Progress {
             moved_ns: AtomicU64::new(clock::monotonic_ns()),
+            unread: AtomicBool::new(true),
             busy: AtomicBool::new(false),
             streams: AtomicBool::new(false),
             unsent: AtomicUsize::new(0),
@@ -157,6 +180,7 @@ impl Connections {
     fn close(&self, open: &mut HashMap<u64, Arc<Progress>>, id: u64, why: Closed) {
         if let Some(progress) = open.remove(&id) {
             progress.end.notify_one();
+            self.crowded.store(true, Ordering::Relaxed);
             self.closed[why as usize].fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -179,13 +203,18 @@ fn slowest(
 
 impl Progress {
     fn waits_for_client(&self) -> bool {
-        !self.busy.load(Ordering::Relaxed) && !self.streams.load(Ordering::Relaxed)
+        [&self.unread, &self.busy, &self.streams].into_iter().all(|other| !other.load(Ordering::Relaxed))
     }
 }
 
 impl Connection {
     pub(super) fn bounds(&self) -> &Bounds {
         &self.all.bounds
+    }
+
+    /// Somebody looks what its client sends.
+    pub(super) fn read(&self) {
+        self.progress.unread.store(false, Ordering::Relaxed);
     }
 
     /// Bytes came in or went out.
@@ -229,7 +258,12 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.all.lock().remove(&self.id);
+        let mut open = self.all.lock();
+        open.remove(&self.id);
+        if open.len() <= self.all.bounds.connections / FEW && self.all.crowded.swap(false, Ordering::Relaxed)
+        {
+            self.all.calm.notify_one();
+        }
     }
 }
 

@@ -60,6 +60,11 @@ impl Server {
         }
     }
 
+    /// Waits until few connections are left after there were too many: they have left memory behind.
+    pub async fn calmed(&self) {
+        self.connections.calmed().await;
+    }
+
     async fn accept(mut self, mut listener: impl serve::Listener, hosts: Option<Arc<Hosts>>) {
         let graceful = GracefulShutdown::new();
         loop {

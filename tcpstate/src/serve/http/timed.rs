@@ -57,6 +57,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.connection.read();
         let read = self.stream().poll_read(context, buffer);
         if read.is_ready() {
             self.connection.moved();
