@@ -16,6 +16,7 @@ use tcpstate::{
     serve::{
         self,
         ask::{Engine, Limits, Question, Readings},
+        http::Bounds,
     },
     track::{
         self, Comm, Event, Family, Filter, Gauges, GivenUp, Grouping, Holder, Holders, Key, Note, Process,
@@ -341,7 +342,8 @@ fn scraping(c: &mut Criterion) {
         }
     });
     let (_, diagnosed) = watch::channel(std::sync::Arc::default());
-    let router = serve::router(Engine::new(questions, diagnosed), Pulses::new(), stopping);
+    let router =
+        serve::server(Engine::new(questions, diagnosed), Pulses::new(), stopping, Bounds::default()).router();
     c.bench_function("serve/metrics", |b| {
         b.iter_batched(
             || (router.clone(), Request::get("/metrics").header("host", "localhost").body(Body::empty())),

@@ -3,6 +3,7 @@
 
 pub mod alone;
 mod census;
+mod descriptors;
 mod diagnosis;
 mod drain;
 mod engine;
@@ -19,11 +20,10 @@ mod watchers;
 pub use memory::room_for_sockets;
 pub use recorder::Written;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tokio::{
-    net::TcpListener,
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
@@ -38,7 +38,10 @@ use crate::{
     observe::{kernel::Sizes, slots},
     pulse::Worker,
     serve,
-    serve::ask::Limits,
+    serve::{
+        ask::Limits,
+        http::{Bounds, Hosts, Listen, Listener},
+    },
 };
 
 /// From the signal to the end of the process.
@@ -47,7 +50,9 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_millis(1500);
 /// Everything that the user may decide.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
+    /// By which names the addresses that only this host reaches may be called.
+    pub allowed_hosts: Vec<String>,
     pub source: source::Wanted,
     pub limits: Limits,
     /// The shortest time from one census to the next.
@@ -84,7 +89,8 @@ async fn serve_until_told(config: &Config) -> Result<()> {
     // Signals first: whoever asks to stop while programs are being loaded is heard.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
-    let listeners = bind(&config.listen).await?;
+    let bounds = Bounds::within(descriptors::raise());
+    let listeners = bind(&config.listen, &config.allowed_hosts)?;
     let source = source::open(config.source, config.sizes())?;
     let (stop, stopping) = watch::channel(false);
     let (questions, asked) = mpsc::channel(64);
@@ -95,12 +101,18 @@ async fn serve_until_told(config: &Config) -> Result<()> {
     let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices, None);
     let engine_ended = start_engine(engine, asked, stopping.clone(), &supervisor)?;
     let pulses = supervisor.pulses.clone();
-    let router = serve::router(serve::ask::Engine::new(questions, diagnosed), pulses, stopping.clone());
+    let engine = serve::ask::Engine::new(questions, diagnosed);
+    let server = serve::server(engine, pulses, stopping.clone(), bounds);
     let _watched = supervisor.watch()?;
+    // It ends with the runtime.
+    tokio::spawn(memory::give_back_after_crowds(server.clone()));
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        let server = serve::run(listener, router.clone(), stopping.clone());
-        tasks.spawn(async { server.await.context("the server stopped") });
+        let answers = server.clone().run(listener);
+        tasks.spawn(async {
+            answers.await;
+            Ok(())
+        });
     }
     let told = tokio::select! {
         _ = terminate.recv() => Ok("SIGTERM"),
@@ -170,15 +182,18 @@ fn notify(state: sd_notify::NotifyState<'_>) {
     }
 }
 
-async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
+fn bind(addresses: &[Listen], allowed_hosts: &[String]) -> Result<Vec<Listener>> {
+    let hosts = Arc::new(Hosts { allowed: allowed_hosts.to_vec() });
     let mut listeners = Vec::new();
     for address in addresses {
-        if !address.ip().to_canonical().is_loopback() {
+        if let Listen::Tcp(ip) = address
+            && !ip.ip().to_canonical().is_loopback()
+        {
             warn!("{address} is not loopback: whoever reaches it can read everything tcpstate knows");
         }
-        match TcpListener::bind(address).await {
+        match Listener::bind(address, Arc::clone(&hosts)) {
             Ok(listener) => {
-                info!("listening on http://{}", listener.local_addr().unwrap_or(*address));
+                info!("listening on {}", listener.url());
                 listeners.push(listener);
             }
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(

@@ -172,6 +172,7 @@ mod tests {
         let census_interval = Duration::from_secs(1);
         let config = Config {
             listen: Vec::new(),
+            allowed_hosts: Vec::new(),
             source: Wanted::Sockdiag,
             limits,
             census_interval,

@@ -1,8 +1,10 @@
 //! How much memory the daemon takes, and giving back what it does not need any more.
 
+use std::{convert::Infallible, time::Duration};
+
 use anyhow::{Context, Result};
 
-use crate::observe::slots;
+use crate::{observe::slots, serve::http::Server};
 
 /// What the daemon takes without any socket: itself, the kernel side's table of slots on a small host, the lists of resets, and what
 /// waits for a watcher. On top come the ring, twice, since it is mapped twice, and the tapes, which are
@@ -61,6 +63,16 @@ pub(super) fn give_back() {
 pub(super) fn give_back_after(sockets: usize) {
     const MANY: usize = 10_000;
     if sockets > MANY {
+        give_back();
+    }
+}
+
+/// The same after many clients have come and gone; never returns.
+pub(super) async fn give_back_after_crowds(server: Server) -> Infallible {
+    loop {
+        server.calmed().await;
+        // The last of them are still being taken apart.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         give_back();
     }
 }

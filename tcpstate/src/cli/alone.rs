@@ -29,6 +29,7 @@ pub(super) fn config(thresholds: &Thresholds) -> Result<Config> {
     };
     Ok(Config {
         listen: Vec::new(),
+        allowed_hosts: Vec::new(),
         source: Wanted::Auto,
         limits,
         census_interval: CENSUS_INTERVAL,

@@ -1,6 +1,6 @@
 //! `tcpstate daemon`.
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::{Args as ClapArgs, ValueEnum};
@@ -10,6 +10,7 @@ use crate::{
     app::{self, Config, source::Wanted},
     serve::{
         ask::Limits,
+        http::Listen,
         params::{bytes, duration},
     },
 };
@@ -24,10 +25,14 @@ enum LogFormat {
 #[derive(Clone, Debug, ClapArgs)]
 #[command(args_override_self = true)]
 pub struct Args {
-    /// Where to serve metrics and the API; may be given several times. Anything but loopback lets others
-    /// read everything tcpstate knows
+    /// Address of metrics and the API, or `unix:` and the path of a Unix socket for the daemon's user and group; may be
+    /// given several times. Every local user may read a loopback address, and other hosts any other
     #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:19293")]
-    listen: Vec<SocketAddr>,
+    listen: Vec<Listen>,
+    /// Name by which clients may call a loopback address, beside localhost and the loopback addresses themselves, such as
+    /// that of a reverse proxy; may be given several times
+    #[arg(long = "web.allow-host", value_name = "NAME")]
+    allow_host: Vec<String>,
     /// Where to learn of sockets. `auto` takes eBPF if this kernel and these privileges allow it, and socket
     /// dumps otherwise; `tcpstate check` says which
     #[arg(long, value_enum, default_value = "auto")]
@@ -69,6 +74,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let room = app::room_for_sockets(args.max_memory, args.ring_size)?;
     app::run(&Config {
         listen: args.listen.clone(),
+        allowed_hosts: args.allow_host.clone(),
         source: args.source,
         limits: Limits {
             max_sockets: args.max_sockets.map_or(room, |sockets| room.min(sockets as usize)),

@@ -1,7 +1,14 @@
 //! What the handlers may ask of the engine, and what it answers. Answers are snapshots: nobody changes them
 //! afterwards.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tcpstate_common::{Brief, Counters, state::STATE_SLOTS};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -16,6 +23,9 @@ use crate::{
         SocketCounts, Tier,
     },
 };
+
+/// The longest that a handler waits for the engine.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A question, with the way back for its answer.
 #[derive(Debug)]
@@ -65,6 +75,8 @@ pub struct Held {
 pub struct Engine {
     questions: mpsc::Sender<Question>,
     diagnosed: watch::Receiver<Arc<Diagnosed>>,
+    /// Questions that were not answered in time.
+    late: Arc<AtomicU64>,
 }
 
 /// What the last pass of a diagnosis has found.
@@ -126,22 +138,40 @@ pub struct Watching<T> {
     pub batches: broadcast::Receiver<Arc<Batch<T>>>,
 }
 
-/// The engine has ended, or is ending.
-#[derive(Debug, thiserror::Error)]
-#[error("the daemon is shutting down")]
-pub struct Gone;
+/// Why the engine does not answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NoAnswer {
+    /// It has ended, or is ending.
+    #[error("the daemon is shutting down")]
+    Gone,
+    /// It did not answer in time.
+    #[error("the daemon did not answer within {} s; ask again in a moment", DEADLINE.as_secs())]
+    Late,
+}
 
 impl Engine {
     /// The engine takes questions from there; a diagnosis publishes here.
     #[must_use]
     pub fn new(questions: mpsc::Sender<Question>, diagnosed: watch::Receiver<Arc<Diagnosed>>) -> Self {
-        Self { questions, diagnosed }
+        Self { questions, diagnosed, late: Arc::default() }
     }
 
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Gone> {
+    /// How many questions were not answered in time.
+    #[must_use]
+    pub fn late(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.late)
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, NoAnswer> {
         let (answer, answered) = oneshot::channel();
-        self.questions.send(question(answer)).await.map_err(|_| Gone)?;
-        answered.await.map_err(|_| Gone)
+        let asked = async {
+            self.questions.send(question(answer)).await.map_err(|_| NoAnswer::Gone)?;
+            answered.await.map_err(|_| NoAnswer::Gone)
+        };
+        tokio::time::timeout(DEADLINE, asked).await.unwrap_or_else(|_| {
+            self.late.fetch_add(1, Ordering::Relaxed);
+            Err(NoAnswer::Late)
+        })
     }
 
     /// What the last pass of the diagnosis has found.
@@ -153,40 +183,40 @@ impl Engine {
     /// Asks for all numbers.
     ///
     /// # Errors
-    /// [`Gone`].
-    pub async fn readings(&self) -> Result<Readings, Gone> {
+    /// [`NoAnswer`].
+    pub async fn readings(&self) -> Result<Readings, NoAnswer> {
         self.ask(Question::Readings).await
     }
 
     /// Asks for a page of sockets.
     ///
     /// # Errors
-    /// [`Gone`].
-    pub async fn sockets(&self, filter: Filter) -> Result<SocketAnswer, Gone> {
+    /// [`NoAnswer`].
+    pub async fn sockets(&self, filter: Filter) -> Result<SocketAnswer, NoAnswer> {
         self.ask(|answer| Question::Sockets(filter, answer)).await
     }
 
     /// Asks for the latest resets, the newest first.
     ///
     /// # Errors
-    /// [`Gone`].
-    pub async fn resets(&self, before: Option<u64>, limit: usize) -> Result<Vec<Reset>, Gone> {
+    /// [`NoAnswer`].
+    pub async fn resets(&self, before: Option<u64>, limit: usize) -> Result<Vec<Reset>, NoAnswer> {
         self.ask(|answer| Question::Resets(before, limit, answer)).await
     }
 
     /// Asks for every event from now on.
     ///
     /// # Errors
-    /// [`Gone`].
-    pub async fn watch(&self) -> Result<Watching<Event>, Gone> {
+    /// [`NoAnswer`].
+    pub async fn watch(&self) -> Result<Watching<Event>, NoAnswer> {
         self.ask(Question::Watch).await
     }
 
     /// Asks for every event from now on, as the kernel side tells them.
     ///
     /// # Errors
-    /// [`Gone`].
-    pub async fn record(&self) -> Result<Watching<Brief>, Gone> {
+    /// [`NoAnswer`].
+    pub async fn record(&self) -> Result<Watching<Brief>, NoAnswer> {
         self.ask(Question::Record).await
     }
 }

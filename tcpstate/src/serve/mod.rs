@@ -6,6 +6,7 @@ pub mod ask;
 mod errno;
 mod figures;
 mod guard;
+pub mod http;
 mod metrics;
 pub mod nearest;
 mod pages;
@@ -16,72 +17,75 @@ pub mod stamp;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
-    Router,
     http::{Method, Uri},
     middleware,
-    serve::ListenerExt,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
-    api::{feed::stopped, openapi::Description},
+    api::openapi::Description,
     ask::Engine,
+    http::{Bounds, Server, connections::Connections, gate::Gate},
     problem::Problem,
     shared::{Own, Shared},
 };
 use crate::pulse::Pulses;
 
-/// All routes. `pulses` say whether the rest of the daemon works. Streams end when `stop` becomes true or loses its sender.
-pub fn router(engine: Engine, pulses: Pulses, stop: watch::Receiver<bool>) -> Router {
-    let (router, description) = OpenApiRouter::<Shared>::with_openapi(Description::openapi())
-        .routes(routes!(pages::landing))
-        .routes(routes!(metrics::metrics))
-        .routes(routes!(pages::healthy))
-        .routes(routes!(pages::ready))
-        .routes(routes!(api::status::status))
+/// Lists that are made at a time, and that wait for it: what costs the daemon and the engine most.
+const LISTS: (usize, usize) = (2, 16);
+/// Pages of metrics that are made at a time, and that wait for it: each takes some ms, and a scraper is never refused
+/// because of others.
+const SCRAPES: (usize, usize) = (2, 256);
+
+/// All routes, served in these bounds. `pulses` say whether the rest of the daemon works. Streams end when `stop` becomes
+/// true or loses its sender.
+pub fn server(engine: Engine, pulses: Pulses, stop: watch::Receiver<bool>, bounds: Bounds) -> Server {
+    let connections = Connections::new(bounds);
+    let own = Arc::new(Own::new(Arc::clone(&connections), engine.late()));
+    let gate = |(turns, waiting)| {
+        middleware::from_fn_with_state(Gate::new(turns, waiting, Arc::clone(&own)), Gate::pass)
+    };
+    let lists = OpenApiRouter::<Shared>::new()
         .routes(routes!(api::summary::summary))
         .routes(routes!(api::sockets::sockets))
         .routes(routes!(api::resets::resets))
         .routes(routes!(api::findings::findings))
         .routes(routes!(api::findings::finding))
-        .routes(routes!(api::explain::explain))
         .routes(routes!(api::processes::processes))
         .routes(routes!(api::ports::ports))
         .routes(routes!(api::listeners::listeners))
-        .routes(routes!(api::events::events))
         .routes(routes!(api::openapi::openapi))
+        .route_layer(gate(LISTS));
+    let scrapes = OpenApiRouter::new().routes(routes!(metrics::metrics)).route_layer(gate(SCRAPES));
+    let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(pages::landing))
+        .routes(routes!(pages::healthy))
+        .routes(routes!(pages::ready))
+        .routes(routes!(api::status::status))
+        .routes(routes!(api::explain::explain))
+        .routes(routes!(api::events::events))
+        .merge(lists)
+        .merge(scrapes)
         .split_for_parts();
-    router
+    let watchers = Arc::new(Semaphore::new(bounds.watchers));
+    let router = router
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(guard::guard))
+        .layer(middleware::from_fn_with_state(Arc::clone(&own), guard::guard))
         .with_state(Shared {
             engine,
             pulses,
-            stop,
+            stop: stop.clone(),
             openapi: Arc::new(description),
-            own: Arc::new(Own::default()),
-        })
-}
-
-/// Answers on one listener until `stop` becomes true or loses its sender; then it ends streams at once and
-/// takes no new connections, and returns when the answers under way are given.
-///
-/// # Errors
-/// None at present; a connection that cannot be accepted is tried again.
-pub async fn run(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    // Events are small and must not wait for each other.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
-        }
-    });
-    axum::serve(listener, router).with_graceful_shutdown(async move { stopped(&mut stop).await }).await
+            own,
+            watchers,
+        });
+    Server { router, connections, stop }
 }
 
 async fn no_such_path(uri: Uri) -> Problem {

@@ -9,7 +9,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::ask::Gone;
+use super::ask::NoAnswer;
 
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -80,15 +80,29 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the daemon failed to answer; its log says why")
     }
 
-    /// The daemon cannot answer yet, or no more: 503.
+    /// `Host` is not as HTTP requires: 400.
+    pub(super) fn host(detail: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// The daemon is called by a name that is not its own: 421.
+    pub(super) fn misdirected(host: &str) -> Self {
+        let detail = format!(
+            "this daemon answers as localhost and not as `{host}`; use http://127.0.0.1 or http://localhost, or start it \
+             with --web.allow-host"
+        );
+        Self::new(StatusCode::MISDIRECTED_REQUEST, detail)
+    }
+
+    /// The daemon cannot answer yet, not now, or no more: 503, with the advice to ask again.
     pub(super) fn unavailable(detail: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 }
 
-impl From<Gone> for Problem {
-    fn from(gone: Gone) -> Self {
-        Self::unavailable(&gone.to_string())
+impl From<NoAnswer> for Problem {
+    fn from(why: NoAnswer) -> Self {
+        Self::unavailable(&why.to_string())
     }
 }
 
@@ -97,6 +111,9 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         response
     }
 }

@@ -8,10 +8,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use utoipa::openapi::OpenApi;
 
-use super::ask::{Engine, Gone, Readings};
+use super::{
+    ask::{Engine, NoAnswer, Readings},
+    http::{Bounds, connections::Connections},
+};
 use crate::{pulse::Pulses, track::Phase};
 
 /// Shared by all handlers; a clone is a handle to the same.
@@ -25,11 +28,40 @@ pub(super) struct Shared {
     /// The description of the API.
     pub(super) openapi: Arc<OpenApi>,
     pub(super) own: Arc<Own>,
+    /// A place for each watcher of events.
+    pub(super) watchers: Arc<Semaphore>,
+}
+
+/// Why a request is refused that could be answered at another time, or under another name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Refused {
+    /// Too many like it are being answered.
+    Busy,
+    /// There are as many watchers as there may be.
+    Watchers,
+    /// It calls the daemon by a name that is not its own.
+    Host,
+}
+
+impl Refused {
+    pub(super) const ALL: [Self; 3] = [Self::Busy, Self::Watchers, Self::Host];
+
+    /// The name in metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Watchers => "watchers",
+            Self::Host => "host",
+        }
+    }
 }
 
 /// Numbers that arise while serving.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Own {
+    connections: Arc<Connections>,
+    late: Arc<AtomicU64>,
+    refused: [AtomicU64; Refused::ALL.len()],
     watch_lost: AtomicU64,
     last_scrape_ns: AtomicU64,
     received: [HighWater; Phase::ALL.len()],
@@ -48,6 +80,35 @@ impl HighWater {
 }
 
 impl Own {
+    /// Of these connections; the engine counts there what it did not answer in time.
+    pub(super) fn new(connections: Arc<Connections>, late: Arc<AtomicU64>) -> Self {
+        Self {
+            connections,
+            late,
+            refused: Default::default(),
+            watch_lost: AtomicU64::new(0),
+            last_scrape_ns: AtomicU64::new(0),
+            received: Default::default(),
+        }
+    }
+
+    /// The connections of all clients.
+    pub(super) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// A request is refused.
+    pub(super) fn refused(&self, why: Refused) {
+        self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that were refused so far, by the name of the reason.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = Refused::ALL.into_iter().map(|why| (why.name(), &self.refused[why as usize]));
+        let late = [("late", &*self.late)];
+        counts.chain(late).map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+
     /// Events that watchers missed because they read too slowly, over all watchers.
     pub(super) fn watch_lost(&self) -> u64 {
         self.watch_lost.load(Ordering::Relaxed)
@@ -77,9 +138,15 @@ impl Own {
     }
 }
 
+impl Default for Own {
+    fn default() -> Self {
+        Self::new(Connections::new(Bounds::default()), Arc::default())
+    }
+}
+
 impl Shared {
     /// All numbers of the engine.
-    pub(super) async fn readings(&self) -> Result<Readings, Gone> {
+    pub(super) async fn readings(&self) -> Result<Readings, NoAnswer> {
         self.engine.readings().await
     }
 }

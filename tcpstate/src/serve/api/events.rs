@@ -19,7 +19,14 @@ use super::{
     records::{self, Head},
 };
 use crate::{
-    serve::{errno, figures, params::NoParams, problem::Problem, shared::Shared, stamp::Stamps},
+    serve::{
+        errno, figures,
+        http::accept::wants,
+        params::NoParams,
+        problem::Problem,
+        shared::{Refused, Shared},
+        stamp::Stamps,
+    },
     track::{self, Phase},
 };
 
@@ -195,7 +202,7 @@ impl ResetReceived {
             (Vec<u8> = "application/vnd.tcpstate.records"),
         )),
         (status = 400, description = "This route takes no parameters", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The daemon is ending", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "There are as many watchers as there may be, or the daemon is ending", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in crate::serve) async fn events(
@@ -203,16 +210,24 @@ pub(in crate::serve) async fn events(
     _: NoParams,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
+    let Ok(place) = Arc::clone(&shared.watchers).try_acquire_owned() else {
+        shared.own.refused(Refused::Watchers);
+        return Err(Problem::unavailable(
+            "there are as many watchers as there may be; try again when one has gone",
+        ));
+    };
     let reasons = shared.readings().await?.reset_reasons;
-    let (kind, body) = if wants_records(&headers) {
-        let feed = Feed::new(shared.engine.record().await?, shared.stop.clone(), Arc::clone(&shared.own));
+    let (kind, body) = if wants(&headers, header::ACCEPT, records::MEDIA_TYPE) {
+        let feed =
+            Feed::new(shared.engine.record().await?, shared.stop.clone(), Arc::clone(&shared.own), place);
         let head = Head::new((*reasons).clone()).line();
         let told =
             stream::unfold(feed, |mut feed| async { Some((records::bytes(feed.next().await?), feed)) });
         let stream = stream::once(async { head }).chain(told);
         (records::MEDIA_TYPE, Body::from_stream(stream.map(Ok::<_, Infallible>)))
     } else {
-        let feed = Feed::new(shared.engine.watch().await?, shared.stop.clone(), Arc::clone(&shared.own));
+        let feed =
+            Feed::new(shared.engine.watch().await?, shared.stop.clone(), Arc::clone(&shared.own), place);
         let stream = stream::unfold(feed, move |mut feed| {
             let reasons = Arc::clone(&reasons);
             async move {
@@ -226,14 +241,6 @@ pub(in crate::serve) async fn events(
         ("text/event-stream", Body::from_stream(stream))
     };
     Ok(([(header::CONTENT_TYPE, kind)], body))
-}
-
-/// Whether the events are wanted as they are.
-fn wants_records(headers: &HeaderMap) -> bool {
-    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accepted
-        .split(',')
-        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == records::MEDIA_TYPE))
 }
 
 /// What is told together is sent together.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{
+    OwnedSemaphorePermit,
     broadcast::{self, error::RecvError},
     watch,
 };
@@ -32,11 +33,18 @@ pub(in crate::serve) struct Feed<T> {
     next: Option<Arc<Batch<T>>>,
     stop: watch::Receiver<bool>,
     own: Arc<Own>,
+    /// One of the places that there are for watchers.
+    _place: OwnedSemaphorePermit,
 }
 
 impl<T: Clone> Feed<T> {
-    pub(in crate::serve) fn new(watching: Watching<T>, stop: watch::Receiver<bool>, own: Arc<Own>) -> Self {
-        Self { batches: watching.batches, expected: watching.next, next: None, stop, own }
+    pub(in crate::serve) fn new(
+        watching: Watching<T>,
+        stop: watch::Receiver<bool>,
+        own: Arc<Own>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { batches: watching.batches, expected: watching.next, next: None, stop, own, _place: place }
     }
 
     /// Waits for what comes next; `None` when the daemon ends.

@@ -132,6 +132,16 @@ metrics! {
     EVENT_AGE = GAUGE "tcpstate_event_age_seconds" []
         "How long ago a change of state was last counted, in seconds, as of the last time that the daemon looked: on a \
          host with traffic, a large one says that events do not come. Absent before the first and in tier D.";
+    HTTP_CONNECTIONS = GAUGE "tcpstate_http_connections" []
+        "Connections that clients have open to the daemon, that of this scrape among them.";
+    HTTP_CLOSED = COUNTER "tcpstate_http_connections_closed_total" ["reason"]
+        "Connections that the daemon closed. For want of room, the one without progress for the longest time: there were \
+         as many connections as there may be (full), or answers that nobody read took as much memory as they may \
+         (unread). No request came for 30 s (idle). The client took nothing of its answer for 30 s (stalled).";
+    HTTP_REFUSED = COUNTER "tcpstate_http_requests_refused_total" ["reason"]
+        "Requests that the daemon refused. Too many like it were being answered (busy), there were as many watchers of \
+         events as there may be (watchers), an answer was not to be had within 5 s (late), or the Host header was missing \
+         or named another host (host).";
     SCRAPE_DURATION = GAUGE "tcpstate_scrape_duration_seconds" []
         "How long the scrape before this one took inside the daemon, in seconds. Absent at the first.";
 }

@@ -13,6 +13,7 @@ use crate::{
     serve::{
         ask::{Diagnosed, Readings},
         figures,
+        http::connections::Closed,
         shared::Own,
     },
     track::Family as IpFamily,
@@ -126,6 +127,7 @@ fn itself(readings: &Readings, own: &Own) -> Vec<Family> {
         single(catalog::TRACKED_SOCKETS, number(readings.tracked as u64)),
         single(catalog::UNATTRIBUTED_SOCKETS, number(readings.unattributed)),
     ];
+    families.extend(http(own));
     families.extend(probes(readings));
     families.extend(census(readings));
     families.extend(own.last_scrape().map(|took| single(catalog::SCRAPE_DURATION, took.as_secs_f64())));
@@ -142,6 +144,15 @@ fn ages(readings: &Readings, diagnosed: &Diagnosed, pulses: &Pulses) -> Vec<Fami
     let diagnosis = diagnosed.at_ns.map(|at_ns| single(catalog::DIAGNOSIS_AGE, age(at_ns)));
     let event = readings.last_event_ns.map(|at_ns| single(catalog::EVENT_AGE, age(at_ns)));
     std::iter::once(workers).chain(diagnosis).chain(event).collect()
+}
+
+fn http(own: &Own) -> [Family; 3] {
+    let connections = own.connections();
+    [
+        single(catalog::HTTP_CONNECTIONS, number(connections.count() as u64)),
+        by_label(catalog::HTTP_CLOSED, Closed::ALL.map(|why| (why.name(), connections.closed(why)))),
+        by_label(catalog::HTTP_REFUSED, own.refusals()),
+    ]
 }
 
 fn probes(readings: &Readings) -> [Family; 3] {

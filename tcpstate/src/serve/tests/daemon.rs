@@ -8,7 +8,6 @@ use std::{
 use serde_json::Value;
 use tcpstate_common::Brief;
 use tokio::{
-    net::TcpListener,
     runtime::{Builder, Runtime},
     sync::{broadcast, mpsc, watch},
     task::JoinHandle,
@@ -19,7 +18,8 @@ use crate::{
     pulse::Pulses,
     serve::{
         ask::{Batch, Diagnosed, Engine, Question, Readings, SocketAnswer, Watching},
-        router, run,
+        http::{Bounds, Hosts, Listener},
+        server,
     },
     track::{Event, Tracker, tests::wire_of},
 };
@@ -42,7 +42,7 @@ pub(crate) struct Fake {
 /// A daemon that serves; it ends when it is dropped.
 pub(crate) struct Daemon {
     runtime: Runtime,
-    address: String,
+    url: String,
     pub(crate) fake: Arc<Mutex<Fake>>,
     watchers: Watchers,
     /// What a diagnosis has found.
@@ -127,12 +127,13 @@ impl Daemon {
                 }
             }
         });
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let here = "127.0.0.1:0".parse().unwrap();
+        let listener = runtime.block_on(async { Listener::bind(&here, Arc::new(Hosts::default())) }).unwrap();
+        let url = listener.url();
         let (publish, diagnosed) = watch::channel(Arc::default());
-        let router = router(Engine::new(questions, diagnosed), Pulses::new(), stopping.clone());
-        let server = runtime.spawn(async move { run(listener, router, stopping).await.unwrap() });
-        Self { runtime, address, fake, watchers, diagnosed: publish, stop, engine: Some(engine), server }
+        let server = server(Engine::new(questions, diagnosed), Pulses::new(), stopping, Bounds::default());
+        let server = runtime.spawn(server.run(listener));
+        Self { runtime, url, fake, watchers, diagnosed: publish, stop, engine: Some(engine), server }
     }
 
     /// A pass of the diagnosis has ended.
@@ -141,7 +142,7 @@ impl Daemon {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.url.clone()
     }
 
     /// Asks with GET.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 use super::{daemon::Daemon, scene};
 use crate::{
@@ -153,7 +153,12 @@ impl Bench {
         let (batches, receiver) = broadcast::channel(capacity);
         let (stop, stopping) = watch::channel(false);
         let own = Arc::new(Own::default());
-        let feed = Feed::new(Watching { next: 1000, batches: receiver }, stopping, Arc::clone(&own));
+        let feed = Feed::new(
+            Watching { next: 1000, batches: receiver },
+            stopping,
+            Arc::clone(&own),
+            Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
+        );
         Self { runtime, batches, stop, own, feed, next: 1000 }
     }
 

@@ -43,6 +43,8 @@ fn without_engine_every_answer_from_it_is_a_problem() {
 
 #[test]
 fn a_panic_is_a_problem_that_tells_nothing_of_the_inside() {
+    use std::sync::Arc;
+
     use axum::{Router, middleware, routing::get};
 
     async fn broken() -> &'static str {
@@ -53,8 +55,9 @@ fn a_panic_is_a_problem_that_tells_nothing_of_the_inside() {
     let status_line_and_body = runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router =
-            Router::new().route("/", get(broken)).layer(middleware::from_fn(crate::serve::guard::guard));
+        let own = Arc::new(crate::serve::shared::Own::default());
+        let guard = middleware::from_fn_with_state(own, crate::serve::guard::guard);
+        let router = Router::new().route("/", get(broken)).layer(guard);
         tokio::spawn(async move { axum::serve(listener, router).await });
         tokio::task::spawn_blocking(move || {
             use std::io::{Read, Write};
