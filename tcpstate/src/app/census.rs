@@ -11,6 +11,7 @@ use crate::{
     observe::{
         census::{self, Part},
         counters::CpuCounters,
+        dump::Dumps,
         quiet::Quiet,
     },
     track::Scope,
@@ -28,7 +29,7 @@ pub(super) struct Taker {
 
 impl Taker {
     /// Starts the thread.
-    pub(super) fn start(counters: Option<Arc<CpuCounters>>) -> Result<Self> {
+    pub(super) fn start(counters: Option<Arc<CpuCounters>>, dumps: Dumps) -> Result<Self> {
         let (wish, wishes) = std::sync::mpsc::sync_channel(1);
         let (tell, parts) = mpsc::channel(WAITING);
         thread::Builder::new()
@@ -37,7 +38,7 @@ impl Taker {
                 let mut quiet = Quiet::default();
                 while let Ok(scope) = wishes.recv() {
                     let mut sockets = 0;
-                    census::take(counters.as_deref(), scope, &mut quiet, |part| {
+                    census::take(counters.as_deref(), dumps, scope, &mut quiet, |part| {
                         if let Part::Shows { rows, .. } = &part {
                             sockets += rows.len();
                         }

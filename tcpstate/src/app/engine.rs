@@ -139,7 +139,7 @@ impl Engine {
         mut questions: mpsc::Receiver<Question>,
         mut stopping: watch::Receiver<bool>,
     ) -> Result<()> {
-        let mut censuses = Taker::start(self.counters.clone())?;
+        let mut censuses = Taker::start(self.counters.clone(), self.source.dumps)?;
         let ring = match &self.source.kernel {
             Some(kernel) => {
                 let fd = kernel.ring_fd()?;
@@ -331,9 +331,10 @@ impl Engine {
         self.look();
         let counters = taken.counters.as_ref().map(|(before, after)| (before, after));
         if let Some(recorder) = &self.recorder {
-            recorder.put(Input::DumpEnds { finished_ns: taken.finished_ns });
+            let unvisited = taken.unvisited.clone();
+            recorder.put(Input::DumpEnds { finished_ns: taken.finished_ns, unvisited });
         }
-        self.tracker.census_ends(taken.finished_ns, counters, taken.minis)
+        self.tracker.census_ends(taken.finished_ns, counters, taken.minis, &taken.unvisited)
     }
 
     fn census_taken(&mut self, scope: Scope, taken: &Taken, compared: Compared) {

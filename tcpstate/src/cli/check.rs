@@ -13,11 +13,11 @@ use tcpstate_common::TcpState;
 
 use crate::{
     observe::{
+        dump::Dumps,
         kernel::{Kernel, Sizes},
         layout::{KERNEL_BTF, Layout},
         netns,
         privilege::{Capability, Privileges},
-        sock_diag,
     },
     track::Tier,
 };
@@ -70,6 +70,7 @@ fn examine() -> Report {
         let detail = result.unwrap_or_else(|error| error);
         checks.push(Line { what: what.to_owned(), ok, detail });
     };
+    let dumps = Dumps::of_this_kernel();
     let privileges = Privileges::current();
     for capability in Capability::ALL {
         let purpose = format!("needed {}", capability.purpose());
@@ -100,7 +101,7 @@ fn examine() -> Report {
         }
         Err(error) => line("eBPF programs", Err(error.to_string())),
     }
-    line("socket dump", sockets());
+    line("socket dump", sockets(dumps));
     line("network namespaces", namespaces());
     line("lockdown", Ok(lockdown()));
     line("tracefs, bpffs", Ok("not needed".to_owned()));
@@ -119,11 +120,13 @@ fn layout() -> Result<String, String> {
     Ok(format!("{} offsets found in {KERNEL_BTF}", layout.offsets.len()))
 }
 
-fn sockets() -> Result<String, String> {
-    let own = netns::own().map_err(|error| error.to_string())?;
+fn sockets(dumps: Dumps) -> Result<String, String> {
     let mut count = 0_u64;
-    sock_diag::dump(own, TcpState::VISIBLE, |_| count += 1).map_err(|error| error.to_string())?;
-    Ok(format!("{count} TCP sockets in this network namespace"))
+    dumps.dump_here(&TcpState::VISIBLE, |_| count += 1)?;
+    match dumps {
+        Dumps::Netlink => Ok(format!("{count} TCP sockets in this network namespace")),
+        Dumps::Procfs => Err(format!("{}; {count} in this network namespace", Dumps::WITHOUT_NETLINK)),
+    }
 }
 
 fn namespaces() -> Result<String, String> {
@@ -134,7 +137,7 @@ fn namespaces() -> Result<String, String> {
         .namespaces
         .iter()
         .filter(|(inum, _)| **inum != own)
-        .find_map(|(inum, path)| netns::inside(*inum, path, || Ok(())).err());
+        .find_map(|(inum, ways)| netns::inside(*inum, ways, || ()).err());
     if let Some(error) = refused {
         return Err(format!("{count} found, but others than this one cannot be entered: {error}"));
     }

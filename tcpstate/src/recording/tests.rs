@@ -138,7 +138,7 @@ fn time_wait_that_stays_has_as_much_less_left() {
         [
             Input::DumpBegins { started_ns: at_ns, scope: Scope::ALL },
             Input::DumpShows { now_ns: at_ns, rows: vec![row.clone()] },
-            Input::DumpEnds { finished_ns: at_ns },
+            Input::DumpEnds { finished_ns: at_ns, unvisited: vec![7] },
         ]
     };
     let later = Row { expires_ms: 50_000, ..row.clone() };
@@ -247,7 +247,7 @@ proptest! {
             inputs.push(Input::DumpBegins { started_ns: S, scope: *scope });
             let portions = rows.chunks(4).map(|rows| Input::DumpShows { now_ns: S, rows: rows.to_vec() });
             inputs.extend(portions);
-            inputs.push(Input::DumpEnds { finished_ns: S });
+            inputs.push(Input::DumpEnds { finished_ns: S, unvisited: Vec::new() });
         }
         let (again, _) = read(&written(&inputs)).unwrap();
         let timeless = |mut dumps: Vec<BTreeMap<u64, Row>>| {
@@ -325,7 +325,7 @@ fn story() -> Vec<Input> {
         let at_ns = second * S;
         inputs.push(Input::DumpBegins { started_ns: at_ns, scope: Scope::ALL });
         inputs.push(Input::DumpShows { now_ns: at_ns, rows: rows.clone() });
-        inputs.push(Input::DumpEnds { finished_ns: at_ns });
+        inputs.push(Input::DumpEnds { finished_ns: at_ns, unvisited: Vec::new() });
         inputs.push(Input::Look(moment(at_ns)));
         let found = rows.iter().map(|row| (Key::Cookie(row.cookie), holder(7)));
         let asked = rows.iter().map(|row| row.cookie).collect();

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use tcpstate_common::{Dwell, TcpState, state::STATE_SLOTS};
 
 use super::{
-    census::{Row, Scope, Timer},
+    census::{Row, Scope, Tally, Timer},
     event::{Actor, Opened, Process, Transition, Tuple},
     notes::{Note, Noted, Notes},
     places::Places,
@@ -88,6 +88,8 @@ pub struct Table {
     hand: usize,
     /// The number of the census that is being taken, or was last.
     census: u8,
+    /// The namespaces that the last census did not visit.
+    unvisited: HashSet<u32>,
     /// Whatever a census has shown in `TIME_WAIT` entered that state until then, monotonic ns: a note of one that did so
     /// later is about none of these, which is known without a search.
     time_waits_until_ns: u64,
@@ -111,6 +113,7 @@ impl Table {
             parked: Default::default(),
             hand: 0,
             census: 0,
+            unvisited: HashSet::default(),
             time_waits_until_ns: 0,
             ended: HashMap::default(),
             ended_order: VecDeque::new(),
@@ -323,28 +326,57 @@ impl Table {
 
     /// Forgets the sockets that a census should have shown and has not. A `FIN_WAIT2` mini-socket may have become a
     /// `TIME_WAIT`, of which there is no event: where the census has not asked about those, it stays known who closed.
-    pub(super) fn census_ends(&mut self, scope: Scope, started_ns: u64, finished_ns: u64, notes: &mut Notes) {
+    ///
+    /// A namespace that was not visited keeps its sockets, and counts as it was; only mini-sockets are over in time. At the
+    /// first visit after that a socket is still not forgotten if it is missed: the second says it. Returns how many
+    /// mini-sockets were counted that were not shown.
+    pub(super) fn census_ends(
+        &mut self,
+        tally: &mut Tally,
+        started_ns: u64,
+        finished_ns: u64,
+        notes: &mut Notes,
+        unvisited: &[u32],
+    ) -> u64 {
+        let scope = tally.scope;
         self.forget_tombstones(finished_ns);
         if scope.time_wait {
             self.time_waits_until_ns = finished_ns;
         }
+        let unsettled = std::mem::replace(&mut self.unvisited, unvisited.iter().copied().collect());
+        let mut kept_minis = 0;
         for place in (0..self.sockets.len()).rev() {
-            let socket = &self.sockets.packed()[place];
-            if socket.seen != self.census && scope.has(socket.state()) && socket.since_ns() < started_ns {
-                let gone = self.remove(place);
-                if gone.timer == Timer::TimeWait && gone.state == TcpState::FinWait2 && !scope.time_wait {
-                    notes.add(&Note {
-                        cookie: gone.cookie,
-                        state: gone.state,
-                        mini: true,
-                        entered_ns: gone.since.ns(),
-                        written_ns: finished_ns,
-                        actor: gone.actor,
-                        opened: gone.opened,
-                    });
+            let packed = &self.sockets.packed()[place];
+            if packed.seen == self.census || !scope.has(packed.state()) || packed.since_ns() >= started_ns {
+                continue;
+            }
+            let is_unvisited = self.unvisited.contains(&packed.netns());
+            if is_unvisited || unsettled.contains(&packed.netns()) {
+                let socket = self.sockets.at(place);
+                let is_mini = socket.timer == Timer::TimeWait;
+                let ends_ns = is_mini.then(|| socket.since.ns().saturating_add(TIME_WAIT_NS));
+                if ends_ns.is_none_or(|ends_ns| ends_ns > finished_ns) {
+                    if is_unvisited {
+                        kept_minis += u64::from(is_mini);
+                        tally.count(socket.tuple.family, socket.state, ends_ns);
+                    }
+                    continue;
                 }
             }
+            let gone = self.remove(place);
+            if gone.timer == Timer::TimeWait && gone.state == TcpState::FinWait2 && !scope.time_wait {
+                notes.add(&Note {
+                    cookie: gone.cookie,
+                    state: gone.state,
+                    mini: true,
+                    entered_ns: gone.since.ns(),
+                    written_ns: finished_ns,
+                    actor: gone.actor,
+                    opened: gone.opened,
+                });
+            }
         }
+        kept_minis
     }
 
     /// Puts a socket where it was, or makes room for it.

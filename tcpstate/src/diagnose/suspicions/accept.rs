@@ -20,7 +20,7 @@ use crate::{
         suspicion::{Key, Suspicion},
         view::{self, View},
     },
-    track::Direction,
+    track::{Direction, NO_LIMIT},
 };
 
 /// Looks at a queue, of the last eight, at which something must have waited for long to say that it is not accepted in
@@ -111,11 +111,14 @@ fn blame(view: &View<'_>, suspicion: &mut Suspicion, listening: &Listening) -> O
 }
 
 fn tell_queue(suspicion: &mut Suspicion, listening: &Listening) {
+    let limit = match listening.socket.wqueue {
+        NO_LIMIT => "not known".to_owned(),
+        limit => format::digits(limit.into()),
+    };
     suspicion.evidence.push(format!(
-        "the accept queue of {} holds {}, its limit is {}",
+        "the accept queue of {} holds {}, its limit is {limit}",
         format::listener(listening.socket.tuple.local),
         format::digits(listening.socket.rqueue.into()),
-        format::digits(listening.socket.wqueue.into())
     ));
 }
 

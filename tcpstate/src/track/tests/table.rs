@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tcpstate_common::TcpState;
 
 use super::{SECOND, census, closed_by, process, row, tracker, transition};
-use crate::track::{Actor, Event, Filter, ResetSent, Scope, Since, Socket, Tracker};
+use crate::track::{Actor, Event, Family, Filter, ResetSent, Row, Scope, Since, Socket, Tracker};
 
 fn sockets(tracker: &Tracker) -> Vec<Socket> {
     tracker.page(&Filter { limit: usize::MAX, ..Filter::default() }, 0).sockets
@@ -268,7 +268,7 @@ proptest! {
                     tracker.census_begins(scope, at_ns);
                     let rows: Vec<_> = shown.iter().map(|(cookie, state)| row(*cookie, *state)).collect();
                     tracker.census_shows(&rows, at_ns);
-                    tracker.census_ends(at_ns + 1, None, None);
+                    tracker.census_ends(at_ns + 1, None, None, &[]);
                     let known: Vec<_> = rows.iter().map(|row| row.cookie).collect();
                     for socket in sockets(&tracker) {
                         prop_assert!(known.contains(&socket.cookie) || !scope.has(socket.state), "{socket:?}");
@@ -288,4 +288,57 @@ proptest! {
             }
         }
     }
+}
+
+/// A census that could not enter the namespaces of some of the sockets.
+fn census_without(tracker: &mut Tracker, started_ns: u64, rows: &[Row], unvisited: &[u32]) {
+    tracker.census_begins(Scope::ALL, started_ns);
+    tracker.census_shows(rows, started_ns + 1);
+    tracker.census_ends(started_ns + 1, None, None, unvisited);
+}
+
+fn elsewhere(cookie: u64, state: TcpState) -> Row {
+    Row { netns: 2, ..row(cookie, state) }
+}
+
+#[test]
+fn namespace_that_was_not_visited_keeps_its_sockets_and_they_count() {
+    let mut tracker = tracker(8);
+    let here = row(1, TcpState::CloseWait);
+    let rows = [here.clone(), elsewhere(2, TcpState::CloseWait)];
+    census_without(&mut tracker, SECOND, &rows, &[]);
+    census_without(&mut tracker, 2 * SECOND, &[here.clone()], &[2]);
+    assert_eq!(sockets(&tracker).len(), 2);
+    assert_eq!(sockets(&tracker)[1].since, Since::AtLatest(SECOND));
+    let counts = tracker.sockets(None, 2 * SECOND);
+    assert_eq!(counts.get(Family::V4, TcpState::CloseWait), 2);
+    // At the first visit it is missed once, and at the second twice.
+    census_without(&mut tracker, 3 * SECOND, &[here.clone()], &[]);
+    assert_eq!(sockets(&tracker).len(), 2);
+    census_without(&mut tracker, 4 * SECOND, &[here], &[]);
+    assert_eq!(sockets(&tracker).len(), 1);
+    census_without(&mut tracker, 5 * SECOND, &[], &[2]);
+    assert!(sockets(&tracker).is_empty(), "of a namespace that was visited");
+}
+
+#[test]
+fn mini_socket_ends_in_time_though_nobody_looks() {
+    let mut tracker = tracker(8);
+    census_without(&mut tracker, 100 * SECOND, &[elsewhere(2, TcpState::TimeWait)], &[]);
+    census_without(&mut tracker, 150 * SECOND, &[], &[2]);
+    assert_eq!(tracker.sockets(None, 150 * SECOND).get(Family::V4, TcpState::TimeWait), 1);
+    census_without(&mut tracker, 170 * SECOND, &[], &[2]);
+    assert!(sockets(&tracker).is_empty());
+}
+
+#[test]
+fn socket_that_is_shown_again_is_as_it_was() {
+    let mut tracker = tracker(8);
+    let rows = [elsewhere(2, TcpState::Established)];
+    census_without(&mut tracker, SECOND, &rows, &[]);
+    census_without(&mut tracker, 2 * SECOND, &[], &[2]);
+    census_without(&mut tracker, 3 * SECOND, &rows, &[]);
+    assert_eq!(sockets(&tracker)[0].since, Since::AtLatest(SECOND));
+    census_without(&mut tracker, 4 * SECOND, &[], &[]);
+    assert!(sockets(&tracker).is_empty(), "it was shown in between");
 }
