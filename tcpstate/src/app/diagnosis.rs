@@ -28,6 +28,7 @@ use super::recorder::Recorder;
 use crate::{
     clock,
     diagnose::{Changes, Diagnosis, Evidence, Material, Requirements, Seen, Severity, Status, Thresholds},
+    printable::printable,
     recording::Input,
     serve::ask::{Diagnosed, Held, MaterialWish, Question},
     track::Scope,
@@ -266,9 +267,9 @@ fn wait(schedule: &mut Schedule, notices: &Receiver<Notice>) -> Result<(), Ends>
 fn say(changes: &Changes) {
     for finding in &changes.opened {
         if finding.severity > Severity::Info {
-            warn!("{}: {}", finding.id, finding.verdict);
+            warn!("{}: {}", finding.id, printable(&finding.verdict));
         } else {
-            info!("{}: {}", finding.id, finding.verdict);
+            info!("{}: {}", finding.id, printable(&finding.verdict));
         }
     }
     for finding in &changes.resolved {

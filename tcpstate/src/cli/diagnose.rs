@@ -24,6 +24,7 @@ use super::{
 use crate::{
     app, clock,
     diagnose::{Class, Severity, Status, Thresholds},
+    printable::printable,
     serve::{
         api::{
             findings::{self, Findings},
@@ -118,7 +119,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 /// Tells the user, apart from what is to be forwarded.
 fn tell(text: &str) {
     // Nobody is left to tell if even this fails.
-    let _ = writeln!(io::stderr(), "tcpstate: {text}");
+    let _ = writeln!(io::stderr(), "tcpstate: {}", printable(text));
 }
 
 fn print(report: &Report, args: &Args, out: &mut impl Write) -> io::Result<()> {

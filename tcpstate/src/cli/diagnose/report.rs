@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    cli::table::{Column, Table, age, printable},
+    cli::table::{Column, Table, age},
     clock,
     diagnose::{Class, Severity},
+    printable::printable,
     recording::timeline,
     serve::api::{
         findings::{Finding, Findings, Sample, Subject},
