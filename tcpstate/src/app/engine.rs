@@ -31,11 +31,12 @@ use super::{
 };
 use crate::{
     clock,
-    diagnose::{Material, Moment, Seen, Selected},
+    diagnose::{Material, Moment, Seen, Selected, evidence::Hidden},
     observe::{
         census::{Part, Taken},
         counters::CpuCounters,
         decode::{self, Record},
+        dump::Dumps,
         holders::{Found, Wanted},
         kernel::Kernel,
     },
@@ -549,6 +550,12 @@ impl Engine {
             established_ns: census_ns(Scope { established: true, ..Scope::FEWEST }),
             boot_offset_ns: clock::boot_offset_ns(),
             tier: self.source.tier,
+            hidden: Hidden {
+                namespaces: self.census.map_or(0, |census| census.namespaces_unreachable),
+                processes: self.census.map_or(0, |census| census.processes_hidden),
+                sockets: self.tracker.missing(),
+                without_netlink: self.source.dumps == Dumps::Procfs,
+            },
         };
         if let Some(recorder) = &self.recorder {
             recorder.put(Input::Look(moment));

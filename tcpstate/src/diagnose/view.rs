@@ -13,7 +13,7 @@ use super::{
     NS_PER_MS,
     ends::Ends,
     evidence::{Evidence, Namespace, Paused, Process, TcpInfo, What},
-    format,
+    format, harm,
     history::{Heard, History, Listening, QueueLook},
     program::{self, Member, ProgramId, Programs},
     socket_view::{Holding, SocketView},
@@ -42,6 +42,9 @@ pub(super) struct Queue {
 /// How exactly the start of a process and the beginning of a connection can be compared, ns: kernel ticks, twice.
 pub(super) const START_SLACK_NS: u64 = 20_000_000;
 
+/// Where a listener is: the namespace, the port, and the address if it is not at every one.
+type Place = (u32, u16, Option<IpAddr>);
+
 /// See the module.
 pub(super) struct View<'a> {
     pub(super) evidence: &'a Evidence,
@@ -49,7 +52,9 @@ pub(super) struct View<'a> {
     pub(super) programs: &'a Programs,
     pub(super) thresholds: &'a Thresholds,
     pub(super) seen: Vec<SocketView<'a>>,
-    listeners: HashMap<(u32, u16), Vec<&'a Listening>>,
+    listeners: HashMap<Place, Vec<&'a Listening>>,
+    /// The namespaces with a listener at a port.
+    listening: HashMap<u16, Vec<u32>>,
     /// By the index of the socket: the rules ask for it again and again.
     heard: Vec<Option<&'a Heard>>,
     ends: OnceCell<Ends>,
@@ -70,10 +75,17 @@ impl<'a> View<'a> {
         programs: &'a Programs,
         thresholds: &'a Thresholds,
     ) -> Self {
-        let mut listeners = HashMap::<_, Vec<_>>::default();
+        let mut listeners = HashMap::<Place, Vec<_>>::default();
+        let mut ports = HashMap::<u16, Vec<u32>>::default();
         for listening in history.listeners() {
-            let socket = &listening.socket;
-            listeners.entry((socket.netns, socket.tuple.local.port())).or_default().push(listening);
+            let (netns, local) = (listening.socket.netns, listening.socket.tuple.local);
+            let at = Some(local.ip().to_canonical()).filter(|ip| !ip.is_unspecified());
+            listeners.entry((netns, local.port(), at)).or_default().push(listening);
+            ports.entry(local.port()).or_default().push(netns);
+        }
+        for namespaces in ports.values_mut() {
+            namespaces.sort_unstable();
+            namespaces.dedup();
         }
         let heard = seen.iter().map(|seen| history.heard(seen.socket().cookie)).collect();
         let mut view = Self {
@@ -83,6 +95,7 @@ impl<'a> View<'a> {
             thresholds,
             seen,
             listeners,
+            listening: ports,
             heard,
             ends: OnceCell::new(),
             owned: OnceCell::new(),
@@ -123,14 +136,10 @@ impl<'a> View<'a> {
     /// The listener that took, or takes, connections at this address: one that is there before one that is gone, and
     /// the fuller one of several.
     pub(super) fn listener_at(&self, netns: u32, local: SocketAddr) -> Option<&'a Listening> {
-        let at = local.ip().to_canonical();
-        self.listeners
-            .get(&(netns, local.port()))?
+        [None, Some(local.ip().to_canonical())]
             .iter()
-            .filter(|listening| {
-                let ip = listening.socket.tuple.local.ip();
-                ip.is_unspecified() || ip.to_canonical() == at
-            })
+            .filter_map(|at| self.listeners.get(&(netns, local.port(), *at)))
+            .flatten()
             .max_by_key(|listening| {
                 (listening.seen_ns, listening.socket.rqueue, u64::MAX - listening.socket.cookie)
             })
@@ -153,12 +162,14 @@ impl<'a> View<'a> {
                 |seen: &SocketView<'_>| (seen.socket().netns, seen.socket().tuple.local.ip().to_canonical());
             self.seen.iter().map(local).collect()
         });
-        let mut others = self.listeners.keys().filter(|(other, port)| {
-            *other != netns && *port == remote.port() && owned.contains(&(*other, remote.ip().to_canonical()))
-        });
+        let mut others = self
+            .listening
+            .get(&remote.port())?
+            .iter()
+            .filter(|other| **other != netns && owned.contains(&(**other, remote.ip().to_canonical())));
         // Of two that might be it neither is known to be.
-        let (other, None) = (others.next()?.0, others.next()) else { return None };
-        self.listener_at(other, remote).filter(is_there)
+        let (other, None) = (others.next()?, others.next()) else { return None };
+        self.listener_at(*other, remote).filter(is_there)
     }
 
     /// Whether a listener is there now.
@@ -319,6 +330,11 @@ impl<'a> View<'a> {
     /// When a process was started, monotonic ns; `None` if the clocks cannot be compared.
     pub(super) fn started_ns(&self, holder: &Holder) -> Option<u64> {
         started_ns(self.evidence, holder)
+    }
+
+    /// The clause about a harm that was not seen: see [`harm::none_seen`].
+    pub(super) fn none_seen(&self, why: &str) -> String {
+        harm::none_seen(why, self.evidence.hidden.sockets)
     }
 
     /// Why something cannot be seen at all, if so.

@@ -11,7 +11,7 @@ use super::{Error, Header, Input, Reader, Replay, VERSION, Writer};
 use crate::{
     diagnose::{
         Collected, Moment, Thresholds,
-        evidence::{Listener, Namespace, Process, TcpInfo, Unseen, What},
+        evidence::{Hidden, Listener, Namespace, Process, TcpInfo, Unseen, What},
     },
     track::{
         self, Actor, Circumstances, Comm, Event, Holder, Holders, IdleClose, Key, Limits, Note, Opened, Row,
@@ -50,7 +50,14 @@ fn packed(text: &str) -> Vec<u8> {
 }
 
 fn moment(at_ns: u64) -> Moment {
-    Moment { at_ns, census_ns: Some(at_ns), established_ns: None, boot_offset_ns: 3, tier: Tier::B }
+    Moment {
+        at_ns,
+        census_ns: Some(at_ns),
+        established_ns: None,
+        boot_offset_ns: 3,
+        tier: Tier::B,
+        hidden: Hidden::default(),
+    }
 }
 
 fn holder(pid: u32) -> Holder {

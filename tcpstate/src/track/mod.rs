@@ -327,6 +327,12 @@ impl Tracker {
         self.table.len()
     }
 
+    /// Sockets that exist and are not in the table for lack of room, as of the last census.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.table.missing()
+    }
+
     /// What was given up for lack of room.
     #[must_use]
     pub fn given_up(&self) -> GivenUp {

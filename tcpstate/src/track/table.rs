@@ -97,6 +97,10 @@ pub struct Table {
     ended_order: VecDeque<(u64, u64)>,
     max_sockets: usize,
     refused: u64,
+    /// How many sockets of each state had no room, since the last census that shows that state began; and the same as of
+    /// the end of a census.
+    without_room: [u64; STATE_SLOTS],
+    missing: u64,
     late_events: u64,
     dwell: [Dwell; STATE_SLOTS],
 }
@@ -119,6 +123,8 @@ impl Table {
             ended_order: VecDeque::new(),
             max_sockets,
             refused: 0,
+            without_room: [0; STATE_SLOTS],
+            missing: 0,
             late_events: 0,
             dwell: [Dwell::default(); STATE_SLOTS],
         }
@@ -167,6 +173,12 @@ impl Table {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// Sockets that exist and are not here for lack of room, as of the last census.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.missing
     }
 
     /// Events about sockets that had already ended, so far.
@@ -298,6 +310,9 @@ impl Table {
     /// A census begins.
     pub(super) fn census_begins(&mut self, scope: Scope) {
         self.census = self.census.wrapping_add(1);
+        for state in scope.states() {
+            self.without_room[state.index()] = 0;
+        }
         if scope.time_wait {
             self.time_waits_until_ns = u64::MAX;
         }
@@ -376,6 +391,7 @@ impl Table {
                 });
             }
         }
+        self.missing = self.without_room.iter().sum();
         kept_minis
     }
 
@@ -399,6 +415,7 @@ impl Table {
     /// Returns the place, or nothing where there is no room.
     fn insert(&mut self, socket: &Socket) -> Option<usize> {
         if !self.make_room(importance(socket.state)) {
+            self.without_room[socket.state.index()] += 1;
             return None;
         }
         self.newest = self.newest.max(socket.cookie);
@@ -429,8 +446,8 @@ impl Table {
         }
     }
 
-    /// Where room is short, sockets that park come first, then `TIME_WAIT`, then the rest: one of those that come
-    /// last has to go. Returns whether there is room for a socket of this importance.
+    /// Where room is short, listeners come first, then sockets that park, then `TIME_WAIT`, then the rest: one of those that
+    /// come last has to go. Returns whether there is room for a socket of this importance.
     fn make_room(&mut self, class: usize) -> bool {
         if self.sockets.len() < self.max_sockets {
             return true;
@@ -441,7 +458,9 @@ impl Table {
         };
         loop {
             self.hand = (self.hand + 1) % self.sockets.len();
-            if importance(self.sockets.packed()[self.hand].state()) == last {
+            let state = self.sockets.packed()[self.hand].state();
+            if importance(state) == last {
+                self.without_room[state.index()] += 1;
                 self.remove(self.hand);
                 return true;
             }
@@ -493,16 +512,18 @@ fn become_mini(socket: &mut Socket) {
 }
 
 /// How many classes [`importance`] knows.
-const CLASSES: usize = 3;
+const CLASSES: usize = 4;
 
 /// 0 goes last.
 fn importance(state: TcpState) -> usize {
-    if state.parks() {
+    if state == TcpState::Listen {
         0
-    } else if state == TcpState::TimeWait {
+    } else if state.parks() {
         1
-    } else {
+    } else if state == TcpState::TimeWait {
         2
+    } else {
+        3
     }
 }
 

@@ -212,6 +212,39 @@ fn parked_sockets_find_room_before_time_wait_and_that_before_the_rest() {
     assert_eq!(tracker.given_up().sockets, 2);
 }
 
+#[test]
+fn listener_never_has_to_go() {
+    let mut tracker = tracker(2);
+    let rows = vec![
+        row(1, TcpState::Listen),
+        row(2, TcpState::CloseWait),
+        row(3, TcpState::CloseWait),
+        row(4, TcpState::Listen),
+    ];
+    tracker.reconcile(&census(10, rows), None);
+    let kept: Vec<_> = sockets(&tracker).iter().map(|socket| socket.cookie).collect();
+    assert_eq!(kept, [1, 4]);
+    tracker.ingest(&mut Event::Transition(transition(5, 5000, TcpState::Established, TcpState::CloseWait)));
+    assert_eq!((tracker.tracked(), tracker.count(TcpState::Listen)), (2, 2));
+}
+
+#[test]
+fn sockets_without_room_are_missing_until_a_census_of_their_state_finds_room() {
+    let mut tracker = tracker(2);
+    let open = |cookies: std::ops::Range<u64>| cookies.map(|cookie| row(cookie, TcpState::Established));
+    tracker.reconcile(&census(10, open(1..6).collect()), None);
+    assert_eq!(tracker.missing(), 3);
+    // Without those that are open: two of them have to go.
+    tracker.census_begins(Scope::FEWEST, 20_000);
+    tracker.census_shows(&[row(10, TcpState::CloseWait), row(11, TcpState::CloseWait)], 20_000);
+    tracker.census_ends(20_000, None, None, &[]);
+    assert_eq!(tracker.missing(), 5);
+    tracker.reconcile(&census(30_000, open(1..3).collect()), None);
+    assert_eq!(tracker.missing(), 2, "those that park are forgotten after the others were shown");
+    tracker.reconcile(&census(40_000, open(1..3).collect()), None);
+    assert_eq!(tracker.missing(), 0);
+}
+
 proptest! {
     /// Whatever comes, the table stays within its bound, and what finds no room is counted.
     #[test]
