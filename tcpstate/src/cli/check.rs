@@ -175,10 +175,11 @@ fn namespaces() -> Result<String, String> {
         return Err(format!("{count} found, but others than this one cannot be entered: {error}"));
     }
     if found.hidden_processes > 0 {
-        return Err(format!(
-            "{count} found; those of {} processes of other users cannot be seen",
-            found.hidden_processes
-        ));
+        let hidden = match found.hidden_processes {
+            1 => "that of a process".to_owned(),
+            many => format!("those of {many} processes"),
+        };
+        return Err(format!("{count} found; {hidden} may not be read"));
     }
     Ok(format!("{count} found, all can be visited"))
 }

@@ -517,6 +517,18 @@ TIME (UTC)            NETNS  PID/PROGRAM                   LOCAL                
     }
 
     #[test]
+    fn a_daemon_without_ebpf_is_silent_and_the_reason_is_given() {
+        let daemon = Daemon::start();
+        let mut status: Status = serde_json::from_value(daemon.get("/api/v1/status").json()).unwrap();
+        assert_eq!(silence(&status), None);
+        (status.tier, status.tier_reason) = ("D".to_owned(), Some("CAP_BPF is missing".to_owned()));
+        assert_eq!(
+            silence(&status).unwrap(),
+            "the daemon sees no events, which take eBPF (tier D): CAP_BPF is missing; `tcpstate sockets` shows what exists"
+        );
+    }
+
+    #[test]
     fn without_daemon_it_says_so() {
         let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = watch(&args(&["--url", &format!("http://{unused}")]), &mut Vec::new()).unwrap_err();

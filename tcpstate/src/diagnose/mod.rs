@@ -242,7 +242,7 @@ fn not_looked_at(evidence: &Evidence) -> Vec<String> {
             format!("{} processes have", format::digits(processes))
         };
         lines.push(format!(
-            "Whether {count} sockets elsewhere: {of} may not be read (CAP_SYS_PTRACE is needed)."
+            "Whether {count} sockets elsewhere: {of} may not be read (no CAP_SYS_PTRACE, or a protected process)."
         ));
     }
     if sockets > 0 {

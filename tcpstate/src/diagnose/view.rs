@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     diagnose::class::Class,
-    track::{Holder, Socket},
+    track::{Holder, Since, Socket},
 };
 
 /// The kernel's default of `ip_local_port_range` (`net/ipv4/af_inet.c`), where the namespace's is not known.
@@ -59,6 +59,8 @@ pub(super) struct View<'a> {
     heard: Vec<Option<&'a Heard>>,
     ends: OnceCell<Ends>,
     owned: OnceCell<HashSet<(u32, IpAddr)>>,
+    /// Processes that have had connections in `FIN_WAIT2` since before that was seen.
+    half_closed: OnceCell<HashSet<u32>>,
     /// Processes that have connections open which their parents have open too.
     sharing: OnceCell<HashSet<u32>>,
     /// Processes that alone have several connections open which their parents had served.
@@ -99,6 +101,7 @@ impl<'a> View<'a> {
             heard,
             ends: OnceCell::new(),
             owned: OnceCell::new(),
+            half_closed: OnceCell::new(),
             sharing: OnceCell::new(),
             left_with: OnceCell::new(),
             queues: HashMap::default(),
@@ -263,6 +266,18 @@ impl<'a> View<'a> {
     pub(super) fn paused(&self, holder: &Holder) -> Option<Paused> {
         let paused = self.process(holder.pid, holder.start_boottime_ns)?.paused?;
         (paused != Paused::No).then_some(paused)
+    }
+
+    /// Whether a process waits for the other side to close connections, and has done so since before that was seen.
+    pub(super) fn has_long_half_closed(&self, pid: u32) -> bool {
+        let half_closed = self.half_closed.get_or_init(|| {
+            let long = self.seen.iter().filter(|seen| {
+                let socket = seen.socket();
+                socket.state == TcpState::FinWait2 && matches!(socket.since, Since::AtLatest(_))
+            });
+            long.filter_map(|seen| seen.holder().map(|holder| holder.pid)).collect()
+        });
+        half_closed.contains(&pid)
     }
 
     /// Whether a process has a connection open that its parent has open too.

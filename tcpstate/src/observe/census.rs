@@ -163,8 +163,12 @@ mod tests {
     }
 
     fn census_after(quiet: &mut Quiet, scope: Scope) -> (Vec<Row>, Taken) {
+        census_by(Dumps::Netlink, quiet, scope)
+    }
+
+    fn census_by(dumps: Dumps, quiet: &mut Quiet, scope: Scope) -> (Vec<Row>, Taken) {
         let (mut shown, mut taken) = (Vec::new(), None);
-        take(None, Dumps::Netlink, scope, quiet, |part| match part {
+        take(None, dumps, scope, quiet, |part| match part {
             Part::Begins { .. } => {}
             Part::Shows { rows, .. } => shown.extend(rows),
             Part::Ends(end) => taken = Some(*end),
@@ -199,6 +203,19 @@ mod tests {
         assert!(!rows.iter().any(|row| [TcpState::TimeWait, TcpState::Established].contains(&row.state)));
         assert!(taken.minis.expect("the kernel says it") >= 2);
         drop(open);
+    }
+
+    #[test]
+    fn census_out_of_files_shows_what_one_over_netlink_shows() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let own = netns::own().expect("/proc");
+        for dumps in [Dumps::Netlink, Dumps::Procfs] {
+            let (rows, taken) = census_by(dumps, &mut Quiet::default(), Scope::ALL);
+            let ours = rows.iter().find(|row| row.tuple.local == address).expect("it listens");
+            assert_eq!((ours.netns, ours.state), (own, TcpState::Listen));
+            assert!(!taken.unvisited.contains(&own) && taken.visited > 0, "{taken:?}");
+        }
     }
 
     #[test]

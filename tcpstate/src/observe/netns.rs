@@ -154,7 +154,7 @@ fn parse(link: &Path) -> Option<u32> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use std::thread;
 
     use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -162,16 +162,16 @@ pub(crate) mod tests {
     use super::*;
 
     /// A network namespace that lasts as long as this does, with a thread in it; `None` without the privilege for one.
-    pub(crate) struct Resident {
-        pub(crate) inum: u32,
+    struct Resident {
+        inum: u32,
         /// A way into it.
-        pub(crate) way: PathBuf,
+        way: PathBuf,
         leave: Option<std::sync::mpsc::Sender<()>>,
         thread: Option<thread::JoinHandle<()>>,
     }
 
     impl Resident {
-        pub(crate) fn settle() -> Option<Self> {
+        fn settle() -> Option<Self> {
             let (tell, told) = std::sync::mpsc::channel();
             let (leave, left) = std::sync::mpsc::channel::<()>();
             let thread = thread::spawn(move || {

@@ -175,7 +175,7 @@ fn what_was_not_looked_at_is_told_apart() {
     let hidden = [
         "the open files of 3 processes may not be read.",
         "The sockets of 2 network namespaces, which could not be visited (CAP_SYS_ADMIN and CAP_SYS_PTRACE are needed).",
-        "Whether a process has sockets elsewhere: its network namespace may not be read (CAP_SYS_PTRACE is needed).",
+        "Whether a process has sockets elsewhere: its network namespace may not be read (no CAP_SYS_PTRACE, or a protected process).",
     ];
     assert_eq!(world.diagnosis.not_looked_at(), hidden);
     let all = world.diagnosis.cannot_see();
