@@ -250,7 +250,7 @@ pub struct SubjectProcess {
 /// The harm that is done; the severity follows from it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct HarmDone {
-    /// `none_seen`, `runs_out` (of descriptors or ports), `waits` (somebody), `fails` (requests or connects) or
+    /// `none_seen`, `not_known` (sockets are missing that might show it), `runs_out` (of descriptors or ports), `waits` (somebody), `fails` (requests or connects) or
     /// `data_lost`.
     #[schema(value_type = String, example = "waits")]
     pub kind: Kind,

@@ -340,13 +340,13 @@ fn namespace_that_was_not_visited_keeps_its_sockets_and_they_count() {
     let here = row(1, TcpState::CloseWait);
     let rows = [here.clone(), elsewhere(2, TcpState::CloseWait)];
     census_without(&mut tracker, SECOND, &rows, &[]);
-    census_without(&mut tracker, 2 * SECOND, &[here.clone()], &[2]);
+    census_without(&mut tracker, 2 * SECOND, std::slice::from_ref(&here), &[2]);
     assert_eq!(sockets(&tracker).len(), 2);
     assert_eq!(sockets(&tracker)[1].since, Since::AtLatest(SECOND));
     let counts = tracker.sockets(None, 2 * SECOND);
     assert_eq!(counts.get(Family::V4, TcpState::CloseWait), 2);
     // At the first visit it is missed once, and at the second twice.
-    census_without(&mut tracker, 3 * SECOND, &[here.clone()], &[]);
+    census_without(&mut tracker, 3 * SECOND, std::slice::from_ref(&here), &[]);
     assert_eq!(sockets(&tracker).len(), 2);
     census_without(&mut tracker, 4 * SECOND, &[here], &[]);
     assert_eq!(sockets(&tracker).len(), 1);
