@@ -69,7 +69,7 @@ fn census(tracker: &mut Tracker, rows: &[Row], at_ns: u64) {
     for rows in rows.chunks(1024) {
         tracker.census_shows(rows, at_ns);
     }
-    tracker.census_ends(at_ns, Some((&Counters::ZERO, &Counters::ZERO)), None);
+    tracker.census_ends(at_ns, Some((&Counters::ZERO, &Counters::ZERO)), None, &[]);
 }
 
 fn transition(number: u64, at_ns: u64, from: TcpState, to: TcpState) -> Event {

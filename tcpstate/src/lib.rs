@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod diagnose;
 pub mod observe;
+pub mod printable;
 pub mod pulse;
 pub mod recording;
 pub mod serve;

@@ -14,6 +14,7 @@ use crate::{
     observe::{
         census::{self, Part},
         counters::CpuCounters,
+        dump::Dumps,
         quiet::Quiet,
     },
     pulse::{PERIOD, Pulses, Worker},
@@ -32,11 +33,15 @@ pub(super) struct Taker {
 
 impl Taker {
     /// Starts the thread.
-    pub(super) fn start(supervisor: &Supervisor, counters: Option<Arc<CpuCounters>>) -> Result<Self> {
+    pub(super) fn start(
+        supervisor: &Supervisor,
+        counters: Option<Arc<CpuCounters>>,
+        dumps: Dumps,
+    ) -> Result<Self> {
         let (wish, wishes) = sync_channel(1);
         let (tell, parts) = mpsc::channel(WAITING);
         supervisor.start(Worker::Census, move |pulses| {
-            take_all(&wishes, counters.as_deref(), pulses, &tell);
+            take_all(&wishes, counters.as_deref(), dumps, pulses, &tell);
             Ok(())
         })?;
         Ok(Self { wish, parts })
@@ -58,6 +63,7 @@ impl Taker {
 fn take_all(
     wishes: &Receiver<Scope>,
     counters: Option<&CpuCounters>,
+    dumps: Dumps,
     pulses: &Pulses,
     tell: &mpsc::Sender<Part>,
 ) {
@@ -70,7 +76,7 @@ fn take_all(
             Err(RecvTimeoutError::Disconnected) => return,
         };
         let mut sockets = 0;
-        census::take(counters, scope, &mut quiet, |part| {
+        census::take(counters, dumps, scope, &mut quiet, |part| {
             if let Part::Shows { rows, .. } = &part {
                 sockets += rows.len();
             }

@@ -27,6 +27,7 @@ use super::{recorder::Recorder, supervisor::Supervisor};
 use crate::{
     clock,
     diagnose::{Changes, Diagnosis, Evidence, Material, Requirements, Seen, Severity, Status, Thresholds},
+    printable::printable,
     pulse::{PERIOD, Pulses, Worker},
     recording::Input,
     serve::ask::{Diagnosed, Held, MaterialWish, Question},
@@ -75,6 +76,7 @@ pub(super) fn start(
         seen: Seen::default(),
         held: Held::default(),
         listen_overflows: None,
+        told_not_looked_at: false,
         recorder,
     };
     supervisor.start(Worker::Diagnosis, move |pulses| {
@@ -95,6 +97,7 @@ struct Diagnoser {
     held: Held,
     /// See [`Diagnosed::listen_overflows`].
     listen_overflows: Option<u64>,
+    told_not_looked_at: bool,
     recorder: Option<Recorder>,
 }
 
@@ -168,6 +171,7 @@ impl Diagnoser {
         evidence.add(collected);
         let collected_ns = clock::thread_cpu_ns();
         say(&self.diagnosis.pass(&evidence));
+        self.say_not_looked_at();
         debug!(
             "looked at {} sockets: {} µs of CPU for them and their holders, {} µs for the rest, {} µs to judge",
             evidence.sockets.len(),
@@ -208,6 +212,15 @@ impl Diagnoser {
         answered.blocking_recv().map_err(|_| Ends)
     }
 
+    /// Tells the log once what is not looked at, and again when that has been over meanwhile.
+    fn say_not_looked_at(&mut self) {
+        let lines = self.diagnosis.not_looked_at();
+        if !lines.is_empty() && !self.told_not_looked_at {
+            warn!("not looked at: {}", printable(&lines.join(" ")));
+        }
+        self.told_not_looked_at = !lines.is_empty();
+    }
+
     fn publish(&mut self, evidence: Evidence, tracked: usize, cpu_ns: u64) {
         let Evidence { at_ns, sockets, mut listeners, namespaces, processes, destinations, holders, .. } =
             evidence;
@@ -229,6 +242,7 @@ impl Diagnoser {
             cpu_ns,
             findings: self.diagnosis.findings().to_vec(),
             cannot_see: self.diagnosis.cannot_see().to_vec(),
+            not_looked_at: self.diagnosis.not_looked_at().to_vec(),
             destinations,
             listeners,
             namespaces,
@@ -268,9 +282,9 @@ fn wait(schedule: &mut Schedule, notices: &Receiver<Notice>, pulses: &Pulses) ->
 fn say(changes: &Changes) {
     for finding in &changes.opened {
         if finding.severity > Severity::Info {
-            warn!("{}: {}", finding.id, finding.verdict);
+            warn!("{}: {}", finding.id, printable(&finding.verdict));
         } else {
-            info!("{}: {}", finding.id, finding.verdict);
+            info!("{}: {}", finding.id, printable(&finding.verdict));
         }
     }
     for finding in &changes.resolved {

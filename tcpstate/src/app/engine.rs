@@ -33,11 +33,12 @@ use super::{
 };
 use crate::{
     clock,
-    diagnose::{Material, Moment, Seen, Selected},
+    diagnose::{Material, Moment, Seen, Selected, evidence::Hidden},
     observe::{
         census::{Part, Taken},
         counters::CpuCounters,
         decode::{self, Record},
+        dump::Dumps,
         holders::{Found, Wanted},
         kernel::Kernel,
     },
@@ -148,7 +149,7 @@ impl Engine {
         mut stopping: watch::Receiver<bool>,
         supervisor: Supervisor,
     ) -> Result<()> {
-        let mut censuses = Taker::start(&supervisor, self.counters.clone())?;
+        let mut censuses = Taker::start(&supervisor, self.counters.clone(), self.source.dumps)?;
         let ring = match &self.source.kernel {
             Some(kernel) => {
                 let fd = kernel.ring_fd()?;
@@ -348,9 +349,10 @@ impl Engine {
         self.look();
         let counters = taken.counters.as_ref().map(|(before, after)| (before, after));
         if let Some(recorder) = &self.recorder {
-            recorder.put(Input::DumpEnds { finished_ns: taken.finished_ns });
+            let unvisited = taken.unvisited.clone();
+            recorder.put(Input::DumpEnds { finished_ns: taken.finished_ns, unvisited });
         }
-        let compared = self.tracker.census_ends(taken.finished_ns, counters, taken.minis);
+        let compared = self.tracker.census_ends(taken.finished_ns, counters, taken.minis, &taken.unvisited);
         // What was missed meanwhile leaves the counters as they were, as if nothing had happened.
         look_for_missed(&mut self.missed, &self.source, self.counters.as_deref(), &mut self.tracker);
         compared
@@ -568,6 +570,12 @@ impl Engine {
             established_ns: census_ns(Scope { established: true, ..Scope::FEWEST }),
             boot_offset_ns: clock::boot_offset_ns(),
             tier: self.source.tier,
+            hidden: Hidden {
+                namespaces: self.census.map_or(0, |census| census.namespaces_unreachable),
+                processes: self.census.map_or(0, |census| census.processes_hidden),
+                sockets: self.tracker.missing(),
+                without_netlink: self.source.dumps == Dumps::Procfs,
+            },
         };
         if let Some(recorder) = &self.recorder {
             recorder.put(Input::Look(moment));

@@ -7,7 +7,10 @@ use tracing::{info, warn};
 
 use super::memory;
 use crate::{
-    observe::kernel::{Kernel, Sizes},
+    observe::{
+        dump::Dumps,
+        kernel::{Kernel, Sizes},
+    },
     track::Tier,
 };
 
@@ -28,6 +31,7 @@ pub struct Source {
     /// Why it is not a better one.
     pub reason: Option<String>,
     pub kernel: Option<Kernel>,
+    pub dumps: Dumps,
 }
 
 /// Opens the source.
@@ -35,9 +39,13 @@ pub struct Source {
 /// # Errors
 /// If eBPF is wanted and cannot be had: one sentence why.
 pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
-    let reason = match wanted {
-        Wanted::Sockdiag => "--source sockdiag asks for it".to_owned(),
-        Wanted::Auto | Wanted::Ebpf => match Kernel::start(sizes) {
+    let dumps = Dumps::of_this_kernel();
+    let reason = match (wanted, dumps) {
+        // Events carry cookies, which the files do not have.
+        (Wanted::Ebpf, Dumps::Procfs) => bail!("{}", Dumps::WITHOUT_NETLINK),
+        (_, Dumps::Procfs) => Dumps::WITHOUT_NETLINK.to_owned(),
+        (Wanted::Sockdiag, _) => "--source sockdiag asks for it".to_owned(),
+        (Wanted::Auto | Wanted::Ebpf, _) => match Kernel::start(sizes) {
             Ok(kernel) => {
                 // What parsing the kernel's types took is not needed any more.
                 memory::give_back();
@@ -48,7 +56,7 @@ pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
                 if let Some(error) = kernel.iterator_error() {
                     warn!("holders of sockets are looked up in /proc, which is slower: {error}");
                 }
-                return Ok(Source { tier: Tier::B, reason: None, kernel: Some(kernel) });
+                return Ok(Source { tier: Tier::B, reason: None, kernel: Some(kernel), dumps });
             }
             Err(error) if wanted == Wanted::Ebpf => bail!("{error}"),
             Err(error) => error.to_string(),
@@ -58,5 +66,5 @@ pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
     for blind in Tier::D.blind_spots() {
         warn!("not seen: {blind}");
     }
-    Ok(Source { tier: Tier::D, reason: Some(reason), kernel: None })
+    Ok(Source { tier: Tier::D, reason: Some(reason), kernel: None, dumps })
 }

@@ -12,19 +12,27 @@ use serde::Serialize;
 use tcpstate_common::TcpState;
 
 use crate::{
+    app::source::Wanted,
     observe::{
+        dump::Dumps,
         kernel::{Kernel, Sizes},
         layout::{KERNEL_BTF, Layout},
         netns,
         privilege::{Capability, Privileges},
         probes::Probe,
-        sock_diag,
     },
     track::Tier,
 };
 
+const EXIT_CODE: &str = "\
+Exit code: 0 the source of --source can be had, 1 it cannot.";
+
 #[derive(Clone, Copy, Debug, ClapArgs)]
+#[command(after_help = EXIT_CODE)]
 pub struct Args {
+    /// Where sockets are to be learned of, as for `tcpstate daemon`: exit with 1 if that cannot be had
+    #[arg(long, value_enum, default_value = "auto")]
+    source: Wanted,
     /// Print one JSON object instead of lines
     #[arg(long)]
     json: bool,
@@ -45,6 +53,8 @@ struct Report {
     tier: &'static str,
     /// Why it is not a better tier.
     tier_reason: Option<String>,
+    /// Why the source of `--source` cannot be had, if so.
+    source_refused: Option<String>,
     not_seen: &'static [&'static str],
 }
 
@@ -53,7 +63,7 @@ struct Report {
 /// # Errors
 /// If the output cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let report = examine();
+    let report = examine(args.source);
     let mut out = io::stdout().lock();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &report)?;
@@ -61,19 +71,23 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     } else {
         print(&report, &mut out)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if report.source_refused.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn examine() -> Report {
+fn examine(wanted: Wanted) -> Report {
     let mut checks = Vec::new();
     let mut line = |what: &str, result: Result<String, String>| {
         let ok = result.is_ok();
         let detail = result.unwrap_or_else(|error| error);
         checks.push(Line { what: what.to_owned(), ok, detail });
     };
+    let dumps = Dumps::of_this_kernel();
     let privileges = Privileges::current();
     for capability in Capability::ALL {
-        let purpose = format!("needed {}", capability.purpose());
+        let mut purpose = format!("needed {}", capability.purpose());
+        if privileges.is_in_vain(capability) {
+            purpose += "; held, but in a user namespace that is not the first one, where it does not count";
+        }
         line(&capability.to_string(), if privileges.has(capability) { Ok(purpose) } else { Err(purpose) });
     }
     line("kernel types (BTF)", layout());
@@ -111,17 +125,37 @@ fn examine() -> Report {
         }
         Err(error) => line("eBPF programs", Err(error.to_string())),
     }
-    line("socket dump", sockets());
+    line("socket dump", sockets(dumps));
     line("network namespaces", namespaces());
     line("lockdown", Ok(lockdown()));
     line("tracefs, bpffs", Ok("not needed".to_owned()));
-    let tier = if kernel.is_ok() { Tier::B } else { Tier::D };
+    let ebpf = match (&kernel, dumps) {
+        (_, Dumps::Procfs) => Err(Dumps::WITHOUT_NETLINK.to_owned()),
+        (Ok(_), Dumps::Netlink) => Ok(()),
+        (Err(error), Dumps::Netlink) => Err(error.to_string()),
+    };
+    let dumped = dumps.dump_here(&[TcpState::Listen], |_| ());
+    let source_refused = refused(wanted, ebpf.clone(), dumped);
+    let (tier, tier_reason) = match (wanted, ebpf) {
+        (Wanted::Sockdiag, _) => (Tier::D, Some("--source sockdiag asks for it".to_owned())),
+        (_, Ok(())) => (Tier::B, None),
+        (_, Err(reason)) => (Tier::D, Some(reason)),
+    };
     Report {
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
         checks,
         tier: tier.name(),
-        tier_reason: kernel.err().map(|error| error.to_string()),
+        tier_reason,
+        source_refused,
         not_seen: tier.blind_spots(),
+    }
+}
+
+/// Why a source cannot be had, by what came of both ways.
+fn refused(wanted: Wanted, ebpf: Result<(), String>, dumped: Result<(), String>) -> Option<String> {
+    match wanted {
+        Wanted::Ebpf => ebpf.and(dumped).err(),
+        Wanted::Auto | Wanted::Sockdiag => dumped.err(),
     }
 }
 
@@ -136,11 +170,13 @@ fn layout() -> Result<String, String> {
     Ok(format!("{found} fields found in {KERNEL_BTF}"))
 }
 
-fn sockets() -> Result<String, String> {
-    let own = netns::own().map_err(|error| error.to_string())?;
+fn sockets(dumps: Dumps) -> Result<String, String> {
     let mut count = 0_u64;
-    sock_diag::dump(own, TcpState::VISIBLE, |_| count += 1).map_err(|error| error.to_string())?;
-    Ok(format!("{count} TCP sockets in this network namespace"))
+    dumps.dump_here(&TcpState::VISIBLE, |_| count += 1)?;
+    match dumps {
+        Dumps::Netlink => Ok(format!("{count} TCP sockets in this network namespace")),
+        Dumps::Procfs => Err(format!("{}; {count} in this network namespace", Dumps::WITHOUT_NETLINK)),
+    }
 }
 
 fn namespaces() -> Result<String, String> {
@@ -151,15 +187,16 @@ fn namespaces() -> Result<String, String> {
         .namespaces
         .iter()
         .filter(|(inum, _)| **inum != own)
-        .find_map(|(inum, path)| netns::inside(*inum, path, || Ok(())).err());
+        .find_map(|(inum, ways)| netns::inside(*inum, ways, || ()).err());
     if let Some(error) = refused {
         return Err(format!("{count} found, but others than this one cannot be entered: {error}"));
     }
     if found.hidden_processes > 0 {
-        return Err(format!(
-            "{count} found; those of {} processes of other users cannot be seen",
-            found.hidden_processes
-        ));
+        let hidden = match found.hidden_processes {
+            1 => "that of a process".to_owned(),
+            many => format!("those of {many} processes"),
+        };
+        return Err(format!("{count} found; {hidden} may not be read"));
     }
     Ok(format!("{count} found, all can be visited"))
 }
@@ -184,5 +221,32 @@ fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for blind in report.not_seen {
         writeln!(out, "  not seen: {blind}")?;
     }
+    if let Some(reason) = &report.source_refused {
+        writeln!(out, "the source of --source cannot be had: {reason}")?;
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_source_that_is_wanted_must_be_there() {
+        let no = || Err("no".to_owned());
+        for (wanted, ebpf, dumped, refuses) in [
+            (Wanted::Auto, no(), Ok(()), false),
+            (Wanted::Sockdiag, no(), Ok(()), false),
+            (Wanted::Ebpf, no(), Ok(()), true),
+            (Wanted::Ebpf, Ok(()), Ok(()), false),
+            (Wanted::Auto, Ok(()), no(), true),
+            (Wanted::Sockdiag, Ok(()), no(), true),
+        ] {
+            assert_eq!(
+                refused(wanted, ebpf.clone(), dumped.clone()).is_some(),
+                refuses,
+                "{wanted:?} {ebpf:?} {dumped:?}"
+            );
+        }
+    }
 }

@@ -14,9 +14,12 @@ use tcpstate_common::{
 };
 use ureq::{Agent, Body, BodyReader, http::Response};
 
-use crate::serve::{
-    api::records::{self, Head},
-    problem::{self, Problem},
+use crate::{
+    printable::printable,
+    serve::{
+        api::records::{self, Head},
+        problem::{self, Problem},
+    },
 };
 
 /// Where a daemon answers if nobody says otherwise.
@@ -251,7 +254,7 @@ pub fn exit(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     }
     if error.is::<Error>() {
         // Nobody is left to tell if even this fails.
-        let _ = writeln!(io::stderr(), "tcpstate: {error}");
+        let _ = writeln!(io::stderr(), "tcpstate: {}", printable(&error.to_string()));
         return Ok(ExitCode::from(EXIT_NO_ANSWER));
     }
     Err(error)

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     app, clock,
     diagnose::{Class, Severity, Status, Thresholds},
+    printable::printable,
     serve::{
         api::{
             findings::{self, Findings},
@@ -50,7 +51,8 @@ Examples:
   tcpstate diagnose --replay trouble.tcpstate  what is said of what `tcpstate record` wrote down
 
 Exit code: 0 nothing wrong, 1 findings of the severity of --fail-on or worse, 2 it could not be \
-found out. What is only worth knowing stands at the end and is never a reason for 1.";
+found out: the diagnosis failed, or found nothing and could not look at some namespaces, processes or sockets \
+(--accept-hidden makes that 0). What is only worth knowing stands at the end and is never a reason for 1.";
 
 /// From which severity on a finding counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -83,6 +85,9 @@ pub struct Args {
     /// From which severity on a finding makes the exit code 1
     #[arg(long, value_enum, value_name = "SEVERITY", default_value = "warning")]
     fail_on: FailOn,
+    /// Exit with 0 where nothing wrong was found, though not everything could be looked at
+    #[arg(long)]
+    accept_hidden: bool,
     /// Judge a recording instead: what was opened and resolved when, and what was open at its end
     #[arg(long, value_name = "FILE", conflicts_with_all = ["time", "url"])]
     replay: Option<PathBuf>,
@@ -102,12 +107,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         match print(&report, args, &mut out).and_then(|()| out.flush()) {
             // A reader that has gone (`| head`) is not an error.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(report.is_bad(args.fail_on.severity())),
+            _ => Ok(exit_code(&report, args)),
         }
     });
     Ok(match written {
-        Ok(false) => ExitCode::SUCCESS,
-        Ok(true) => ExitCode::from(EXIT_FINDINGS),
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             tell(&format!("{error:#}"));
             ExitCode::from(EXIT_ERROR)
@@ -115,10 +119,20 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
+fn exit_code(report: &Report, args: &Args) -> u8 {
+    if report.is_bad(args.fail_on.severity()) {
+        EXIT_FINDINGS
+    } else if report.is_partial() && !args.accept_hidden {
+        EXIT_ERROR
+    } else {
+        0
+    }
+}
+
 /// Tells the user, apart from what is to be forwarded.
 fn tell(text: &str) {
     // Nobody is left to tell if even this fails.
-    let _ = writeln!(io::stderr(), "tcpstate: {text}");
+    let _ = writeln!(io::stderr(), "tcpstate: {}", printable(text));
 }
 
 fn print(report: &Report, args: &Args, out: &mut impl Write) -> io::Result<()> {
@@ -261,6 +275,25 @@ mod tests {
         assert!(!output(&daemon, &["--fail-on", "critical"]).1);
         daemon.diagnose(without(Class::CloseWaitLeak));
         assert!(!output(&daemon, &[]).1);
+    }
+
+    #[test]
+    fn nothing_found_where_not_everything_was_looked_at_is_no_success() {
+        let daemon = Daemon::start();
+        let code = |words: &[&str]| {
+            let url = daemon.url();
+            let args = args(&[&["--url", &url], words].concat());
+            exit_code(&find_out(&args).unwrap(), &args)
+        };
+        let mut hidden = diagnosed::diagnosed();
+        hidden.not_looked_at = vec!["The sockets of a network namespace.".into()];
+        daemon.diagnose(hidden.clone());
+        assert_eq!(code(&[]), EXIT_FINDINGS);
+        assert_eq!(code(&["--class", "half-open"]), EXIT_ERROR);
+        assert_eq!(code(&["--class", "half-open", "--accept-hidden"]), 0);
+        hidden.not_looked_at.clear();
+        daemon.diagnose(hidden);
+        assert_eq!(code(&["--class", "half-open"]), 0);
     }
 
     #[test]

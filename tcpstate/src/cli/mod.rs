@@ -19,6 +19,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+use crate::printable::printable;
+
 /// Tells which program mistreats its TCP connections: which sockets, since when, and who holds them.
 #[derive(Debug, Parser)]
 #[command(
@@ -65,7 +67,7 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         // Nobody is left to tell if even this fails.
-        let _ = writeln!(io::stderr(), "tcpstate: {error:#}");
+        let _ = writeln!(io::stderr(), "tcpstate: {}", printable(&format!("{error:#}")));
         ExitCode::FAILURE
     })
 }

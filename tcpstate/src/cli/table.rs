@@ -3,6 +3,8 @@
 
 use std::io::{self, Write};
 
+use crate::printable::printable;
+
 /// Between two columns.
 const GAP: &str = "  ";
 
@@ -90,12 +92,6 @@ impl<const N: usize> Table<N> {
 
 fn width(text: &str) -> usize {
     text.chars().count()
-}
-
-/// Makes control characters visible: a process may give itself a name that would steer the terminal.
-pub(super) fn printable(text: &str) -> String {
-    let visible = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
-    text.chars().map(visible).collect()
 }
 
 /// A time for people, in the two largest units: `850ms`, `12s`, `5m07s`, `3h04m`, `2d05h`.

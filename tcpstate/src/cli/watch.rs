@@ -20,15 +20,17 @@ use super::{
 };
 use crate::{
     observe::decode::{self, DecodeError},
+    printable::printable,
     serve::{
         api::{
             Ends, Process,
             events::{Lost, ResetReceived, ResetSent, Transition},
+            status::Status,
         },
         params::state,
         stamp::Stamps,
     },
-    track::Event,
+    track::{Event, Tier},
 };
 
 /// Events that wait to be printed at most; what is beyond waits in the daemon, which counts what it drops.
@@ -89,6 +91,10 @@ fn watch(args: &Args, out: &mut impl Write) -> Result<()> {
         .context("the runtime cannot be started")?;
     let client = Client::new(&args.target)?;
     let url = client.url().to_owned();
+    if let Some(why) = silence(&client.get::<Status>("/api/v1/status", &[])?) {
+        // Nobody is left to tell if this fails.
+        let _ = writeln!(io::stderr(), "tcpstate: {}", printable(&why));
+    }
     let (told, events) = mpsc::channel(WAITING);
     // Reading blocks. The thread ends with the stream, or with this process.
     thread::Builder::new().name("events".to_owned()).spawn(move || read(&client, &told))?;
@@ -98,6 +104,13 @@ fn watch(args: &Args, out: &mut impl Write) -> Result<()> {
         bail!("the daemon at {url} has ended");
     }
     Ok(())
+}
+
+/// Why no events will come, if so.
+fn silence(status: &Status) -> Option<String> {
+    let reason = status.tier_reason.as_deref().unwrap_or("it was started so");
+    (status.tier == Tier::D.name())
+        .then(|| format!("the daemon sees no events, which take eBPF (tier D): {reason}; `tcpstate sockets` shows what exists"))
 }
 
 fn read(client: &Client, told: &mpsc::Sender<Result<Told, client::Error>>) {
@@ -501,6 +514,18 @@ TIME (UTC)            NETNS  PID/PROGRAM                   LOCAL                
     fn a_daemon_that_ends_is_an_error() {
         let error = watched(&["--json"]).0.unwrap_err();
         assert!(error.to_string().ends_with(" has ended"), "{error}");
+    }
+
+    #[test]
+    fn a_daemon_without_ebpf_is_silent_and_the_reason_is_given() {
+        let daemon = Daemon::start();
+        let mut status: Status = serde_json::from_value(daemon.get("/api/v1/status").json()).unwrap();
+        assert_eq!(silence(&status), None);
+        (status.tier, status.tier_reason) = ("D".to_owned(), Some("CAP_BPF is missing".to_owned()));
+        assert_eq!(
+            silence(&status).unwrap(),
+            "the daemon sees no events, which take eBPF (tier D): CAP_BPF is missing; `tcpstate sockets` shows what exists"
+        );
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub struct Evidence {
     pub events_left_out: u64,
     /// What could not be seen this time.
     pub cannot_see: Vec<Unseen>,
+    pub hidden: Hidden,
 }
 
 impl Evidence {
@@ -66,6 +67,19 @@ impl Evidence {
         let counted_ns = if state == TcpState::Established { self.established_ns } else { self.census_ns };
         counted_ns.min(self.at_ns)
     }
+}
+
+/// What a pass has not looked at: that it finds nothing does not mean that nothing is wrong.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Hidden {
+    /// Network namespaces that could not be entered or dumped.
+    pub namespaces: u64,
+    /// Processes whose network namespace may not be read.
+    pub processes: u64,
+    /// Sockets for which the table has no room.
+    pub sockets: u64,
+    /// Whether sockets are read from /proc/net, which has less of them.
+    pub without_netlink: bool,
 }
 
 /// Something that could not be seen.

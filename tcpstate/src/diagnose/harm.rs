@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     finding::{Limit, Severity},
     format,
+    suspicion::Suspicion,
     thresholds::Thresholds,
 };
 
@@ -24,6 +25,8 @@ pub(super) enum Growth {
 pub(super) enum Harm {
     /// None was seen: a clause that tells what was looked at.
     NoneSeen(String),
+    /// None was seen, but so many sockets were not looked at that might show it.
+    NotKnown(u64),
     /// Something is taken and not given back: descriptors, memory, ports.
     RunsOut(Growth),
     /// So many connections wait, the longest for so long, ms; `too_long` if that is known to be too long for them.
@@ -44,6 +47,8 @@ pub(super) enum Harm {
 pub enum Kind {
     /// None was seen.
     NoneSeen,
+    /// None was seen, but not everything could be looked at.
+    NotKnown,
     /// A resource is used up.
     RunsOut,
     /// Somebody waits.
@@ -60,6 +65,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::NoneSeen => "none_seen",
+            Self::NotKnown => "not_known",
             Self::RunsOut => "runs_out",
             Self::Waits => "waits",
             Self::Fails => "fails",
@@ -77,6 +83,7 @@ impl Harm {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::NoneSeen(_) => Kind::NoneSeen,
+            Self::NotKnown(_) => Kind::NotKnown,
             Self::RunsOut(_) => Kind::RunsOut,
             Self::Waits { .. } | Self::Hangs { .. } => Kind::Waits,
             Self::Fails { .. } | Self::FailsForAll => Kind::Fails,
@@ -90,7 +97,7 @@ impl Harm {
             if count >= thresholds.several { Severity::Warning } else { Severity::Info }
         };
         match self {
-            Self::NoneSeen(_) => Severity::Info,
+            Self::NoneSeen(_) | Self::NotKnown(_) => Severity::Info,
             Self::RunsOut(growth) => runs_out(*growth, limit, thresholds),
             Self::Waits { longest_ms, too_long: false, .. } if *longest_ms < thresholds.waits_ms => {
                 Severity::Info
@@ -105,7 +112,8 @@ impl Harm {
     pub(super) fn text(&self, limit: Option<&Limit>, thresholds: &Thresholds) -> String {
         let within = format::duration(thresholds.event_window_ms);
         match self {
-            Self::NoneSeen(why) => format!("no harm seen: {why}"),
+            Self::NoneSeen(why) => none_seen(why, 0),
+            Self::NotKnown(missing) => none_seen("", *missing),
             Self::RunsOut(growth) => {
                 let how = match growth {
                     Growth::Grows => "more and more are taken, and none is given back",
@@ -145,6 +153,26 @@ impl Harm {
                 format::count(*count, "connection")
             ),
         }
+    }
+}
+
+/// The clause about a harm that was not seen, and why it does not look like one; of a table in which sockets are missing it
+/// is not known.
+pub(super) fn none_seen(why: &str, missing: u64) -> String {
+    if missing == 0 {
+        return format!("no harm seen: {why}");
+    }
+    format!(
+        "not known whether it does harm, since the table has no room for {}",
+        format::count(missing, "socket")
+    )
+}
+
+/// Takes back that something does no harm where sockets are missing in the table.
+pub(super) fn doubt(suspicions: &mut [Suspicion], missing: u64) {
+    if missing > 0 {
+        let harms = suspicions.iter_mut().filter_map(|suspicion| suspicion.harm.as_mut());
+        harms.filter(|harm| harm.kind() == Kind::NoneSeen).for_each(|harm| *harm = Harm::NotKnown(missing));
     }
 }
 

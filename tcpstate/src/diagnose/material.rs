@@ -9,7 +9,7 @@ use tcpstate_common::TcpState;
 
 use super::{
     Evidence, Selected,
-    evidence::{Listener, Namespace, Process, Reason, ResetSeen, TcpInfo, Unseen, What},
+    evidence::{Hidden, Listener, Namespace, Process, Reason, ResetSeen, TcpInfo, Unseen, What},
 };
 use crate::track::{
     self, Circumstances, Direction, Failure, Holders, IdleClose, Reset, Row, Sockets, Tier, Tracker,
@@ -46,6 +46,8 @@ pub struct Moment {
     /// See [`Evidence::boot_offset_ns`].
     pub boot_offset_ns: u64,
     pub tier: Tier,
+    #[serde(default)]
+    pub hidden: Hidden,
 }
 
 /// How far the lists of events have been read.
@@ -126,6 +128,7 @@ impl Evidence {
             closes,
             events_left_out: left_out,
             cannot_see: unseen_events(moment.tier, &reset_reasons),
+            hidden: moment.hidden,
             ..Self::default()
         }
     }

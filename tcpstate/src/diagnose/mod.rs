@@ -58,6 +58,7 @@ use std::collections::BTreeSet;
 use foldhash::HashSet;
 
 use events::Events;
+use evidence::{Hidden, Unseen, What};
 use history::History;
 use program::Programs;
 use selection::{Expected, Turn};
@@ -94,6 +95,7 @@ pub struct Diagnosis {
     /// The connections of those, as of the last look-up.
     pointed_sockets: HashSet<u64>,
     cannot_see: Vec<String>,
+    not_looked_at: Vec<String>,
 }
 
 impl Diagnosis {
@@ -114,6 +116,7 @@ impl Diagnosis {
             pointed: BTreeSet::new(),
             pointed_sockets: HashSet::default(),
             cannot_see: Vec::new(),
+            not_looked_at: Vec::new(),
         }
     }
 
@@ -176,6 +179,7 @@ impl Diagnosis {
         let suspicions::Suspected { mut suspicions, mut counts, leaks } =
             suspicions::judge(&view, &self.events);
         causes::explain(&view, &mut suspicions);
+        harm::doubt(&mut suspicions, evidence.hidden.sockets);
         let told = suspicions.iter();
         counts.extend(told.map(|suspicion| (suspicion.series, suspicion.trend_count(), suspicion.since_ns)));
         self.pointed = requirements::pointed(&view, &suspicions);
@@ -190,7 +194,9 @@ impl Diagnosis {
         for leak in leaks {
             self.history.remember_leak(leak, at_ns);
         }
+        self.not_looked_at = not_looked_at(evidence);
         self.cannot_see = unseen(evidence, self.store.refused());
+        self.cannot_see.extend_from_slice(&self.not_looked_at);
         changes
     }
 
@@ -211,12 +217,53 @@ impl Diagnosis {
     pub fn cannot_see(&self) -> &[String] {
         &self.cannot_see
     }
+
+    /// Those of [`Self::cannot_see`] that make a host without findings none that is known to be well.
+    #[must_use]
+    pub fn not_looked_at(&self) -> &[String] {
+        &self.not_looked_at
+    }
 }
 
-/// What could not be seen of all.
+/// What was not looked at, of all that there is.
+fn not_looked_at(evidence: &Evidence) -> Vec<String> {
+    let Hidden { namespaces, processes, sockets, .. } = evidence.hidden;
+    let holders = evidence.cannot_see.iter().filter(|unseen| is_of_holders(unseen));
+    let mut lines: Vec<_> = holders.map(|unseen| format!("{}.", unseen.why)).collect();
+    if namespaces > 0 {
+        let count = format::count(namespaces, "network namespace");
+        lines.push(format!("The sockets of {count}, which could not be visited (CAP_SYS_ADMIN and CAP_SYS_PTRACE are needed)."));
+    }
+    if processes > 0 {
+        let of = if processes == 1 { "its network namespace" } else { "their network namespaces" };
+        let count = if processes == 1 {
+            "a process has".to_owned()
+        } else {
+            format!("{} processes have", format::digits(processes))
+        };
+        lines.push(format!(
+            "Whether {count} sockets elsewhere: {of} may not be read (no CAP_SYS_PTRACE, or a protected process)."
+        ));
+    }
+    if sockets > 0 {
+        let count = format::count(sockets, "socket");
+        lines.push(format!("{count} for which the table has no room (--max-sockets, --max-memory)."));
+    }
+    lines
+}
+
+fn is_of_holders(unseen: &Unseen) -> bool {
+    unseen.of.is_none() && unseen.what == What::Holders
+}
+
+/// What else could not be seen of all.
 fn unseen(evidence: &Evidence, refused: u64) -> Vec<String> {
-    let general = evidence.cannot_see.iter().filter(|unseen| unseen.of.is_none());
+    let general = evidence.cannot_see.iter().filter(|unseen| unseen.of.is_none() && !is_of_holders(unseen));
     let mut lines: Vec<_> = general.map(|unseen| format!("{}.", unseen.why)).collect();
+    if evidence.hidden.without_netlink {
+        let why = "this kernel has no tcp_diag, so that sockets are read from /proc/net/tcp";
+        lines.push(format!("The limits of accept queues and what tcp_info says: {why}."));
+    }
     if evidence.left_out > 0 {
         lines.push(format!(
             "{} were not looked at for lack of room.",

@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use super::{
     Changes, NS_PER_MS,
     class::Class,
-    finding::{Finding, HarmDone, Limit, MAX_SAMPLES, Resource, Status},
+    finding::{Finding, HarmDone, Limit, MAX_SAMPLES, Resource, Severity, Status},
     format,
     harm::Harm,
     history::History,
@@ -52,7 +52,8 @@ impl FindingStore {
             }
             let Some(harm) = suspicion.harm.clone() else { continue };
             let mut finding = write(suspicion, &harm, history, at_ns, thresholds);
-            if !self.entries.contains_key(&key) && !self.make_room(thresholds.max_findings) {
+            if !self.entries.contains_key(&key) && !self.make_room(thresholds.max_findings, finding.severity)
+            {
                 self.refused += 1;
                 continue;
             }
@@ -93,14 +94,22 @@ impl FindingStore {
         }
     }
 
-    /// Returns whether there is room for one more: what has been resolved for longest goes first.
-    fn make_room(&mut self, max: usize) -> bool {
+    /// Returns whether there is room for one more of this severity: what has been resolved for longest goes first, then the
+    /// mildest that is milder.
+    fn make_room(&mut self, max: usize, severity: Severity) -> bool {
         if self.entries.len() < max {
             return true;
         }
         let resolved = self.entries.iter().filter(|(_, entry)| entry.finding.status == Status::Resolved);
         let oldest = resolved.min_by_key(|(_, entry)| entry.finding.resolved_at).map(|(key, _)| *key);
-        oldest.is_some_and(|key| self.entries.remove(&key).is_some())
+        if let Some(key) = oldest {
+            return self.entries.remove(&key).is_some();
+        }
+        let milder = self.entries.iter().filter(|(_, entry)| entry.finding.severity < severity);
+        let mildest = milder.min_by_key(|(_, entry)| (entry.finding.severity, entry.finding.count));
+        let Some(key) = mildest.map(|(key, _)| *key) else { return false };
+        self.refused += 1;
+        self.entries.remove(&key).is_some()
     }
 
     fn resolve(&mut self, changes: &mut Changes, at_ns: u64, thresholds: &Thresholds) {

@@ -13,7 +13,7 @@ use super::{
     NS_PER_MS,
     ends::Ends,
     evidence::{Evidence, Namespace, Paused, Process, TcpInfo, What},
-    format,
+    format, harm,
     history::{Heard, History, Listening, QueueLook},
     program::{self, Member, ProgramId, Programs},
     socket_view::{Holding, SocketView},
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     diagnose::class::Class,
-    track::{Holder, Socket},
+    track::{Holder, Since, Socket},
 };
 
 /// The kernel's default of `ip_local_port_range` (`net/ipv4/af_inet.c`), where the namespace's is not known.
@@ -42,6 +42,9 @@ pub(super) struct Queue {
 /// How exactly the start of a process and the beginning of a connection can be compared, ns: kernel ticks, twice.
 pub(super) const START_SLACK_NS: u64 = 20_000_000;
 
+/// Where a listener is: the namespace, the port, and the address if it is not at every one.
+type Place = (u32, u16, Option<IpAddr>);
+
 /// See the module.
 pub(super) struct View<'a> {
     pub(super) evidence: &'a Evidence,
@@ -49,11 +52,15 @@ pub(super) struct View<'a> {
     pub(super) programs: &'a Programs,
     pub(super) thresholds: &'a Thresholds,
     pub(super) seen: Vec<SocketView<'a>>,
-    listeners: HashMap<(u32, u16), Vec<&'a Listening>>,
+    listeners: HashMap<Place, Vec<&'a Listening>>,
+    /// The namespaces with a listener at a port.
+    listening: HashMap<u16, Vec<u32>>,
     /// By the index of the socket: the rules ask for it again and again.
     heard: Vec<Option<&'a Heard>>,
     ends: OnceCell<Ends>,
     owned: OnceCell<HashSet<(u32, IpAddr)>>,
+    /// Processes that have had connections in `FIN_WAIT2` since before that was seen.
+    half_closed: OnceCell<HashSet<u32>>,
     /// Processes that have connections open which their parents have open too.
     sharing: OnceCell<HashSet<u32>>,
     /// Processes that alone have several connections open which their parents had served.
@@ -70,10 +77,17 @@ impl<'a> View<'a> {
         programs: &'a Programs,
         thresholds: &'a Thresholds,
     ) -> Self {
-        let mut listeners = HashMap::<_, Vec<_>>::default();
+        let mut listeners = HashMap::<Place, Vec<_>>::default();
+        let mut ports = HashMap::<u16, Vec<u32>>::default();
         for listening in history.listeners() {
-            let socket = &listening.socket;
-            listeners.entry((socket.netns, socket.tuple.local.port())).or_default().push(listening);
+            let (netns, local) = (listening.socket.netns, listening.socket.tuple.local);
+            let at = Some(local.ip().to_canonical()).filter(|ip| !ip.is_unspecified());
+            listeners.entry((netns, local.port(), at)).or_default().push(listening);
+            ports.entry(local.port()).or_default().push(netns);
+        }
+        for namespaces in ports.values_mut() {
+            namespaces.sort_unstable();
+            namespaces.dedup();
         }
         let heard = seen.iter().map(|seen| history.heard(seen.socket().cookie)).collect();
         let mut view = Self {
@@ -83,9 +97,11 @@ impl<'a> View<'a> {
             thresholds,
             seen,
             listeners,
+            listening: ports,
             heard,
             ends: OnceCell::new(),
             owned: OnceCell::new(),
+            half_closed: OnceCell::new(),
             sharing: OnceCell::new(),
             left_with: OnceCell::new(),
             queues: HashMap::default(),
@@ -123,14 +139,10 @@ impl<'a> View<'a> {
     /// The listener that took, or takes, connections at this address: one that is there before one that is gone, and
     /// the fuller one of several.
     pub(super) fn listener_at(&self, netns: u32, local: SocketAddr) -> Option<&'a Listening> {
-        let at = local.ip().to_canonical();
-        self.listeners
-            .get(&(netns, local.port()))?
+        [None, Some(local.ip().to_canonical())]
             .iter()
-            .filter(|listening| {
-                let ip = listening.socket.tuple.local.ip();
-                ip.is_unspecified() || ip.to_canonical() == at
-            })
+            .filter_map(|at| self.listeners.get(&(netns, local.port(), *at)))
+            .flatten()
             .max_by_key(|listening| {
                 (listening.seen_ns, listening.socket.rqueue, u64::MAX - listening.socket.cookie)
             })
@@ -153,12 +165,14 @@ impl<'a> View<'a> {
                 |seen: &SocketView<'_>| (seen.socket().netns, seen.socket().tuple.local.ip().to_canonical());
             self.seen.iter().map(local).collect()
         });
-        let mut others = self.listeners.keys().filter(|(other, port)| {
-            *other != netns && *port == remote.port() && owned.contains(&(*other, remote.ip().to_canonical()))
-        });
+        let mut others = self
+            .listening
+            .get(&remote.port())?
+            .iter()
+            .filter(|other| **other != netns && owned.contains(&(**other, remote.ip().to_canonical())));
         // Of two that might be it neither is known to be.
-        let (other, None) = (others.next()?.0, others.next()) else { return None };
-        self.listener_at(other, remote).filter(is_there)
+        let (other, None) = (others.next()?, others.next()) else { return None };
+        self.listener_at(*other, remote).filter(is_there)
     }
 
     /// Whether a listener is there now.
@@ -254,6 +268,18 @@ impl<'a> View<'a> {
         (paused != Paused::No).then_some(paused)
     }
 
+    /// Whether a process waits for the other side to close connections, and has done so since before that was seen.
+    pub(super) fn has_long_half_closed(&self, pid: u32) -> bool {
+        let half_closed = self.half_closed.get_or_init(|| {
+            let long = self.seen.iter().filter(|seen| {
+                let socket = seen.socket();
+                socket.state == TcpState::FinWait2 && matches!(socket.since, Since::AtLatest(_))
+            });
+            long.filter_map(|seen| seen.holder().map(|holder| holder.pid)).collect()
+        });
+        half_closed.contains(&pid)
+    }
+
     /// Whether a process has a connection open that its parent has open too.
     pub(super) fn shares_with_parent(&self, pid: u32) -> bool {
         let sharing = self.sharing.get_or_init(|| {
@@ -319,6 +345,11 @@ impl<'a> View<'a> {
     /// When a process was started, monotonic ns; `None` if the clocks cannot be compared.
     pub(super) fn started_ns(&self, holder: &Holder) -> Option<u64> {
         started_ns(self.evidence, holder)
+    }
+
+    /// The clause about a harm that was not seen: see [`harm::none_seen`].
+    pub(super) fn none_seen(&self, why: &str) -> String {
+        harm::none_seen(why, self.evidence.hidden.sockets)
     }
 
     /// Why something cannot be seen at all, if so.

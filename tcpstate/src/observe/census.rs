@@ -1,13 +1,15 @@
 //! A census of all sockets, in every network namespace that may be entered.
 
+use std::io;
+
 use tcpstate_common::{Counters, TcpState};
 
 use super::{
     counters::CpuCounters,
+    dump::Dumps,
     evidence::sockstat::Sockstat,
     netns,
     quiet::{Quiet, Segments},
-    sock_diag,
 };
 use crate::{
     clock,
@@ -43,7 +45,9 @@ pub struct Taken {
     pub cpu_ns: u64,
     /// Namespaces that were visited.
     pub visited: u64,
-    /// Namespaces that are there but could not be entered.
+    /// Namespaces that were found and not dumped to the end, by inode number: their sockets may all still be there.
+    pub unvisited: Vec<u32>,
+    /// Those of them that are there but could not be entered, or not be dumped.
     pub unreachable: u64,
     /// Why the first of them could not.
     pub unreachable_reason: Option<String>,
@@ -53,8 +57,14 @@ pub struct Taken {
 
 /// Takes a census, and gives it on part by part. `quiet` is what the census before has left. Blocks, and moves the
 /// calling thread through the namespaces: it must be a thread of its own.
-pub fn take(counters: Option<&CpuCounters>, scope: Scope, quiet: &mut Quiet, mut each: impl FnMut(Part)) {
-    match try_take(counters, scope, quiet, &mut each) {
+pub fn take(
+    counters: Option<&CpuCounters>,
+    dumps: Dumps,
+    scope: Scope,
+    quiet: &mut Quiet,
+    mut each: impl FnMut(Part),
+) {
+    match try_take(counters, dumps, scope, quiet, &mut each) {
         Ok(taken) => each(Part::Ends(Box::new(taken))),
         Err(error) => each(Part::Fails(error)),
     }
@@ -63,6 +73,7 @@ pub fn take(counters: Option<&CpuCounters>, scope: Scope, quiet: &mut Quiet, mut
 /// Fails if not even the thread's own namespace can be dumped.
 fn try_take(
     counters: Option<&CpuCounters>,
+    dumps: Dumps,
     scope: Scope,
     quiet: &mut Quiet,
     each: &mut impl FnMut(Part),
@@ -75,15 +86,15 @@ fn try_take(
     quiet.census_begins(started_ns, |inum| found.namespaces.contains_key(&inum));
     let own = netns::own().map_err(|error| format!("the own network namespace is not known: {error}"))?;
     let (mut visited, mut unreachable, mut unreachable_reason) = (0, 0, None);
-    let mut minis = Some(0);
-    for (inum, path) in &found.namespaces {
+    let (mut minis, mut unvisited) = (Some(0), Vec::new());
+    for (inum, ways) in &found.namespaces {
         let mut rows = Vec::new();
-        let dumped = netns::inside(*inum, path, || {
+        let entered = netns::inside(*inum, ways, || {
             let (segments, now_ns) = (Segments::here(), clock::monotonic_ns());
             let is_quiet = quiet.has(*inum, segments, scope);
             let states: Vec<_> = if is_quiet { vec![TcpState::Listen] } else { scope.states().collect() };
             let mut only_listeners = true;
-            sock_diag::dump(*inum, states, |row| {
+            dumps.dump(*inum, &states, |row| {
                 only_listeners &= row.state == TcpState::Listen;
                 rows.push(row);
                 if rows.len() == PORTION {
@@ -96,17 +107,20 @@ fn try_take(
             }
             Ok(netns::file("sockstat").ok().and_then(|text| Sockstat::parse(&text).minis))
         });
+        // One that has gone since it was found is not there any more, or will not be found the next time.
+        let has_gone = entered.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        let dumped: Result<_, String> = entered.unwrap_or_else(|error| Err(error.to_string()));
         match dumped {
             Ok(more) => {
                 visited += 1;
                 minis = minis.zip(more).map(|(minis, more)| minis + more);
             }
-            Err(error) if *inum == own => return Err(format!("sockets cannot be dumped: {error}")),
+            Err(error) if *inum == own => return Err(error),
             Err(error) => {
-                // One that has gone since it was found is not there any more.
-                if error.kind() != std::io::ErrorKind::NotFound {
+                unvisited.push(*inum);
+                if !has_gone {
                     unreachable += 1;
-                    unreachable_reason.get_or_insert_with(|| format!("{}: {error}", path.display()));
+                    unreachable_reason.get_or_insert_with(|| format!("network namespace {inum}: {error}"));
                 }
             }
         }
@@ -122,6 +136,7 @@ fn try_take(
         minis,
         cpu_ns: clock::thread_cpu_ns().saturating_sub(begun_cpu_ns),
         visited,
+        unvisited,
         unreachable,
         unreachable_reason,
         hidden_processes: found.hidden_processes,
@@ -140,7 +155,7 @@ mod tests {
     use rustix::thread::{UnshareFlags, unshare_unsafe};
     use tcpstate_common::TcpState;
 
-    use super::{Part, Quiet, Segments, Taken, clock, netns, take};
+    use super::{Dumps, Part, Quiet, Segments, Taken, clock, netns, take};
     use crate::track::{Row, Scope};
 
     fn census(scope: Scope) -> (Vec<Row>, Taken) {
@@ -148,8 +163,12 @@ mod tests {
     }
 
     fn census_after(quiet: &mut Quiet, scope: Scope) -> (Vec<Row>, Taken) {
+        census_by(Dumps::Netlink, quiet, scope)
+    }
+
+    fn census_by(dumps: Dumps, quiet: &mut Quiet, scope: Scope) -> (Vec<Row>, Taken) {
         let (mut shown, mut taken) = (Vec::new(), None);
-        take(None, scope, quiet, |part| match part {
+        take(None, dumps, scope, quiet, |part| match part {
             Part::Begins { .. } => {}
             Part::Shows { rows, .. } => shown.extend(rows),
             Part::Ends(end) => taken = Some(*end),
@@ -184,6 +203,19 @@ mod tests {
         assert!(!rows.iter().any(|row| [TcpState::TimeWait, TcpState::Established].contains(&row.state)));
         assert!(taken.minis.expect("the kernel says it") >= 2);
         drop(open);
+    }
+
+    #[test]
+    fn census_out_of_files_shows_what_one_over_netlink_shows() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let own = netns::own().expect("/proc");
+        for dumps in [Dumps::Netlink, Dumps::Procfs] {
+            let (rows, taken) = census_by(dumps, &mut Quiet::default(), Scope::ALL);
+            let ours = rows.iter().find(|row| row.tuple.local == address).expect("it listens");
+            assert_eq!((ours.netns, ours.state), (own, TcpState::Listen));
+            assert!(!taken.unvisited.contains(&own) && taken.visited > 0, "{taken:?}");
+        }
     }
 
     #[test]

@@ -10,9 +10,10 @@ pub struct Place {
 }
 
 /// Reads `/proc/PID/cgroup` (cgroups(7)): lines `hierarchy:controllers:path`. On a hybrid host the named
-/// systemd hierarchy knows the unit, and any hierarchy may know the container and the pod.
+/// systemd hierarchy knows the unit, and any hierarchy may know the container and the pod. A name need not be UTF-8.
 #[must_use]
-pub fn parse(text: &str) -> Place {
+pub fn parse(text: &[u8]) -> Place {
+    let text = String::from_utf8_lossy(text);
     let mut place = Place::default();
     for path in text.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
         let unit = path.rsplit('/').find(|part| is_unit(part));
@@ -75,7 +76,7 @@ mod tests {
     fn assert_place(text: &str, unit: Option<&str>, container: Option<&str>, pod: Option<&str>) {
         let owned = |name: Option<&str>| name.map(str::to_owned);
         let expected = Place { unit: owned(unit), container: owned(container), pod: owned(pod) };
-        assert_eq!(parse(text), expected, "{text}");
+        assert_eq!(parse(text.as_bytes()), expected, "{text}");
     }
 
     #[test]
@@ -93,6 +94,12 @@ mod tests {
         for text in ["0::/", "", "nonsense\n:::", "0::/kubepods-not-a-pod.slice"] {
             assert_place(text, None, None, None);
         }
+    }
+
+    #[test]
+    fn name_that_is_no_utf_8_hides_no_unit() {
+        let place = parse(b"1:name=\xff:/x\n0::/system.slice/caf\xe9.service/w\xff");
+        assert_eq!(place.unit.as_deref(), Some("caf\u{fffd}.service"));
     }
 
     #[test]
@@ -157,14 +164,14 @@ mod tests {
             "/kubepods/pod/x".to_owned(),
             "/kubepods/podcast.service".to_owned(),
         ] {
-            assert_eq!(parse(&format!("0::{path}")).pod, None, "{path}");
+            assert_eq!(parse(format!("0::{path}").as_bytes()).pod, None, "{path}");
         }
     }
 
     proptest! {
         #[test]
         fn no_text_is_a_panic(text in "[0-9:a-z/._kubepods\\-\n\u{e9}]{0,200}") {
-            let _ = parse(&text);
+            let _ = parse(text.as_bytes());
         }
     }
 }

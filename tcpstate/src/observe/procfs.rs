@@ -20,7 +20,7 @@ const NS_PER_S: u64 = 1_000_000_000;
 pub fn owner(pid: u32, start_boottime_ns: u64) -> Option<Owner> {
     let root = root(pid);
     let exe = fs::read_link(root.join("exe")).ok().map(|path| path.to_string_lossy().into_owned());
-    let place = fs::read_to_string(root.join("cgroup")).map(|text| cgroup::parse(&text)).unwrap_or_default();
+    let place = fs::read(root.join("cgroup")).map(|text| cgroup::parse(&text)).unwrap_or_default();
     stat(&root).ok()?.is_of_start(start_boottime_ns).then_some(Owner {
         exe,
         unit: place.unit,
@@ -56,13 +56,14 @@ pub(super) fn holders(wanted: &HashSet<u32>) -> (Vec<(Key, Holder)>, u64) {
                 held.push((inode, fd));
             }
         }
-        let comm = fs::read_to_string(root.join("comm")).unwrap_or_default();
+        let comm = fs::read(root.join("comm")).unwrap_or_default();
+        let comm = Comm::of_bytes(comm.strip_suffix(b"\n").unwrap_or(&comm));
         if held.is_empty() || start_ticks(&root) != Some(start) {
             continue;
         }
         let start_boottime_ns = start * (NS_PER_S / ticks_per_second());
         for (inode, fd) in held {
-            let holder = Holder { pid, fd, comm: Comm::new(comm.trim_end_matches('\n')), start_boottime_ns };
+            let holder = Holder { pid, fd, comm, start_boottime_ns };
             holders.push((Key::Inode(inode), holder));
         }
     }
@@ -101,19 +102,20 @@ impl Stat {
 /// Fails with [`io::ErrorKind::NotFound`] if the process has ended.
 pub(super) fn stat(root: &Path) -> io::Result<Stat> {
     // One that ends meanwhile is not found either.
-    let text = fs::read_to_string(root.join("stat")).map_err(|error| match Errno::from_io_error(&error) {
+    let text = fs::read(root.join("stat")).map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::SRCH) => io::ErrorKind::NotFound.into(),
         _ => error,
     })?;
     parse_stat(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is not as proc(5) has it"))
 }
 
-/// Fields 2, 3, 4 and 22. The name may hold spaces and parentheses.
-fn parse_stat(stat: &str) -> Option<Stat> {
-    let (name, after_name) = stat.split_once('(')?.1.rsplit_once(')')?;
-    let mut fields = after_name.split_ascii_whitespace();
+/// Fields 2, 3, 4 and 22. The name may hold any byte, spaces and parentheses among them.
+fn parse_stat(stat: &[u8]) -> Option<Stat> {
+    let begin = stat.iter().position(|byte| *byte == b'(')? + 1;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace();
     Some(Stat {
-        comm: Comm::new(name),
+        comm: Comm::of_bytes(stat.get(begin..end)?),
         state: fields.next()?.chars().next()?,
         ppid: fields.next()?.parse().ok()?,
         start_ticks: fields.nth(17)?.parse().ok()?,
@@ -141,19 +143,67 @@ fn ticks_per_second() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::HashSet,
+        io::{BufRead, BufReader},
+        net::TcpListener,
+        os::{fd::OwnedFd, unix::fs::MetadataExt},
+        process::{Command, Stdio},
+    };
+
     use proptest::prelude::*;
 
-    use super::{Comm, Stat, owner, parse_stat, socket_inode, start_ticks};
+    use super::{Comm, Holder, Key, Stat, holders, owner, parse_stat, root, socket_inode, start_ticks, stat};
+    use crate::printable::printable;
+
+    /// What is found of a process that gives itself this name, as `printf` has it, and holds a socket.
+    fn called(name: &str) -> Holder {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let socket = OwnedFd::from(listener);
+        let inode =
+            std::fs::File::from(socket.try_clone().expect("a descriptor")).metadata().expect("it is open");
+        let inode = u32::try_from(inode.ino()).expect("the kernel counts them so");
+        let script = format!("printf '{name}' > /proc/$$/comm; echo >&2; read end");
+        let mut child = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(socket)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let mut said = String::new();
+        BufReader::new(child.stderr.take().expect("piped")).read_line(&mut said).expect("it has its name");
+        let found = holders(&HashSet::from([inode])).0;
+        let comm = stat(&root(child.id())).expect("it runs").comm;
+        let held = found.iter().find(|(key, holder)| *key == Key::Inode(inode) && holder.pid == child.id());
+        let holder = held.expect("a holder").1;
+        assert_eq!(comm, holder.comm);
+        assert!(owner(child.id(), holder.start_boottime_ns).is_some_and(|owner| owner.exe.is_some()));
+        drop(child.stdin.take());
+        child.wait().expect("it ends with its input");
+        holder
+    }
+
+    #[test]
+    fn process_with_any_name_is_found_as_the_holder() {
+        for (name, shown) in [
+            (r"a\377\376z", "a\u{fffd}\u{fffd}z"),
+            (r"\033[31mred", "\\u{1b}[31mred"),
+            (r"a\342\200\256b", "a\\u{202e}b"),
+        ] {
+            assert_eq!(printable(&called(name).comm.to_string()), shown);
+        }
+    }
 
     #[test]
     fn start_is_found_behind_any_name() {
         let tail = "T 12 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 200";
         for name in ["sh", "a b", "a) b", "((", "", "a) T 1 ("] {
             let stat = Stat { comm: Comm::new(name), state: 'T', ppid: 12, start_ticks: 987_654 };
-            assert_eq!(parse_stat(&format!("77 ({name}) {tail}")), Some(stat), "{name}");
+            assert_eq!(parse_stat(format!("77 ({name}) {tail}").as_bytes()), Some(stat), "{name}");
         }
-        assert_eq!(parse_stat(&format!("77 ((( {tail}")), None);
-        assert_eq!(parse_stat("77 (sh) S 1"), None);
+        assert_eq!(parse_stat(format!("77 ((( {tail}").as_bytes()), None);
+        assert_eq!(parse_stat(b"77 (sh) S 1"), None);
     }
 
     #[test]
@@ -176,8 +226,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_is_a_panic(text in "[0-9a-zT() \\-\n\u{e9}]{0,120}") {
-            let _ = parse_stat(&text);
+        fn no_text_is_a_panic(text in "[0-9a-zT() \\-\n\u{e9}]{0,120}", bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = parse_stat(text.as_bytes());
+            let _ = parse_stat(&bytes);
         }
     }
 }

@@ -170,18 +170,34 @@ fn messages(mut bytes: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<bool> {
     while !bytes.is_empty() {
         let malformed = |_| io::Error::new(io::ErrorKind::InvalidData, "a netlink message ends too early");
         let message = NetlinkBuffer::new_checked(bytes).map_err(malformed)?;
-        match message.message_type() {
-            NLMSG_DONE => return Ok(false),
-            NLMSG_ERROR => {
-                let code = message.payload().first_chunk::<4>().map_or(0, |code| i32::from_ne_bytes(*code));
-                return Err(io::Error::from_raw_os_error(-code));
-            }
+        let kind = message.message_type();
+        match kind {
+            NLMSG_DONE | NLMSG_ERROR => match failure(message.payload()) {
+                Some(error) => return Err(error),
+                None if kind == NLMSG_DONE => return Ok(false),
+                None => {}
+            },
             _ => each(message.payload()),
         }
         let length = usize::try_from(message.length()).unwrap_or(usize::MAX).next_multiple_of(4);
         bytes = bytes.get(length..).unwrap_or_default();
     }
     Ok(true)
+}
+
+/// The error at the begin of a message that ends an answer, negative; 0 is none. Where a dump fails it stands nowhere else
+/// (`netlink_dump_done` in `net/netlink/af_netlink.c`).
+fn failure(payload: &[u8]) -> Option<io::Error> {
+    let code = payload.first_chunk::<4>().map_or(0, |code| i32::from_ne_bytes(*code));
+    (code < 0).then(|| io::Error::from_raw_os_error(code.saturating_neg()))
+}
+
+/// Whether an error says that this kernel dumps no TCP sockets: it has no `tcp_diag`, and that module cannot be loaded
+/// (`inet_diag_lock_handler` in `net/ipv4/inet_diag.c`, `sock_diag_rcv_msg` in `net/core/sock_diag.c`).
+#[must_use]
+pub fn is_missing(error: &io::Error) -> bool {
+    let missing = [libc::ENOENT, libc::EOPNOTSUPP, libc::EPROTONOSUPPORT];
+    error.raw_os_error().is_some_and(|code| missing.contains(&code))
 }
 
 /// Reads `struct inet_diag_msg`. `None` for what is none of the visible states or families, and for
@@ -251,7 +267,7 @@ mod tests {
     use proptest::prelude::*;
     use tcpstate_common::TcpState;
 
-    use super::{attributes, messages, row};
+    use super::{NLMSG_DONE, NLMSG_ERROR, attributes, io, is_missing, messages, row};
     use crate::track::Timer;
 
     /// A recorded answer: a `TIME_WAIT` from 127.0.0.1:48084 to 127.0.0.1:19293, with 59.9 s left.
@@ -290,15 +306,36 @@ mod tests {
         assert_eq!(row(&bytes, 9).expect("a row").uid, Some(0));
     }
 
+    /// A message of this kind, with a number and nothing else.
+    fn message(kind: u16, code: i32) -> Vec<u8> {
+        let mut bytes = 36_u32.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend(code.to_ne_bytes());
+        bytes.extend([0; 16]);
+        bytes
+    }
+
     #[test]
     fn error_of_the_kernel_is_an_error() {
-        let mut bytes = 36_u32.to_ne_bytes().to_vec();
-        bytes.extend(2_u16.to_ne_bytes());
-        bytes.extend([0; 10]);
-        bytes.extend((-1_i32).to_ne_bytes());
-        bytes.extend([0; 16]);
-        let error = messages(&bytes, |_| ()).expect_err("EPERM");
+        let error = messages(&message(NLMSG_ERROR, -1), |_| ()).expect_err("EPERM");
         assert_eq!(error.raw_os_error(), Some(1));
+        assert!(messages(&message(NLMSG_ERROR, 0), |_| ()).expect("an acknowledgement"));
+    }
+
+    #[test]
+    fn dump_that_failed_is_no_host_without_sockets() {
+        let error = messages(&message(NLMSG_DONE, -2), |_| ()).expect_err("ENOENT");
+        assert!(is_missing(&error), "{error}");
+        assert!(!messages(&message(NLMSG_DONE, 0), |_| ()).expect("a dump"));
+        assert!(messages(&message(NLMSG_DONE, i32::MIN), |_| ()).is_err());
+    }
+
+    #[test]
+    fn only_a_kernel_without_the_module_is_one_without_dumps() {
+        for (code, missing) in [(2, true), (95, true), (93, true), (1, false), (105, false)] {
+            assert_eq!(is_missing(&io::Error::from_raw_os_error(code)), missing, "{code}");
+        }
     }
 
     #[test]

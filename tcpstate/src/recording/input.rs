@@ -22,8 +22,8 @@ pub enum Input {
     DumpBegins { started_ns: u64, scope: Scope },
     /// It shows some sockets.
     DumpShows { now_ns: u64, rows: Vec<Row> },
-    /// It has shown all.
-    DumpEnds { finished_ns: u64 },
+    /// It has shown all but what there is in the network namespaces that were not visited.
+    DumpEnds { finished_ns: u64, unvisited: Vec<u32> },
     /// A pass chooses the sockets that it looks at.
     Look(Moment),
     /// Holders were looked up; `hidden` is why there may be more of them.

@@ -63,6 +63,8 @@ pub(super) enum Line {
         finished_ns: u64,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         gone: Vec<u64>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unvisited: Vec<u32>,
     },
     Look(Moment),
     Holders(HoldersLine),

@@ -171,9 +171,9 @@ impl<R: Read> Reader<R> {
                 }
                 Input::DumpShows { now_ns, rows }
             }
-            Line::DumpEnds { finished_ns, gone } => {
+            Line::DumpEnds { finished_ns, gone, unvisited } => {
                 self.dump_ends(finished_ns, gone);
-                Input::DumpEnds { finished_ns }
+                Input::DumpEnds { finished_ns, unvisited }
             }
             Line::Look(moment) => Input::Look(moment),
             Line::Holders(line) => self.holders(line),

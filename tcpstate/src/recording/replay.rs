@@ -52,7 +52,9 @@ impl Replay {
             Input::Note(note) => self.tracker.note(note),
             Input::DumpBegins { started_ns, scope } => self.tracker.census_begins(scope, started_ns),
             Input::DumpShows { now_ns, rows } => self.tracker.census_shows(&rows, now_ns),
-            Input::DumpEnds { finished_ns } => drop(self.tracker.census_ends(finished_ns, None, None)),
+            Input::DumpEnds { finished_ns, unvisited } => {
+                let _ = self.tracker.census_ends(finished_ns, None, None, &unvisited);
+            }
             Input::Look(moment) => self.look(moment),
             Input::Holders { holders, hidden } => (self.holders, self.hidden) = (holders, hidden),
             Input::Pass(collected) => return self.pass(collected),

@@ -11,7 +11,7 @@ use super::{Error, Header, Input, Reader, Replay, VERSION, Writer};
 use crate::{
     diagnose::{
         Collected, Moment, Thresholds,
-        evidence::{Listener, Namespace, Process, TcpInfo, Unseen, What},
+        evidence::{Hidden, Listener, Namespace, Process, TcpInfo, Unseen, What},
     },
     track::{
         self, Actor, Circumstances, Comm, Event, Holder, Holders, IdleClose, Key, Limits, Note, Opened, Row,
@@ -50,7 +50,14 @@ fn packed(text: &str) -> Vec<u8> {
 }
 
 fn moment(at_ns: u64) -> Moment {
-    Moment { at_ns, census_ns: Some(at_ns), established_ns: None, boot_offset_ns: 3, tier: Tier::B }
+    Moment {
+        at_ns,
+        census_ns: Some(at_ns),
+        established_ns: None,
+        boot_offset_ns: 3,
+        tier: Tier::B,
+        hidden: Hidden::default(),
+    }
 }
 
 fn holder(pid: u32) -> Holder {
@@ -138,7 +145,7 @@ fn time_wait_that_stays_has_as_much_less_left() {
         [
             Input::DumpBegins { started_ns: at_ns, scope: Scope::ALL },
             Input::DumpShows { now_ns: at_ns, rows: vec![row.clone()] },
-            Input::DumpEnds { finished_ns: at_ns },
+            Input::DumpEnds { finished_ns: at_ns, unvisited: vec![7] },
         ]
     };
     let later = Row { expires_ms: 50_000, ..row.clone() };
@@ -247,7 +254,7 @@ proptest! {
             inputs.push(Input::DumpBegins { started_ns: S, scope: *scope });
             let portions = rows.chunks(4).map(|rows| Input::DumpShows { now_ns: S, rows: rows.to_vec() });
             inputs.extend(portions);
-            inputs.push(Input::DumpEnds { finished_ns: S });
+            inputs.push(Input::DumpEnds { finished_ns: S, unvisited: Vec::new() });
         }
         let (again, _) = read(&written(&inputs)).unwrap();
         let timeless = |mut dumps: Vec<BTreeMap<u64, Row>>| {
@@ -325,7 +332,7 @@ fn story() -> Vec<Input> {
         let at_ns = second * S;
         inputs.push(Input::DumpBegins { started_ns: at_ns, scope: Scope::ALL });
         inputs.push(Input::DumpShows { now_ns: at_ns, rows: rows.clone() });
-        inputs.push(Input::DumpEnds { finished_ns: at_ns });
+        inputs.push(Input::DumpEnds { finished_ns: at_ns, unvisited: Vec::new() });
         inputs.push(Input::Look(moment(at_ns)));
         let found = rows.iter().map(|row| (Key::Cookie(row.cookie), holder(7)));
         let asked = rows.iter().map(|row| row.cookie).collect();

@@ -88,7 +88,9 @@ impl<W: Write> Writer<W> {
                 }
                 Line::DumpShows { now_ns, rows }
             }
-            Input::DumpEnds { finished_ns } => Line::DumpEnds { finished_ns, gone: self.gone() },
+            Input::DumpEnds { finished_ns, unvisited } => {
+                Line::DumpEnds { finished_ns, gone: self.gone(), unvisited }
+            }
             Input::Look(moment) => {
                 self.pass_ns = moment.at_ns;
                 Line::Look(moment)

@@ -90,6 +90,8 @@ pub struct Diagnosed {
     pub findings: Vec<Finding>,
     /// What could not be seen, one sentence each.
     pub cannot_see: Vec<String>,
+    /// Those of them that were not looked at at all.
+    pub not_looked_at: Vec<String>,
     /// Destinations with many connections from here, the largest first.
     pub destinations: Vec<Destination>,
     /// Listeners, with what is known of them beyond their rows, where somebody asked.

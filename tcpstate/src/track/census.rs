@@ -3,9 +3,14 @@
 use serde::{Deserialize, Serialize};
 use tcpstate_common::{TcpState, state::STATE_SLOTS};
 
-use super::{event::Tuple, minis::Ends};
+use super::{
+    event::{Family, Tuple},
+    minis::Ends,
+};
 
 const NS_PER_MS: u64 = 1_000_000;
+/// [`Row::wqueue`] of a listener of which the limit is not known: no queue is longer.
+pub const NO_LIMIT: u32 = u32::MAX;
 
 /// The timer that runs on a socket, as `idiag_timer` numbers them.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -60,7 +65,7 @@ pub struct Row {
     pub retransmits: u8,
     /// Bytes not read yet; for a listener the connections not accepted yet.
     pub rqueue: u32,
-    /// Bytes not acknowledged yet; for a listener the limit of its backlog.
+    /// Bytes not acknowledged yet; for a listener the limit of its backlog, or [`NO_LIMIT`].
     pub wqueue: u32,
     /// The user who made the socket; `None` for a mini-socket, of which the kernel says 0.
     pub uid: Option<u32>,
@@ -163,11 +168,17 @@ impl Tally {
     /// Counts a socket that was shown at this time, monotonic ns.
     pub fn add(&mut self, row: &Row, now_ns: u64) {
         self.sockets += 1;
-        let family = &mut self.families[row.tuple.family.index()];
-        let state = row.state.index();
-        if row.is_mini() {
+        let ends_ns = now_ns.saturating_add(u64::from(row.expires_ms) * NS_PER_MS);
+        self.count(row.tuple.family, row.state, row.is_mini().then_some(ends_ns));
+    }
+
+    /// Counts a socket; a mini-socket ends at this time, monotonic ns.
+    pub(super) fn count(&mut self, family: Family, state: TcpState, mini_ends_ns: Option<u64>) {
+        let family = &mut self.families[family.index()];
+        let state = state.index();
+        if let Some(ends_ns) = mini_ends_ns {
             family.mini[state] += 1;
-            family.ends[state].add(now_ns.saturating_add(u64::from(row.expires_ms) * NS_PER_MS));
+            family.ends[state].add(ends_ns);
         } else {
             family.full[state] += 1;
         }

@@ -68,9 +68,15 @@ impl Comm {
     /// Takes the first 15 bytes of a name.
     #[must_use]
     pub fn new(name: &str) -> Self {
+        Self::of_bytes(name.as_bytes())
+    }
+
+    /// The same of a name that is not known to be UTF-8.
+    #[must_use]
+    pub fn of_bytes(name: &[u8]) -> Self {
         let mut bytes = [0; COMM_LEN];
-        for (to, from) in bytes.iter_mut().take(COMM_LEN - 1).zip(name.bytes()) {
-            *to = from;
+        for (to, from) in bytes.iter_mut().take(COMM_LEN - 1).zip(name) {
+            *to = *from;
         }
         Self(bytes)
     }

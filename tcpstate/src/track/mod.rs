@@ -30,7 +30,7 @@ use std::{
 
 use tcpstate_common::{Counters, Dwell, TcpState, state::STATE_SLOTS};
 
-pub use census::{Row, Scope, Tally, Timer};
+pub use census::{NO_LIMIT, Row, Scope, Tally, Timer};
 pub use closes::IdleClose;
 pub use event::{
     Actor, Comm, Event, Family, Opened, Process, ResetReceived, ResetSent, Transition, Tuple, address, octets,
@@ -205,18 +205,21 @@ impl Tracker {
         }
     }
 
-    /// All that exists has been shown. The counters are those from before and after the census; without them (tier
-    /// D) the census alone counts. `minis`: how many mini-sockets there are, if the kernel says it.
+    /// All that exists has been shown, but what is in the network namespaces that were not visited: that goes on as it was,
+    /// and counts. The counters are those from before and after the census; without them (tier D) the census alone
+    /// counts. `minis`: how many mini-sockets there are where it was, if the kernel says it.
     pub fn census_ends(
         &mut self,
         finished_ns: u64,
         counters: Option<(&Counters, &Counters)>,
         minis: Option<u64>,
+        unvisited: &[u32],
     ) -> Compared {
-        let Some(Census { started_ns, tally }) = self.census.take() else { return Compared::default() };
-        self.table.census_ends(tally.scope, started_ns, finished_ns, &mut self.notes);
-        self.notes.forget_before(started_ns, tally.scope);
+        let Some(Census { started_ns, mut tally }) = self.census.take() else { return Compared::default() };
         let (sockets, time_waits) = (tally.sockets, tally.minis(TcpState::TimeWait));
+        let kept = self.table.census_ends(&mut tally, started_ns, finished_ns, &mut self.notes, unvisited);
+        let minis = minis.map(|minis| minis + kept);
+        self.notes.forget_before(started_ns, tally.scope);
         let drift = self.gauges.reconcile(tally, counters, minis, finished_ns);
         Compared { sockets, time_waits, drift }
     }
@@ -328,6 +331,12 @@ impl Tracker {
     #[must_use]
     pub fn tracked(&self) -> usize {
         self.table.len()
+    }
+
+    /// Sockets that exist and are not in the table for lack of room, as of the last census.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.table.missing()
     }
 
     /// What was given up for lack of room.

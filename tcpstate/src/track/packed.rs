@@ -134,6 +134,10 @@ impl Packed {
         self.cookie
     }
 
+    pub(super) fn netns(&self) -> u32 {
+        self.netns
+    }
+
     pub(super) fn state(&self) -> TcpState {
         self.state
     }

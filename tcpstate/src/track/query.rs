@@ -59,7 +59,9 @@ impl Filter {
     }
 }
 
-/// Sockets in the order of their cookies, which is the order in which they were first asked about.
+/// Sockets in the order of their cookies. Each CPU gives out cookies of a range of its own (`gen_cookie_next` in
+/// `include/linux/cookie.h`), so that a socket which comes while pages are read may have its place on one that was read
+/// already, and then is on none.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     pub sockets: Vec<Socket>,

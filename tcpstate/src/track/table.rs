@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use tcpstate_common::{Dwell, TcpState, state::STATE_SLOTS};
 
 use super::{
-    census::{Row, Scope, Timer},
+    census::{Row, Scope, Tally, Timer},
     event::{Actor, Opened, Process, Transition, Tuple},
     notes::{Note, Noted, Notes},
     places::Places,
@@ -89,6 +89,8 @@ pub struct Table {
     hand: usize,
     /// The number of the census that is being taken, or was last.
     census: u8,
+    /// The namespaces that the last census did not visit.
+    unvisited: HashSet<u32>,
     /// Whatever a census has shown in `TIME_WAIT` entered that state until then, monotonic ns: a note of one that did so
     /// later is about none of these, which is known without a search.
     time_waits_until_ns: u64,
@@ -102,6 +104,10 @@ pub struct Table {
     ended_order: VecDeque<(u64, u64)>,
     max_sockets: usize,
     refused: u64,
+    /// How many sockets of each state had no room, since the last census that shows that state began; and the same as of
+    /// the end of a census.
+    without_room: [u64; STATE_SLOTS],
+    missing: u64,
     late_events: u64,
     dwell: [Dwell; STATE_SLOTS],
 }
@@ -118,6 +124,7 @@ impl Table {
             parked: Default::default(),
             hand: 0,
             census: 0,
+            unvisited: HashSet::default(),
             time_waits_until_ns: 0,
             begun_ns: None,
             without_note: Vec::new(),
@@ -126,6 +133,8 @@ impl Table {
             ended_order: VecDeque::new(),
             max_sockets,
             refused: 0,
+            without_room: [0; STATE_SLOTS],
+            missing: 0,
             late_events: 0,
             dwell: [Dwell::default(); STATE_SLOTS],
         }
@@ -175,6 +184,12 @@ impl Table {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// Sockets that exist and are not here for lack of room, as of the last census.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.missing
     }
 
     /// Events about sockets that had already ended, so far.
@@ -312,6 +327,9 @@ impl Table {
     /// A census begins.
     pub(super) fn census_begins(&mut self, scope: Scope) {
         self.census = self.census.wrapping_add(1);
+        for state in scope.states() {
+            self.without_room[state.index()] = 0;
+        }
         if scope.time_wait {
             self.time_waits_until_ns = u64::MAX;
         }
@@ -345,7 +363,19 @@ impl Table {
 
     /// Forgets the sockets that a census should have shown and has not. A `FIN_WAIT2` mini-socket may have become a
     /// `TIME_WAIT`, of which there is no event: where the census has not asked about those, it stays known who closed.
-    pub(super) fn census_ends(&mut self, scope: Scope, started_ns: u64, finished_ns: u64, notes: &mut Notes) {
+    ///
+    /// A namespace that was not visited keeps its sockets, and counts as it was; only mini-sockets are over in time. At the
+    /// first visit after that a socket is still not forgotten if it is missed: the second says it. Returns how many
+    /// mini-sockets were counted that were not shown.
+    pub(super) fn census_ends(
+        &mut self,
+        tally: &mut Tally,
+        started_ns: u64,
+        finished_ns: u64,
+        notes: &mut Notes,
+        unvisited: &[u32],
+    ) -> u64 {
+        let scope = tally.scope;
         self.forget_tombstones(finished_ns);
         if scope.time_wait {
             self.time_waits_until_ns = finished_ns;
@@ -359,23 +389,41 @@ impl Table {
             };
             self.unnoted += u64::from(socket.is_some_and(nothing_known));
         }
+        let unsettled = std::mem::replace(&mut self.unvisited, unvisited.iter().copied().collect());
+        let mut kept_minis = 0;
         for place in (0..self.sockets.len()).rev() {
-            let socket = &self.sockets.packed()[place];
-            if socket.seen != self.census && scope.has(socket.state()) && socket.since_ns() < started_ns {
-                let gone = self.remove(place);
-                if gone.timer == Timer::TimeWait && gone.state == TcpState::FinWait2 && !scope.time_wait {
-                    notes.add(&Note {
-                        cookie: gone.cookie,
-                        state: gone.state,
-                        mini: true,
-                        entered_ns: gone.since.ns(),
-                        written_ns: finished_ns,
-                        actor: gone.actor,
-                        opened: gone.opened,
-                    });
+            let packed = &self.sockets.packed()[place];
+            if packed.seen == self.census || !scope.has(packed.state()) || packed.since_ns() >= started_ns {
+                continue;
+            }
+            let is_unvisited = self.unvisited.contains(&packed.netns());
+            if is_unvisited || unsettled.contains(&packed.netns()) {
+                let socket = self.sockets.at(place);
+                let is_mini = socket.timer == Timer::TimeWait;
+                let ends_ns = is_mini.then(|| socket.since.ns().saturating_add(TIME_WAIT_NS));
+                if ends_ns.is_none_or(|ends_ns| ends_ns > finished_ns) {
+                    if is_unvisited {
+                        kept_minis += u64::from(is_mini);
+                        tally.count(socket.tuple.family, socket.state, ends_ns);
+                    }
+                    continue;
                 }
             }
+            let gone = self.remove(place);
+            if gone.timer == Timer::TimeWait && gone.state == TcpState::FinWait2 && !scope.time_wait {
+                notes.add(&Note {
+                    cookie: gone.cookie,
+                    state: gone.state,
+                    mini: true,
+                    entered_ns: gone.since.ns(),
+                    written_ns: finished_ns,
+                    actor: gone.actor,
+                    opened: gone.opened,
+                });
+            }
         }
+        self.missing = self.without_room.iter().sum();
+        kept_minis
     }
 
     /// Puts a socket where it was, or makes room for it.
@@ -398,6 +446,7 @@ impl Table {
     /// Returns the place, or nothing where there is no room.
     fn insert(&mut self, socket: &Socket) -> Option<usize> {
         if !self.make_room(importance(socket.state)) {
+            self.without_room[socket.state.index()] += 1;
             return None;
         }
         if counts_up(socket.cookie) {
@@ -430,8 +479,8 @@ impl Table {
         }
     }
 
-    /// Where room is short, sockets that park come first, then `TIME_WAIT`, then the rest: one of those that come
-    /// last has to go. Returns whether there is room for a socket of this importance.
+    /// Where room is short, listeners come first, then sockets that park, then `TIME_WAIT`, then the rest: one of those that
+    /// come last has to go. Returns whether there is room for a socket of this importance.
     fn make_room(&mut self, class: usize) -> bool {
         if self.sockets.len() < self.max_sockets {
             return true;
@@ -442,7 +491,9 @@ impl Table {
         };
         loop {
             self.hand = (self.hand + 1) % self.sockets.len();
-            if importance(self.sockets.packed()[self.hand].state()) == last {
+            let state = self.sockets.packed()[self.hand].state();
+            if importance(state) == last {
+                self.without_room[state.index()] += 1;
                 self.remove(self.hand);
                 return true;
             }
@@ -499,16 +550,18 @@ fn become_mini(socket: &mut Socket) {
 }
 
 /// How many classes [`importance`] knows.
-const CLASSES: usize = 3;
+const CLASSES: usize = 4;
 
 /// 0 goes last.
 fn importance(state: TcpState) -> usize {
-    if state.parks() {
+    if state == TcpState::Listen {
         0
-    } else if state == TcpState::TimeWait {
+    } else if state.parks() {
         1
-    } else {
+    } else if state == TcpState::TimeWait {
         2
+    } else {
+        3
     }
 }
 

@@ -68,7 +68,12 @@ impl Collector {
         }
         // Those that are not visited this time are as they were.
         collected.namespaces.extend(self.readings.last(&alive));
-        for (netns, wanted) in wanted {
+        for (netns, mut wanted) in wanted {
+            if evidence.hidden.without_netlink {
+                // Each attempt would have the kernel look for the module that it has not.
+                wanted.listeners = false;
+                wanted.details.clear();
+            }
             let now_ns = clock::monotonic_ns();
             let seen = self.ways.visit(netns, &wanted, now_ns);
             for why in seen.cannot_see {
@@ -148,7 +153,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::{
-        diagnose::evidence::Paused,
+        diagnose::evidence::{Hidden, Paused},
         observe::netns,
         track::{Family, Since, Sockets, Timer, Tuple},
     };
@@ -233,6 +238,22 @@ pub(super) mod tests {
         assert_eq!(second.sockets.at(0).rqueue, 1, "it waits to be accepted");
         let delta = second.namespaces[&selected.netns].delta.expect("read before");
         assert!(delta.active_opens >= Some(1) && delta.orphans.is_none(), "{delta:?}");
+    }
+
+    #[test]
+    fn single_sockets_are_not_asked_about_where_the_kernel_dumps_none() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let cookie = socket_cookie(std::os::fd::AsFd::as_fd(&listener)).expect("a cookie");
+        let requirements =
+            Requirements { listeners: vec![cookie], info: vec![cookie], ..Requirements::default() };
+        let sockets = || Sockets::from_iter([socket(cookie, TcpState::Listen, 1)]);
+        for without_netlink in [false, true] {
+            let hidden = Hidden { without_netlink, ..Hidden::default() };
+            let evidence = Evidence { sockets: sockets(), hidden, ..Evidence::default() };
+            let collected = Collector::new().namespaces(&requirements, &evidence);
+            assert_eq!(collected.listeners.is_empty(), without_netlink);
+            assert!(collected.cannot_see.is_empty(), "{:?}", collected.cannot_see);
+        }
     }
 
     #[test]

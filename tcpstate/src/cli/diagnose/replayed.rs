@@ -52,6 +52,7 @@ fn replay(source: impl Read, thresholds: &Thresholds) -> Result<Report> {
         at_ns: ended_ns,
         findings: replay.diagnosis().findings().to_vec(),
         cannot_see: replay.diagnosis().cannot_see().to_vec(),
+        not_looked_at: replay.diagnosis().not_looked_at().to_vec(),
         holders: Arc::clone(replay.holders()),
         tracked: replay.tracked(),
         ..Diagnosed::default()

@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    cli::table::{Column, Table, age, printable},
+    cli::table::{Column, Table, age},
     clock,
     diagnose::{Class, Severity},
+    printable::printable,
     recording::timeline,
     serve::api::{
         findings::{Finding, Findings, Sample, Subject},
@@ -87,6 +88,11 @@ impl Report {
         self.findings.findings.iter().any(|finding| finding.severity >= from)
     }
 
+    /// Whether something could not be looked at that may have findings.
+    pub(super) fn is_partial(&self) -> bool {
+        !self.findings.not_looked_at.is_empty()
+    }
+
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let Some(as_of) = &self.findings.as_of else {
             return writeln!(out, "nothing is known yet: the daemon has not looked at all sockets so far");
@@ -119,8 +125,12 @@ impl Report {
 
     /// What is said when nothing is wrong.
     fn clean(&self) -> String {
-        let mut text =
-            format!("nothing wrong found; {} looked at {}", looked_at(self.looked_at), self.whence);
+        let mut text = format!(
+            "nothing wrong found{}; {} looked at {}",
+            if self.is_partial() { " in what could be looked at" } else { "" },
+            looked_at(self.looked_at),
+            self.whence
+        );
         for (index, line) in self.findings.cannot_see.iter().enumerate() {
             text += if index == 0 { "; cannot see: " } else { "; " };
             text += &printable(line.trim_end_matches('.'));
@@ -328,6 +338,18 @@ Cannot see: The kernel tells reset reasons since Linux 6.10.
             "nothing wrong found; 900 sockets of 2 processes looked at on web-1; cannot see: The kernel tells reset \
              reasons since Linux 6.10; One more\n"
         );
+    }
+
+    #[test]
+    fn host_that_was_not_looked_at_as_a_whole_is_not_called_clean() {
+        let partial = report(|diagnosed| {
+            diagnosed.findings.clear();
+            diagnosed.cannot_see = vec!["The sockets of a network namespace.".into()];
+            diagnosed.not_looked_at.clone_from(&diagnosed.cannot_see);
+        });
+        let text = text(&partial);
+        assert!(text.starts_with("nothing wrong found in what could be looked at; 900 "), "{text}");
+        assert!(text.ends_with("; cannot see: The sockets of a network namespace\n"), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 
+use foldhash::HashMap;
 use tcpstate_common::TcpState;
 
 use super::{Harm, base, blame_members};
@@ -20,7 +21,7 @@ use crate::{
         suspicion::{Key, Suspicion},
         view::{self, View},
     },
-    track::Direction,
+    track::{Direction, NO_LIMIT},
 };
 
 /// Looks at a queue, of the last eight, at which something must have waited for long to say that it is not accepted in
@@ -111,11 +112,14 @@ fn blame(view: &View<'_>, suspicion: &mut Suspicion, listening: &Listening) -> O
 }
 
 fn tell_queue(suspicion: &mut Suspicion, listening: &Listening) {
+    let limit = match listening.socket.wqueue {
+        NO_LIMIT => "not known".to_owned(),
+        limit => format::digits(limit.into()),
+    };
     suspicion.evidence.push(format!(
-        "the accept queue of {} holds {}, its limit is {}",
+        "the accept queue of {} holds {}, its limit is {limit}",
         format::listener(listening.socket.tuple.local),
         format::digits(listening.socket.rqueue.into()),
-        format::digits(listening.socket.wqueue.into())
     ));
 }
 
@@ -230,14 +234,49 @@ pub(super) fn flood(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> O
 /// (`tcp_conn_request` in `net/ipv4/tcp_input.c`, `tcp_v4_syn_recv_sock`); `ListenDrops` counts much else.
 pub(super) fn overflows(view: &View<'_>) -> Vec<Suspicion> {
     let there = view.history.listeners().filter(|listening| view.is_there(listening));
-    let mut suspicions: Vec<_> = there.filter_map(|listening| overflow(view, listening)).collect();
+    let turned = TurnedAway::find(view);
+    let mut suspicions: Vec<_> = there.filter_map(|listening| overflow(view, listening, &turned)).collect();
     // Listeners that share a port (SO_REUSEPORT) in one program are one.
     suspicions.sort_by_key(|suspicion| (suspicion.key, Reverse(suspicion.count)));
     suspicions.dedup_by_key(|suspicion| suspicion.key);
     suspicions
 }
 
-fn overflow(view: &View<'_>, listening: &Listening) -> Option<Suspicion> {
+/// What shows that listeners turn clients away, by the listener's cookie: each socket and each event is looked at once,
+/// however many listeners there are.
+#[derive(Default)]
+struct TurnedAway<'a> {
+    /// Clients of this host that send their SYN again.
+    clients: HashMap<u64, Vec<&'a SocketView<'a>>>,
+    /// RSTs with which it answered final ACKs at this pass (`tcp_check_req`, `embryonic_reset`).
+    resets: HashMap<u64, u64>,
+}
+
+impl<'a> TurnedAway<'a> {
+    fn find(view: &'a View<'a>) -> Self {
+        let mut found = Self::default();
+        for seen in &view.seen {
+            let socket = seen.socket();
+            if socket.state == TcpState::SynSent
+                && socket.retransmits > 0
+                && let Some(server) = view.local_server(socket.netns, socket.tuple.remote)
+            {
+                found.clients.entry(server.socket.cookie).or_default().push(seen);
+            }
+        }
+        let sent = view.evidence.resets.iter().filter(|seen| {
+            seen.reset.direction == Direction::Sent && seen.reason == Some(Reason::InvalidSyn)
+        });
+        for seen in sent {
+            if let Some(listening) = view.listener_at(seen.reset.netns, seen.reset.tuple.local) {
+                *found.resets.entry(listening.socket.cookie).or_default() += 1;
+            }
+        }
+        found
+    }
+}
+
+fn overflow(view: &View<'_>, listening: &Listening, turned: &TurnedAway<'_>) -> Option<Suspicion> {
     let socket = &listening.socket;
     let namespace = view.namespace(socket.netns);
     let delta = namespace.and_then(|namespace| namespace.delta).unwrap_or_default();
@@ -246,19 +285,11 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Suspicion> {
     // Where the queue has been emptied again, the listener's own drops tell which one it was.
     let nearly = socket.rqueue.saturating_mul(2) > socket.wqueue;
     let was_full = overflows > 0 && nearly && listening.dropped.is_some_and(|dropped| dropped > 0);
-    let resets = resets_of(view, listening);
+    let resets = turned.resets.get(&socket.cookie).copied().unwrap_or(0);
     if !(full || was_full || resets > 0) {
         return None;
     }
-    let waiting = view.seen.iter().filter(|seen| {
-        seen.socket().state == TcpState::SynSent
-            && seen.socket().retransmits > 0
-            && seen.socket().tuple.remote.port() == socket.tuple.local.port()
-            && view
-                .local_server(seen.socket().netns, seen.socket().tuple.remote)
-                .is_some_and(|server| server.socket.cookie == socket.cookie)
-    });
-    let members: Vec<_> = waiting.collect();
+    let members = turned.clients.get(&socket.cookie).cloned().unwrap_or_default();
     let aborts = namespace.and_then(|namespace| namespace.sysctls.abort_on_overflow) == Some(true);
     let class = if aborts && (resets > 0 || delta.embryonic_rsts.unwrap_or(0) > 0) {
         Class::AcceptOverflowRst
@@ -317,17 +348,4 @@ fn overflow(view: &View<'_>, listening: &Listening) -> Option<Suspicion> {
             .push("whether clients are turned away: the namespace's counters could not be read".to_owned());
     }
     Some(suspicion)
-}
-
-/// RSTs with which it answered final ACKs at this pass (`tcp_check_req`, `embryonic_reset`).
-fn resets_of(view: &View<'_>, listening: &Listening) -> u64 {
-    let sent =
-        view.evidence.resets.iter().filter(|seen| {
-            seen.reset.direction == Direction::Sent && seen.reason == Some(Reason::InvalidSyn)
-        });
-    let here = sent.filter(|seen| {
-        let found = view.listener_at(seen.reset.netns, seen.reset.tuple.local);
-        found.is_some_and(|found| found.socket.cookie == listening.socket.cookie)
-    });
-    here.count() as u64
 }

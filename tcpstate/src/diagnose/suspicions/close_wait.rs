@@ -9,7 +9,7 @@ use tcpstate_common::TcpState;
 
 use super::{
     Growth, Harm, MAX_TOLD, Pairs, Suspected, base, blame_holders, blame_members, descriptors, ghost, growth,
-    inherited, keeps, oldest_ms, pool, side_of, unread_body,
+    inherited, keeps, oldest_ms, pairs::is_vague, pool, side_of, unread_body,
 };
 use crate::{
     diagnose::{
@@ -235,6 +235,15 @@ pub(super) fn leak(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Socke
         some => format!("on {} of them the EOF alone is unread", format::digits(some as u64)),
     });
     tell_silence(view, suspicion, members, "sent anything in the last minutes");
+    let is_proxy = |seen: &&&SocketView<'_>| {
+        is_vague(seen) && seen.holder().is_some_and(|holder| view.has_long_half_closed(holder.pid))
+    };
+    if members.iter().any(|seen| is_proxy(&seen)) {
+        suspicion.cannot_see.push(
+            "whether it is a proxy that joins them with its connections in FIN_WAIT2: both were there before tcpstate looked"
+                .to_owned(),
+        );
+    }
 }
 
 /// The clients have left, and the process has not looked since its last answer.

@@ -43,7 +43,7 @@ pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Sock
         suspicion.members = vec![holder.into()];
         blame_members(view, suspicion);
         format!(
-            "{} closed fd {} but {sockets} of it {is} alive without a descriptor: another thread still waits in {it}",
+            "{} closed fd {} but {sockets} of it {is} alive without a descriptor: another thread still waits in {it}, or it was sent to another process that has not taken it (SCM_RIGHTS)",
             naming::who_holds(view, holder),
             holder.fd
         )
@@ -54,10 +54,10 @@ pub(super) fn judge(view: &View<'_>, suspicion: &mut Suspicion, members: &[&Sock
         let user = members.iter().find_map(|seen| seen.socket().uid);
         let of = user.map_or_else(String::new, |user| format!(" of user {user}"));
         format!(
-            "{sockets}{of} {is} alive without a descriptor: closed while another thread waits in {it}, in flight between processes, or kept by io_uring or the kernel itself"
+            "{sockets}{of} {is} alive without a descriptor: closed while another thread waits in {it}, in flight between processes in a message that none has taken (SCM_RIGHTS), or kept by io_uring or the kernel itself"
         )
     };
-    "Call shutdown() before close() when another thread may be blocked in the socket."
+    "Call shutdown() before close() when another thread may be blocked in the socket; a process that is sent descriptors over a Unix socket has to receive them."
         .clone_into(&mut suspicion.remedy);
     suspicion.evidence.push(format!(
         "the descriptors of all processes were looked through for {}, and none leads to {it}",

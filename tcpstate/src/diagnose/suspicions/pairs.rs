@@ -92,12 +92,17 @@ fn join(fronts: &[&SocketView<'_>], backs: &[&SocketView<'_>], paired: &mut Hash
     for front in fronts {
         let at_ns = front.since_ns();
         while backs.next_if(|back| back.since_ns() < at_ns.saturating_sub(TOGETHER_NS)).is_some() {}
-        // Of a front that was there before the daemon it is not known when it began.
-        let vague = matches!(front.socket().since, Since::AtLatest(_));
-        let together =
-            |back: &&&SocketView<'_>| vague || back.since_ns() <= at_ns.saturating_add(TOGETHER_NS);
+        // Two of which is only known that they did not begin later than they were seen show no order.
+        let together = |back: &&&SocketView<'_>| {
+            back.since_ns() <= at_ns.saturating_add(TOGETHER_NS) && !(is_vague(front) && is_vague(back))
+        };
         if let Some(back) = backs.next_if(together) {
             paired.extend([front.socket().cookie, back.socket().cookie]);
         }
     }
+}
+
+/// Whether it was there before it was known when it began to wait.
+pub(super) fn is_vague(seen: &SocketView<'_>) -> bool {
+    matches!(seen.socket().since, Since::AtLatest(_))
 }

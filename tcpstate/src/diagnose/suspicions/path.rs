@@ -9,7 +9,8 @@ use std::{
 use tcpstate_common::TcpState;
 
 use super::{
-    Harm, base, blame_holders, blame_members, holder_or_actor, holders_or_actors, oldest_ms, side_of,
+    Harm, base, blame_holders, blame_members, holder_or_actor, holders_or_actors, oldest_ms, pairs::is_vague,
+    side_of,
 };
 use crate::{
     diagnose::{
@@ -69,7 +70,7 @@ pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&SocketView<'_
     let retransmits = members.iter().map(|seen| seen.socket().retransmits).max().unwrap_or(0);
     // The third is sent 7 s after the first SYN.
     let long = retransmits > view.thresholds.syn_retransmits || suspicion.count >= view.thresholds.several;
-    let longest_ms = oldest_ms(members);
+    let (longest_ms, sent) = sent_since(members, retransmits);
     suspicion.harm = Some(if long {
         Harm::Hangs { count: suspicion.count, longest_ms }
     } else {
@@ -79,15 +80,13 @@ pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&SocketView<'_
     suspicion.tells_trend = true;
     suspicion.verdict = if suspicion.count == 1 {
         format!(
-            "{who} gets no answer to its SYN to {peer}, sent {} ago and {} again: something drops it",
-            format::duration(longest_ms),
+            "{who} gets no answer to its SYN to {peer}, sent {sent} ago and {} again: something drops it",
             format::count(retransmits.into(), "time")
         )
     } else {
         format!(
-            "{who} gets no answer to its {} to {peer}, the oldest sent {} ago, up to {} again: something drops them",
+            "{who} gets no answer to its {} to {peer}, the oldest sent {sent} ago, up to {} again: something drops them",
             format::count(suspicion.count, "SYN"),
-            format::duration(longest_ms),
             format::count(retransmits.into(), "time")
         )
     };
@@ -103,6 +102,18 @@ pub(super) fn syn_blackhole(view: &View<'_>, key: Key, members: &[&SocketView<'_
     }
     suspicion.evidence.push("neither SYN+ACK nor RST nor an ICMP error has come back".to_owned());
     suspicion
+}
+
+/// How long ago the first of these SYNs was sent, ms, and in words. Of one that was there before tcpstate it is not known;
+/// but a SYN is sent again after a second at the earliest each time (`TCP_TIMEOUT_INIT` in `include/net/tcp.h`).
+fn sent_since(members: &[&SocketView<'_>], retransmits: u8) -> (u64, String) {
+    let longest_ms = oldest_ms(members);
+    let exactly_ms = members.iter().filter(|seen| !is_vague(seen)).map(|seen| seen.age_ms()).max();
+    let at_least_ms = longest_ms.max(u64::from(retransmits) * 1_000);
+    match exactly_ms {
+        Some(exactly_ms) if exactly_ms >= at_least_ms => (exactly_ms, format::duration(exactly_ms)),
+        _ => (at_least_ms, format!("at least {}", format::duration(at_least_ms))),
+    }
 }
 
 /// Whether it goes to a server of this host whose accept queue is full, or was since the last look: one that accepts

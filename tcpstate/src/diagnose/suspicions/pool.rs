@@ -137,7 +137,8 @@ fn pool(view: &View<'_>, key: Key, members: &[&SocketView<'_>]) -> Suspicion {
     };
     suspicion.harm = noticed.then(|| Harm::NoneSeen(why.clone()));
     suspicion.verdict = format!(
-        "{who} keeps {stale} to {peer} that the server closed first, the oldest {oldest} ago; no harm seen: {why}"
+        "{who} keeps {stale} to {peer} that the server closed first, the oldest {oldest} ago; {}",
+        view.none_seen(&why)
     );
     "Let the pool drop idle connections earlier than the server does; what is written into one of these is lost."
         .clone_into(&mut suspicion.remedy);

@@ -212,8 +212,9 @@ fn churn(
     let closed = if rate.is_empty() { rate } else { format!(", {rate}") };
     suspicion.harm = Some(Harm::NoneSeen(used.clone()));
     suspicion.verdict = format!(
-        "{who} leaves {} behind to {peers}{closed}; no harm seen: {used}",
+        "{who} leaves {} behind to {peers}{closed}; {}",
         format::count(suspicion.count, "TIME_WAIT socket"),
+        view.none_seen(&used)
     );
     "Keep connections open and use them again; nothing breaks before the ports run out."
         .clone_into(&mut suspicion.remedy);

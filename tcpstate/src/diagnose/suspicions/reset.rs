@@ -120,9 +120,10 @@ fn linger_zero(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
             if suspicion.count == 1 { ("it", "it was") } else { ("any of them", "they were") };
         let why = format!("nothing was unsent, unread or owed on {of_them}");
         suspicion.verdict = format!(
-            "{who} ended {}{} by RST (SO_LINGER 0) when {they_were} no longer needed; no harm seen: {why}",
+            "{who} ended {}{} by RST (SO_LINGER 0) when {they_were} no longer needed; {}",
             format::count(suspicion.count, "connection"),
-            tell_peers(view, group, Side::Client)
+            tell_peers(view, group, Side::Client),
+            view.none_seen(&why)
         );
         suspicion.harm = Some(Harm::NoneSeen(why));
         "Nothing has to be changed: proxies end idle connections so by design, to leave no TIME_WAIT behind."

@@ -630,3 +630,21 @@ fn a_proxy_that_waits_for_its_upstream_is_named_at_no_look() {
     let unanswered = world.only(Class::UnansweredRequests);
     assert_eq!((unanswered.subject.pid, unanswered.count), (Some(88), 6), "{}", unanswered.verdict);
 }
+
+/// What was there before tcpstate may have begun to wait at any time.
+#[test]
+fn two_sockets_without_a_known_order_are_no_pair() {
+    let mut world = World::new();
+    world.listener(1, "0.0.0.0:80", 5, "app");
+    proxy(&mut world, 10);
+    for cookie in [10, 11] {
+        let at_ns = world.at_ns;
+        world.get(cookie).since = Since::AtLatest(at_ns);
+    }
+    world.passes(3);
+    let classes: Vec<_> = world.found().into_iter().map(|(class, _)| class).collect();
+    assert_eq!(classes, [Class::CloseWaitLeak, Class::FinWait2Owned]);
+    let open = world.open();
+    let leak = open.iter().find(|finding| finding.class == Class::CloseWaitLeak).expect("it is open");
+    assert!(leak.cannot_see.iter().any(|line| line.starts_with("whether it is a proxy")), "{leak:#?}");
+}

@@ -113,3 +113,24 @@ fn connections_that_were_all_opened_before_the_server_ended_them_are_a_pool() {
     assert_eq!(pool.severity, Severity::Info);
     assert!(pool.verdict.contains("no harm seen: "), "{}", pool.verdict);
 }
+
+#[test]
+fn nothing_is_called_harmless_while_sockets_are_missing() {
+    let mut world = limited(100);
+    open(&mut world, 100..140, Established);
+    for cookie in 100..140 {
+        let at_ns = world.at_ns;
+        let socket = world.get(cookie);
+        (socket.state, socket.rqueue) = (CloseWait, 1);
+        socket.since = crate::track::Since::Exactly(at_ns);
+    }
+    world.hidden.sockets = 12_000;
+    world.passes(10);
+    let pool = world.only(Class::CloseWaitIdlePool);
+    let why = "ot known whether it does harm, since the table has no room for 12,000 sockets";
+    assert!(pool.verdict.contains(why) && pool.harm.text.contains(why), "{pool:#?}");
+    assert!(!format!("{pool:?}").contains("o harm seen"), "{pool:#?}");
+    let expected = "12,000 sockets for which the table has no room (--max-sockets, --max-memory).";
+    assert_eq!(world.diagnosis.cannot_see(), [expected]);
+    assert_eq!(world.diagnosis.not_looked_at(), [expected]);
+}

@@ -1,7 +1,7 @@
 //! Hosts with very many sockets, of which none may be compared with every other: what grows with the square of their
 //! number would not end here.
 
-use tcpstate_common::TcpState::{CloseWait, Established, FinWait2};
+use tcpstate_common::TcpState::{CloseWait, Established, FinWait2, SynSent};
 
 use super::{super::Class, NETNS, World};
 use crate::track::Timer;
@@ -40,4 +40,22 @@ fn dead_peers_whose_port_is_served_in_another_namespace() {
     world.listener(1, "0.0.0.0:443", 6, "proxy").netns = NETNS + 1;
     world.passes(2);
     assert!(world.diagnosis.findings().iter().all(|finding| finding.class == Class::HalfOpen));
+}
+
+#[test]
+fn clients_that_send_again_to_listeners_that_are_all_full() {
+    let mut world = World::new();
+    for number in 0..MANY / 2 {
+        // At one port, and at as many addresses.
+        let server = format!("10.{}.{}.{}:80", 100 + (number >> 16), number >> 8 & 255, number & 255);
+        let listener = world.listener(2 * number + 1, &server, 5, "app");
+        (listener.rqueue, listener.wqueue) = (2, 1);
+        let socket = world.socket(2 * number + 2, SynSent, "10.0.0.1:40000", &server);
+        (socket.retransmits, socket.timer) = (3, Timer::Retransmit);
+        world.hold(2 * number + 2, 6, "client");
+    }
+    world.delta().listen_overflows = Some(7);
+    world.pass();
+    assert!(!world.open().is_empty());
+    assert!(world.open().iter().all(|finding| finding.class == Class::AcceptOverflow));
 }

@@ -23,7 +23,7 @@ use tcpstate_common::TcpState;
 
 use super::{
     Changes, Class, Diagnosis, Evidence, Finding, Requirements, Selected, Severity, Status, Thresholds,
-    evidence::{Counters, Listener, Namespace, Paused, Process, Reason, ResetSeen, TcpInfo, Unseen},
+    evidence::{Counters, Hidden, Listener, Namespace, Paused, Process, Reason, ResetSeen, TcpInfo, Unseen},
 };
 use crate::track::{
     self, Comm, Direction, Family, Holder, Holders, Key, Opened, Reset, Since, Socket, Timer, Tuple,
@@ -55,6 +55,7 @@ pub(super) struct World {
     pub(super) closes: Vec<track::IdleClose>,
     pub(super) holders_complete: bool,
     pub(super) cannot_see: Vec<Unseen>,
+    pub(super) hidden: Hidden,
 }
 
 pub(super) fn at(text: &str) -> SocketAddr {
@@ -92,6 +93,7 @@ impl World {
             closes: Vec::new(),
             holders_complete: true,
             cannot_see: Vec::new(),
+            hidden: Hidden::default(),
         }
     }
 
@@ -292,6 +294,7 @@ impl World {
             closes: std::mem::take(&mut self.closes),
             events_left_out: 0,
             cannot_see: self.cannot_see.clone(),
+            hidden: self.hidden,
             processes: HashMap::default(),
         };
         let unheld = self.diagnosis.requires_info(&evidence);

@@ -5,7 +5,7 @@ use tcpstate_common::TcpState::{Established, SynSent};
 use super::{NETNS, World, process, tuple};
 use crate::{
     diagnose::{Class, Severity},
-    track::{Failure, Timer},
+    track::{Failure, Since, Timer},
 };
 
 fn retransmitting(world: &mut World, cookie: u64, local: &str, remote: &str, retransmits: u8) {
@@ -176,4 +176,18 @@ fn connects_that_wait_and_those_that_have_failed_are_one_finding() {
         ids.insert(world.only(Class::SynBlackhole).id.clone());
     }
     assert_eq!(ids.len(), 1);
+}
+
+#[test]
+fn syns_that_were_there_before_were_sent_as_long_ago_as_their_number_takes() {
+    let mut world = World::new();
+    for cookie in 10..16 {
+        connecting(&mut world, cookie, "10.0.0.5:443", 6);
+        world.get(cookie).since = Since::AtLatest(world.at_ns + 5 * super::SECOND);
+    }
+    world.pass();
+    let verdict = &world.only(Class::SynBlackhole).verdict;
+    let expected = "payments[4121] gets no answer to its 6 SYNs to 10.0.0.5:443, the oldest sent at least 6 s ago, up to 6 times again: something drops them.";
+    assert_eq!(verdict, expected);
+    assert!(world.only(Class::SynBlackhole).harm.text.contains("the longest for 6 s"));
 }

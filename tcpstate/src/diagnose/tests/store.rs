@@ -3,7 +3,10 @@
 use tcpstate_common::TcpState::CloseWait;
 
 use super::World;
-use crate::diagnose::{Class, Finding, Severity, Status, evidence::Reason};
+use crate::diagnose::{
+    Class, Diagnosis, Finding, Severity, Status, Thresholds,
+    evidence::{Hidden, Reason, Unseen, What},
+};
 
 fn leak(world: &mut World, cookies: std::ops::Range<u64>) {
     for cookie in cookies {
@@ -132,4 +135,54 @@ fn a_finding_is_serialised_as_the_api_shows_it() {
     assert_eq!(json, expected);
     let back: Finding<String> = serde_json::from_value(json).expect("the same");
     assert_eq!(back, stamped);
+}
+
+#[test]
+fn mild_findings_make_room_for_a_bad_one() {
+    let mut world = World::new();
+    let thresholds = Thresholds { max_findings: 3, ..Thresholds::default() };
+    world.diagnosis = Diagnosis::new(thresholds);
+    for pid in 1..5_u32 {
+        let cookie = 10 * u64::from(pid);
+        world.socket(cookie, CloseWait, "10.0.0.1:40000", "10.0.0.7:443");
+        world.hold(cookie, pid, &format!("app{pid}"));
+    }
+    world.passes(2);
+    assert_eq!(world.found(), [(Class::CloseWaitLeak, Severity::Info); 3]);
+    for cookie in 1000..1400 {
+        world.listener(1, "0.0.0.0:8000", 77, "nginx");
+        world.socket(cookie, CloseWait, "10.0.0.1:8000", &format!("10.0.0.9:{cookie}"));
+        world.hold(cookie, 77, "nginx");
+    }
+    world.process(77, "nginx").fds = Some(1020);
+    world.passes(60);
+    let worst = world.open().iter().map(|finding| finding.severity).max();
+    assert!(worst > Some(Severity::Info), "{:?}", world.found());
+    assert_eq!(world.diagnosis.findings().len(), 3);
+    let lines = world.diagnosis.cannot_see();
+    assert!(lines.iter().any(|line| line.ends_with("could not be kept for lack of room.")), "{lines:?}");
+}
+
+#[test]
+fn what_was_not_looked_at_is_told_apart() {
+    let mut world = World::new();
+    world.hidden = Hidden { namespaces: 2, processes: 1, sockets: 0, without_netlink: true };
+    world.cannot_see = vec![
+        Unseen::of_all(What::Holders, "the open files of 3 processes may not be read"),
+        Unseen::of_all(What::IdleTimes, "idle times"),
+    ];
+    world.pass();
+    let hidden = [
+        "the open files of 3 processes may not be read.",
+        "The sockets of 2 network namespaces, which could not be visited (CAP_SYS_ADMIN and CAP_SYS_PTRACE are needed).",
+        "Whether a process has sockets elsewhere: its network namespace may not be read (no CAP_SYS_PTRACE, or a protected process).",
+    ];
+    assert_eq!(world.diagnosis.not_looked_at(), hidden);
+    let all = world.diagnosis.cannot_see();
+    assert!(all.ends_with(&hidden.map(str::to_owned)), "{all:?}");
+    assert!(all[0] == "idle times." && all[1].contains("no tcp_diag") && all.len() == 5, "{all:?}");
+    world.hidden = Hidden::default();
+    world.cannot_see.remove(0);
+    world.pass();
+    assert_eq!(world.diagnosis.cannot_see(), ["idle times."]);
 }

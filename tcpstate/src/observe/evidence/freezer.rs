@@ -3,7 +3,9 @@
 //! (`Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst`). Both tell of the ancestors' doing too.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Component, Path, PathBuf},
 };
 
@@ -25,21 +27,21 @@ impl Freezers {
     /// Looks for them.
     #[must_use]
     pub fn find() -> Self {
-        fs::read_to_string("/proc/thread-self/mountinfo").map(|text| Self::parse(&text)).unwrap_or_default()
+        fs::read("/proc/thread-self/mountinfo").map(|text| Self::parse(&text)).unwrap_or_default()
     }
 
     /// Lines `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG…] - TYPE SOURCE SUPER_OPTIONS` (proc(5)).
-    fn parse(mountinfo: &str) -> Self {
+    fn parse(mountinfo: &[u8]) -> Self {
         let mut found = Self::default();
-        for line in mountinfo.lines() {
-            let Some((place, kind)) = line.split_once(" - ") else { continue };
-            let mut place = place.split(' ').skip(3);
+        for line in mountinfo.split(|byte| *byte == b'\n') {
+            let mut fields = line.split(|byte| *byte == b' ');
+            let mut place = fields.by_ref().take_while(|field| *field != b"-").skip(3);
             let (Some(root), Some(point)) = (place.next(), place.next()) else { continue };
-            let mount = Mount { root: root.into(), point: point.into() };
-            let mut kind = kind.split(' ');
-            match (kind.next(), kind.nth(1)) {
-                (Some("cgroup2"), _) => found.v2 = found.v2.or(Some(mount)),
-                (Some("cgroup"), Some(options)) if options.split(',').any(|option| option == "freezer") => {
+            place.for_each(drop);
+            let mount = Mount { root: path(root), point: path(point) };
+            match (fields.next(), fields.nth(1)) {
+                (Some(b"cgroup2"), _) => found.v2 = found.v2.or(Some(mount)),
+                (Some(b"cgroup"), Some(options)) if has_freezer(options) => {
                     found.v1 = found.v1.or(Some(mount));
                 }
                 _ => {}
@@ -50,18 +52,18 @@ impl Freezers {
 
     /// Whether the process with this `/proc/PID/cgroup` is frozen; `None` where that cannot be seen.
     #[must_use]
-    pub fn is_frozen(&self, cgroup: &str) -> Option<bool> {
+    pub fn is_frozen(&self, cgroup: &[u8]) -> Option<bool> {
         let mut frozen = None;
-        for line in cgroup.lines() {
-            let mut fields = line.splitn(3, ':');
+        for line in cgroup.split(|byte| *byte == b'\n') {
+            let mut fields = line.splitn(3, |byte| *byte == b':');
             let (Some(hierarchy), Some(controllers), Some(path)) =
                 (fields.next(), fields.next(), fields.next())
             else {
                 continue;
             };
-            let seen = if hierarchy == "0" {
+            let seen = if hierarchy == b"0" {
                 self.v2.as_ref().and_then(|mount| mount.read(path, "cgroup.events", is_frozen_v2))
-            } else if controllers.split(',').any(|controller| controller == "freezer") {
+            } else if has_freezer(controllers) {
                 self.v1.as_ref().and_then(|mount| mount.read(path, "freezer.state", is_frozen_v1))
             } else {
                 continue;
@@ -77,18 +79,37 @@ impl Freezers {
 }
 
 impl Mount {
-    fn read(&self, cgroup: &str, file: &str, is_frozen: fn(&str) -> bool) -> Option<bool> {
+    fn read(&self, cgroup: &[u8], file: &str, is_frozen: fn(&str) -> bool) -> Option<bool> {
         // The topmost cgroup cannot be frozen, and has no such file.
-        if cgroup == "/" {
+        if cgroup == b"/" {
             return Some(false);
         }
         // A cgroup outside of this process's cgroup namespace is shown as `/../…`.
-        let below = Path::new(cgroup).strip_prefix(&self.root).ok()?;
+        let below = Path::new(OsStr::from_bytes(cgroup)).strip_prefix(&self.root).ok()?;
         if below.components().any(|part| part == Component::ParentDir) {
             return None;
         }
         fs::read_to_string(self.point.join(below).join(file)).ok().map(|text| is_frozen(&text))
     }
+}
+
+/// `cpu,freezer`.
+fn has_freezer(list: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|name| name == b"freezer")
+}
+
+/// A path in which the kernel has written spaces, tabs, line feeds and backslashes as `\040` and so on (`mangle` in
+/// `fs/proc_namespace.c`).
+fn path(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.first_chunk::<3>().filter(|_| *first == b'\\');
+        let escaped = digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &after[3..] } else { after };
+    }
+    OsString::from_vec(bytes).into()
 }
 
 fn is_frozen_v2(events: &str) -> bool {
@@ -101,7 +122,7 @@ fn is_frozen_v1(state: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 
     use proptest::prelude::*;
 
@@ -117,7 +138,7 @@ mod tests {
 ";
 
     fn points(mountinfo: &str) -> [Option<String>; 2] {
-        let found = Freezers::parse(mountinfo);
+        let found = Freezers::parse(mountinfo.as_bytes());
         [found.v2, found.v1].map(|mount| mount.map(|mount| mount.point.display().to_string()))
     }
 
@@ -129,6 +150,22 @@ mod tests {
         assert_eq!(points("31 23 0:28 / /proc rw - proc proc rw\nnonsense\n - \n"), [None, None]);
     }
 
+    #[test]
+    fn path_with_escapes_is_the_path_itself() {
+        let escaped = r"30 23 0:26 / /mnt/a\040b\134c\1 rw shared:4 master:1 - cgroup2 cgroup2 rw";
+        assert_eq!(points(escaped)[0].as_deref(), Some(r"/mnt/a b\c\1"));
+    }
+
+    #[test]
+    fn cgroup_whose_name_is_no_utf_8_is_looked_at() {
+        let root = std::env::temp_dir().join(format!("tcpstate-freezer-bytes-{}", std::process::id()));
+        let folder = root.join("v2").join(OsStr::from_bytes(b"\xff.service"));
+        fs::create_dir_all(&folder).expect("made");
+        fs::write(folder.join("cgroup.events"), "frozen 1\n").expect("written");
+        assert_eq!(tree(&root, &[]).is_frozen(b"0::/\xff.service\n"), Some(true));
+        fs::remove_dir_all(root).expect("removed");
+    }
+
     /// A tree of cgroups that is made of plain files.
     fn tree(root: &Path, files: &[(&str, &str)]) -> Freezers {
         for (name, text) in files {
@@ -137,9 +174,10 @@ mod tests {
             fs::write(file, text).expect("written");
         }
         let root = root.display();
-        Freezers::parse(&format!(
+        let mountinfo = format!(
             "1 0 0:1 / {root}/v2 rw - cgroup2 cgroup2 rw\n2 0 0:2 /outer {root}/v1 rw - cgroup cgroup rw,freezer\n"
-        ))
+        );
+        Freezers::parse(mountinfo.as_bytes())
     }
 
     #[test]
@@ -168,7 +206,7 @@ mod tests {
             ("", None),
             ("0:", None),
         ] {
-            assert_eq!(freezers.is_frozen(cgroup), expected, "{cgroup}");
+            assert_eq!(freezers.is_frozen(cgroup.as_bytes()), expected, "{cgroup}");
         }
         fs::remove_dir_all(root).expect("removed");
     }
@@ -176,7 +214,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_is_a_panic(text in "(cgroup2?|freezer|0|[0-9:/,. -]|\n|\\PC){0,60}") {
-            let _ = Freezers::parse(&text).is_frozen(&text);
+            let _ = Freezers::parse(text.as_bytes()).is_frozen(text.as_bytes());
         }
     }
 }

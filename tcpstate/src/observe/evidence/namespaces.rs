@@ -44,7 +44,7 @@ pub struct Seen {
 /// The ways into the namespaces.
 #[derive(Debug, Default)]
 pub struct Ways {
-    by_inum: BTreeMap<u32, PathBuf>,
+    by_inum: BTreeMap<u32, Vec<PathBuf>>,
     /// Those that could not be entered: when, monotonic ns, and why.
     closed: HashMap<u32, (u64, String)>,
 }
@@ -82,8 +82,8 @@ impl Ways {
             return Ok(read(inum, wanted));
         }
         let not_found = || io::Error::new(io::ErrorKind::NotFound, "no process is in it");
-        let way = self.by_inum.get(&inum).ok_or_else(not_found)?;
-        netns::inside(inum, way, || Ok(read(inum, wanted)))
+        let ways = self.by_inum.get(&inum).ok_or_else(not_found)?;
+        netns::inside(inum, ways, || read(inum, wanted))
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
         let home = netns::own().expect("/proc");
         assert_ne!(inum, home);
         let mut ways = Ways::default();
-        ways.by_inum.insert(inum, way);
+        ways.by_inum.insert(inum, vec![way]);
         let seen = ways.visit(inum, &everything(), 0);
         assert_eq!(seen.sysctls.and_then(|sysctls| sysctls.local_ports), Some((50_000, 50_009)));
         assert_eq!(seen.counters.and_then(|counters| counters.get(Counter::ActiveOpens)), Some(0));

@@ -74,7 +74,7 @@ pub fn look(pid: u32, start_boottime_ns: Option<u64>, freezers: &Freezers) -> io
     let exe = fs::read_link(root.join("exe")).map(|path| path.to_string_lossy().into_owned());
     let exe = exe.map_err(|error| seen("the program", error)).ok();
     let script = exe.as_deref().and_then(|exe| script::of(exe, &fs::read(root.join("cmdline")).ok()?));
-    let cgroup = fs::read_to_string(root.join("cgroup")).map_err(|error| seen("the cgroup", error)).ok();
+    let cgroup = fs::read(root.join("cgroup")).map_err(|error| seen("the cgroup", error)).ok();
     let open_files = open_files(&root).map_err(|error| seen("the number of open files", error)).ok();
     let limits = fs::read_to_string(root.join("limits")).map_err(|error| seen("the limits", error)).ok();
     let place = cgroup.as_deref().map(cgroup::parse).unwrap_or_default();

@@ -120,6 +120,10 @@ pub struct Findings {
     pub findings: Vec<Finding>,
     /// What could not be seen, one sentence each: there may be more findings than these.
     pub cannot_see: Vec<String>,
+    /// Those of them that make a host without findings none that is known to be well: network namespaces, processes and
+    /// sockets that were not looked at.
+    #[serde(default)]
+    pub not_looked_at: Vec<String>,
 }
 
 impl Findings {
@@ -135,6 +139,7 @@ impl Findings {
             as_of: diagnosed.at_ns.map(|at_ns| stamps.millis(at_ns)),
             findings: findings.map(|finding| Finding::of(finding.clone(), stamps)).collect(),
             cannot_see: diagnosed.cannot_see.clone(),
+            not_looked_at: diagnosed.not_looked_at.clone(),
         }
     }
 }
@@ -245,7 +250,7 @@ pub struct SubjectProcess {
 /// The harm that is done; the severity follows from it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct HarmDone {
-    /// `none_seen`, `runs_out` (of descriptors or ports), `waits` (somebody), `fails` (requests or connects) or
+    /// `none_seen`, `not_known` (sockets are missing that might show it), `runs_out` (of descriptors or ports), `waits` (somebody), `fails` (requests or connects) or
     /// `data_lost`.
     #[schema(value_type = String, example = "waits")]
     pub kind: Kind,

@@ -113,7 +113,8 @@ pub struct Sockets {
     /// Sockets that pass the filters, on all pages together.
     pub total: u64,
     pub sockets: Vec<Socket>,
-    /// The `cursor` of the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last one. Every socket that is there from the first page to the last is
+    /// on one of them, once; one that comes meanwhile may be on none, and `total` counts it.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }

@@ -120,6 +120,9 @@ metrics! {
         "Network namespaces at the last census, by whether it could visit them; the sockets of the others are \
          in no gauge. Namespaces of processes that may not be looked at are in neither number. Absent before \
          the first census.";
+    HIDDEN_PROCESSES = GAUGE "tcpstate_hidden_processes" []
+        "Processes at the last census whose network namespace may not be read, so that there may be sockets that are in \
+         no gauge. Absent before the first census.";
     TRACKED_SOCKETS = GAUGE "tcpstate_tracked_sockets" []
         "Sockets in the daemon's table.";
     UNATTRIBUTED_SOCKETS = GAUGE "tcpstate_unattributed_sockets" []

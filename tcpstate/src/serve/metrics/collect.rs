@@ -177,6 +177,7 @@ fn census(readings: &Readings) -> Vec<Family> {
         single(catalog::RECONCILE_DURATION, seconds(census.took_ns)),
         single(catalog::RECONCILE_AGE, seconds(age_ns)),
         by_label(catalog::NAMESPACES, namespaces),
+        single(catalog::HIDDEN_PROCESSES, number(census.processes_hidden)),
     ];
     if readings.tier.counts() {
         families.push(single(catalog::RECONCILE_DRIFT, number(census.drift)));

@@ -192,6 +192,7 @@ pub(crate) fn diagnosed() -> Diagnosed {
         cpu_ns: 1,
         findings: findings(),
         cannot_see: vec!["The kernel tells reset reasons since Linux 6.10.".into()],
+        not_looked_at: Vec::new(),
         destinations: destinations(),
         listeners: vec![
             (listener(2, "0.0.0.0:8000", 129, 128), Some(Listener { drops: Some(5) })),

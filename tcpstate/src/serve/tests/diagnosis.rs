@@ -66,14 +66,15 @@ fn the_list_says_as_of_when_it_is_and_what_could_not_be_seen() {
     assert_eq!(list["cannot_see"], json!(["The kernel tells reset reasons since Linux 6.10."]));
     assert_eq!(list["findings"][0], get(&daemon, &format!("/api/v1/findings/{LEAK}")));
     take_time(&mut list["findings"][2], "resolved_at");
-    assert_eq!(list.as_object().unwrap().len(), 2);
+    assert_eq!(list["not_looked_at"], json!([]));
+    assert_eq!(list.as_object().unwrap().len(), 3);
 }
 
 #[test]
 fn before_the_first_pass_nothing_is_known() {
     let daemon = Daemon::start();
     daemon.diagnose(Diagnosed::default());
-    let nothing = json!({"as_of": null, "findings": [], "cannot_see": []});
+    let nothing = json!({"as_of": null, "findings": [], "cannot_see": [], "not_looked_at": []});
     assert_eq!(get(&daemon, "/api/v1/findings"), nothing);
     let nothing = json!({
         "as_of": null, "looked_at": {"sockets": 0, "processes": 0}, "total": 0, "processes": [], "next_cursor": null

@@ -95,7 +95,7 @@ impl Tracker {
     pub(crate) fn reconcile(&mut self, census: &Census, counters: Option<(&Counters, &Counters)>) -> u64 {
         self.census_begins(Scope::ALL, census.started_ns);
         self.census_shows(&census.rows, census.finished_ns);
-        self.census_ends(census.finished_ns, counters, None).drift
+        self.census_ends(census.finished_ns, counters, None, &[]).drift
     }
 }
 

@@ -48,7 +48,7 @@ fn note_that_comes_after_its_socket_was_shown_says_when_and_who() {
         tracker.census_begins(Scope::ALL, 2 * SECOND);
         tracker.census_shows(&[row(7, state)], 4 * SECOND);
         tracker.note(note(7, state, 3 * SECOND));
-        tracker.census_ends(5 * SECOND, None, None);
+        tracker.census_ends(5 * SECOND, None, None, &[]);
         let socket = first(&tracker);
         assert_eq!((socket.since, socket.actor), known, "{state:?}, meanwhile");
     }
@@ -117,7 +117,7 @@ fn note_about_time_wait_waits_for_a_census_that_shows_them() {
     let mut tracker = tracker(8);
     tracker.note(note(7, TcpState::TimeWait, 9 * SECOND));
     tracker.census_begins(Scope::FEWEST, 10 * SECOND);
-    tracker.census_ends(10 * SECOND, None, None);
+    tracker.census_ends(10 * SECOND, None, None, &[]);
     tracker.reconcile(&census(20 * SECOND, vec![row(7, TcpState::TimeWait)]), None);
     assert_eq!(first(&tracker).since, Since::Exactly(9 * SECOND));
 }
@@ -211,7 +211,7 @@ fn time_wait_keeps_who_closed_where_censuses_do_not_ask_about_it_for_a_while() {
         // It has become TIME_WAIT, which these do not show.
         for round in [5, 10] {
             tracker.census_begins(Scope::FEWEST, round * SECOND);
-            tracker.census_ends(round * SECOND + 1, None, None);
+            tracker.census_ends(round * SECOND + 1, None, None, &[]);
         }
         tracker.reconcile(&census(15 * SECOND, vec![row(7, TcpState::TimeWait)]), None);
         assert_eq!(first(&tracker).actor, Some(process(9, "app")), "seen before: {is_seen}");
@@ -257,7 +257,7 @@ fn time_wait_of_which_no_note_came_is_counted_if_it_began_while_notes_were_taken
         for note in notes {
             tracker.note(*note);
         }
-        tracker.census_ends(at_s * SECOND, Some((&counters, &counters)), None);
+        tracker.census_ends(at_s * SECOND, Some((&counters, &counters)), None, &[]);
         tracker.given_up().notes
     };
     assert_eq!(shows(&mut tracker, 100, &[ends(1, 50_000)], &[]), 0, "older than the first census");

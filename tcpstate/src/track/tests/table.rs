@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tcpstate_common::TcpState;
 
 use super::{SECOND, census, closed_by, process, row, tracker, transition};
-use crate::track::{Actor, Event, Filter, ResetSent, Scope, Since, Socket, Tracker};
+use crate::track::{Actor, Event, Family, Filter, ResetSent, Row, Scope, Since, Socket, Tracker};
 
 fn sockets(tracker: &Tracker) -> Vec<Socket> {
     tracker.page(&Filter { limit: usize::MAX, ..Filter::default() }, 0).sockets
@@ -212,6 +212,39 @@ fn parked_sockets_find_room_before_time_wait_and_that_before_the_rest() {
     assert_eq!(tracker.given_up().sockets, 2);
 }
 
+#[test]
+fn listener_never_has_to_go() {
+    let mut tracker = tracker(2);
+    let rows = vec![
+        row(1, TcpState::Listen),
+        row(2, TcpState::CloseWait),
+        row(3, TcpState::CloseWait),
+        row(4, TcpState::Listen),
+    ];
+    tracker.reconcile(&census(10, rows), None);
+    let kept: Vec<_> = sockets(&tracker).iter().map(|socket| socket.cookie).collect();
+    assert_eq!(kept, [1, 4]);
+    tracker.ingest(&mut Event::Transition(transition(5, 5000, TcpState::Established, TcpState::CloseWait)));
+    assert_eq!((tracker.tracked(), tracker.count(TcpState::Listen)), (2, 2));
+}
+
+#[test]
+fn sockets_without_room_are_missing_until_a_census_of_their_state_finds_room() {
+    let mut tracker = tracker(2);
+    let open = |cookies: std::ops::Range<u64>| cookies.map(|cookie| row(cookie, TcpState::Established));
+    tracker.reconcile(&census(10, open(1..6).collect()), None);
+    assert_eq!(tracker.missing(), 3);
+    // Without those that are open: two of them have to go.
+    tracker.census_begins(Scope::FEWEST, 20_000);
+    tracker.census_shows(&[row(10, TcpState::CloseWait), row(11, TcpState::CloseWait)], 20_000);
+    tracker.census_ends(20_000, None, None, &[]);
+    assert_eq!(tracker.missing(), 5);
+    tracker.reconcile(&census(30_000, open(1..3).collect()), None);
+    assert_eq!(tracker.missing(), 2, "those that park are forgotten after the others were shown");
+    tracker.reconcile(&census(40_000, open(1..3).collect()), None);
+    assert_eq!(tracker.missing(), 0);
+}
+
 proptest! {
     /// Whatever comes, the table stays within its bound, and what finds no room is counted.
     #[test]
@@ -268,7 +301,7 @@ proptest! {
                     tracker.census_begins(scope, at_ns);
                     let rows: Vec<_> = shown.iter().map(|(cookie, state)| row(*cookie, *state)).collect();
                     tracker.census_shows(&rows, at_ns);
-                    tracker.census_ends(at_ns + 1, None, None);
+                    tracker.census_ends(at_ns + 1, None, None, &[]);
                     let known: Vec<_> = rows.iter().map(|row| row.cookie).collect();
                     for socket in sockets(&tracker) {
                         prop_assert!(known.contains(&socket.cookie) || !scope.has(socket.state), "{socket:?}");
@@ -288,4 +321,57 @@ proptest! {
             }
         }
     }
+}
+
+/// A census that could not enter the namespaces of some of the sockets.
+fn census_without(tracker: &mut Tracker, started_ns: u64, rows: &[Row], unvisited: &[u32]) {
+    tracker.census_begins(Scope::ALL, started_ns);
+    tracker.census_shows(rows, started_ns + 1);
+    tracker.census_ends(started_ns + 1, None, None, unvisited);
+}
+
+fn elsewhere(cookie: u64, state: TcpState) -> Row {
+    Row { netns: 2, ..row(cookie, state) }
+}
+
+#[test]
+fn namespace_that_was_not_visited_keeps_its_sockets_and_they_count() {
+    let mut tracker = tracker(8);
+    let here = row(1, TcpState::CloseWait);
+    let rows = [here.clone(), elsewhere(2, TcpState::CloseWait)];
+    census_without(&mut tracker, SECOND, &rows, &[]);
+    census_without(&mut tracker, 2 * SECOND, std::slice::from_ref(&here), &[2]);
+    assert_eq!(sockets(&tracker).len(), 2);
+    assert_eq!(sockets(&tracker)[1].since, Since::AtLatest(SECOND));
+    let counts = tracker.sockets(None, 2 * SECOND);
+    assert_eq!(counts.get(Family::V4, TcpState::CloseWait), 2);
+    // At the first visit it is missed once, and at the second twice.
+    census_without(&mut tracker, 3 * SECOND, std::slice::from_ref(&here), &[]);
+    assert_eq!(sockets(&tracker).len(), 2);
+    census_without(&mut tracker, 4 * SECOND, &[here], &[]);
+    assert_eq!(sockets(&tracker).len(), 1);
+    census_without(&mut tracker, 5 * SECOND, &[], &[2]);
+    assert!(sockets(&tracker).is_empty(), "of a namespace that was visited");
+}
+
+#[test]
+fn mini_socket_ends_in_time_though_nobody_looks() {
+    let mut tracker = tracker(8);
+    census_without(&mut tracker, 100 * SECOND, &[elsewhere(2, TcpState::TimeWait)], &[]);
+    census_without(&mut tracker, 150 * SECOND, &[], &[2]);
+    assert_eq!(tracker.sockets(None, 150 * SECOND).get(Family::V4, TcpState::TimeWait), 1);
+    census_without(&mut tracker, 170 * SECOND, &[], &[2]);
+    assert!(sockets(&tracker).is_empty());
+}
+
+#[test]
+fn socket_that_is_shown_again_is_as_it_was() {
+    let mut tracker = tracker(8);
+    let rows = [elsewhere(2, TcpState::Established)];
+    census_without(&mut tracker, SECOND, &rows, &[]);
+    census_without(&mut tracker, 2 * SECOND, &[], &[2]);
+    census_without(&mut tracker, 3 * SECOND, &rows, &[]);
+    assert_eq!(sockets(&tracker)[0].since, Since::AtLatest(SECOND));
+    census_without(&mut tracker, 4 * SECOND, &[], &[]);
+    assert!(sockets(&tracker).is_empty(), "it was shown in between");
 }
