@@ -183,7 +183,7 @@ fn unseen_events(tier: Tier, reset_reasons: &BTreeMap<u32, String>) -> Vec<Unsee
         return vec![Unseen::of_all(What::Events, events), Unseen::of_all(What::IdleTimes, idle)];
     }
     if reset_reasons.is_empty() {
-        let why = "why the kernel sends RSTs: it gives a reason since Linux 6.10";
+        let why = "why the kernel sends RSTs: this one gives no reason (Linux does since 6.10). RSTs that a process causes by closing a connection are told by what it left unread; those of closed ports, of TIME_WAIT and after keepalive probes are not told";
         return vec![Unseen::of_all(What::ResetReasons, why)];
     }
     Vec::new()
@@ -203,6 +203,22 @@ fn refresh(sockets: &mut Sockets, place: usize, row: &Row) -> bool {
     true
 }
 
+/// Why a RST was sent, where the kernel gives no reason, by what is known of the socket. Only a socket in `CLOSE` tells:
+/// there a process has closed it (`__tcp_close` and `tcp_disconnect`, `net/ipv4/tcp.c`), or its listener
+/// (`inet_csk_listen_stop`), or data came for what a process had closed before (`tcp_rcv_state_process`).
+fn infer_reason(reset: &Reset, about: &Circumstances) -> Option<Reason> {
+    if reset.state != Some(TcpState::Close) {
+        return None;
+    }
+    match (reset.process, about.unread_bytes) {
+        (Some(_), Some(0)) => Some(Reason::TcpState),
+        (Some(_), Some(_)) => Some(Reason::AbortOnClose),
+        (Some(_), None) => None,
+        (None, _) if about.actor.is_some() => Some(Reason::AbortOnData),
+        (None, _) => Some(Reason::TcpState),
+    }
+}
+
 /// A reset, with what is known of the socket: `holders` are as of the last pass, when it was still there.
 fn reset_seen(
     reset: Reset,
@@ -212,6 +228,8 @@ fn reset_seen(
 ) -> ResetSeen {
     let sent = reset.direction == Direction::Sent;
     let reason = reset.reason.filter(|_| sent).and_then(|number| reasons.get(&number));
+    let reason = reason.map(|name| Reason::of(name));
+    let reason = reason.or_else(|| infer_reason(&reset, &about).filter(|_| sent && reasons.is_empty()));
     let closed = matches!(
         reset.state,
         Some(TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::TimeWait)
@@ -219,7 +237,7 @@ fn reset_seen(
     let holder = reset.cookie.and_then(|cookie| holders.of_cookie(cookie).min());
     let holder = holder.map(|holder| track::Process { pid: holder.pid, comm: holder.comm });
     ResetSeen {
-        reason: reason.map(|name| Reason::of(name)),
+        reason,
         answered_syn: about.answered_syn,
         unread_bytes: about.unread_bytes.map(u64::from),
         bytes_moved: about.moved_bytes,
@@ -243,6 +261,40 @@ fn reset_seen(
 mod tests {
     use super::*;
     use crate::{diagnose::tests::World, track::Timer};
+
+    #[test]
+    fn reason_that_the_kernel_does_not_give_is_told_by_the_socket() {
+        let process = track::Process { pid: 7, comm: track::Comm::new("app") };
+        let row = World::new().socket(7, TcpState::CloseWait, "10.0.0.1:8080", "10.0.0.2:40000").clone();
+        let mut reset = Reset {
+            id: 1,
+            at_ns: 1,
+            direction: Direction::Sent,
+            cookie: Some(7),
+            netns: 1,
+            tuple: row.tuple,
+            state: Some(TcpState::Close),
+            reason: None,
+            process: Some(process),
+        };
+        let about = |unread_bytes, actor| Circumstances { unread_bytes, actor, ..Circumstances::default() };
+        let unread = about(Some(10), None);
+        assert_eq!(infer_reason(&reset, &unread), Some(Reason::AbortOnClose));
+        assert_eq!(infer_reason(&reset, &about(Some(0), None)), Some(Reason::TcpState), "SO_LINGER 0");
+        assert_eq!(infer_reason(&reset, &about(None, None)), None);
+        reset.process = None;
+        assert_eq!(infer_reason(&reset, &about(Some(10), Some(process))), Some(Reason::AbortOnData));
+        assert_eq!(infer_reason(&reset, &unread), Some(Reason::TcpState), "its listener was closed");
+        reset.state = Some(TcpState::Established);
+        assert_eq!(infer_reason(&reset, &unread), None);
+        reset.state = Some(TcpState::Close);
+        reset.process = Some(process);
+        let seen = |reasons: &BTreeMap<u32, String>| {
+            reset_seen(reset.clone(), unread, reasons, &Holders::default()).reason
+        };
+        assert_eq!(seen(&BTreeMap::new()), Some(Reason::AbortOnClose));
+        assert_eq!(seen(&BTreeMap::from([(99, "A_NEW_ONE".to_owned())])), None, "this kernel gives reasons");
+    }
 
     #[test]
     fn socket_that_has_moved_on_is_not_refreshed() {

@@ -5,6 +5,7 @@ use crate::diagnose::{
     class::Class,
     connection::Side,
     events::{Events, Group},
+    evidence::What,
     format, naming,
     suspicion::Suspicion,
     view::View,
@@ -62,7 +63,7 @@ fn unread_data(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) -> Opt
         };
         "Read the answer to its end, or cancel the request, before the connection is closed or the process exits."
             .clone_into(&mut suspicion.remedy);
-        suspicion.evidence.push("the kernel's reason is TCP_ABORT_ON_CLOSE".to_owned());
+        suspicion.evidence.push(reason(view, "TCP_ABORT_ON_CLOSE"));
         suspicion.evidence.push("the server is not at fault".to_owned());
         return Some(());
     }
@@ -90,10 +91,17 @@ fn unread_data(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) -> Opt
     );
     "Read until EOF before close(), or shutdown(SHUT_WR) first and drain what still comes in."
         .clone_into(&mut suspicion.remedy);
-    suspicion
-        .evidence
-        .push("the kernel's reason is TCP_ABORT_ON_CLOSE, and the process goes on running".to_owned());
+    let reason = reason(view, "TCP_ABORT_ON_CLOSE");
+    suspicion.evidence.push(format!("{reason}, and the process goes on running"));
     Some(())
+}
+
+/// Why the RSTs were sent, and how that is known.
+fn reason(view: &View<'_>, name: &str) -> String {
+    if view.unseen(What::ResetReasons, None).is_none() {
+        return format!("the kernel's reason is {name}");
+    }
+    format!("this kernel gives no reason; by the socket's state and what was unread it is {name}")
 }
 
 /// The other end, for a sentence: " to postgres[34]", or " to 10.0.0.7:443".
@@ -112,9 +120,8 @@ pub(super) fn tell_peers(view: &View<'_>, group: &Group, side: Side) -> String {
 fn linger_zero(view: &View<'_>, suspicion: &mut Suspicion, group: &Group) {
     let who = naming::who(view, &suspicion.members);
     let harmful = group.harmful();
-    suspicion.evidence.push(
-        "the kernel's reason is TCP_STATE, in the process that closed; TCPAbortOnData has risen".to_owned(),
-    );
+    let reason = reason(view, "TCP_STATE");
+    suspicion.evidence.push(format!("{reason}, in the process that closed; TCPAbortOnData has risen"));
     if harmful == 0 {
         let (of_them, they_were) =
             if suspicion.count == 1 { ("it", "it was") } else { ("any of them", "they were") };
@@ -158,7 +165,7 @@ fn listener_closed(view: &View<'_>, suspicion: &mut Suspicion) {
     );
     "Accept what is in the queue before closing the listener, or hand the listener over (SO_REUSEPORT, socket activation)."
         .clone_into(&mut suspicion.remedy);
-    suspicion.evidence.push("the kernel's reason is TCP_STATE, and no process held these sockets".to_owned());
+    suspicion.evidence.push(format!("{}, and no process held these sockets", reason(view, "TCP_STATE")));
 }
 
 /// The peer's host answered with RST because it has no such connection (RFC 9293 section 3.5.2, group 1).
