@@ -1,9 +1,9 @@
 //! Why nobody accepts: each process that could is occupied by a connection of its own. An idle one, of a client that
 //! keeps it, occupies it as well as a busy one (prefork servers serve one connection at a time).
 
-use std::collections::BTreeMap;
+use std::{cell::OnceCell, collections::BTreeMap};
 
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 use tcpstate_common::TcpState;
 
 use crate::diagnose::{
@@ -33,8 +33,23 @@ struct Occupied<'v> {
     busy_at_least: bool,
 }
 
+/// Connections that processes have taken, by network namespace and local port.
+type Served<'v> = HashMap<(u32, u16), Vec<&'v SocketView<'v>>>;
+
+fn served<'v>(view: &'v View<'v>) -> Served<'v> {
+    let mut served = Served::default();
+    for seen in &view.seen {
+        let socket = seen.socket();
+        if matches!(socket.state, TcpState::Established | TcpState::CloseWait) && seen.holder().is_some() {
+            served.entry((socket.netns, socket.tuple.local.port())).or_default().push(seen);
+        }
+    }
+    served
+}
+
 /// Says why nobody accepts, where that is seen.
 pub(super) fn explain(view: &View<'_>, suspicions: &mut [Suspicion]) {
+    let served = OnceCell::new();
     let mut occupying = HashSet::default();
     for suspicion in suspicions.iter_mut() {
         let is_about_accepting = matches!(
@@ -46,7 +61,7 @@ pub(super) fn explain(view: &View<'_>, suspicions: &mut [Suspicion]) {
         }
         let listening = suspicion.key.place.and_then(|place| view.listener_at(suspicion.key.netns, place));
         if let Some(listening) = listening
-            && let Some(occupied) = occupied(view, listening)
+            && let Some(occupied) = occupied(view, listening, served.get_or_init(|| self::served(view)))
         {
             tell(view, suspicion, listening, &occupied);
             let connections = occupied.idle.iter().chain(&occupied.busy);
@@ -67,19 +82,14 @@ pub(super) fn explain(view: &View<'_>, suspicions: &mut [Suspicion]) {
     }
 }
 
-fn occupied<'v>(view: &'v View<'_>, listening: &Listening) -> Option<Occupied<'v>> {
+fn occupied<'v>(view: &View<'_>, listening: &Listening, served: &Served<'v>) -> Option<Occupied<'v>> {
     let mut by_process = BTreeMap::<u32, Vec<&SocketView<'_>>>::new();
     for holder in &listening.holders {
         by_process.entry(holder.pid).or_default();
     }
-    let local = listening.socket.tuple.local;
-    for seen in &view.seen {
-        let socket = seen.socket();
-        let is_of_it = socket.netns == listening.socket.netns
-            && socket.tuple.local.port() == local.port()
-            && matches!(socket.state, TcpState::Established | TcpState::CloseWait);
-        if is_of_it
-            && let Some(holder) = seen.holder()
+    let place = (listening.socket.netns, listening.socket.tuple.local.port());
+    for seen in served.get(&place).into_iter().flatten().copied() {
+        if let Some(holder) = seen.holder()
             && let Some(connections) = by_process.get_mut(&holder.pid)
         {
             connections.push(seen);
