@@ -12,3 +12,7 @@ pub mod observe;
 pub mod recording;
 pub mod serve;
 pub mod track;
+
+#[cfg(test)]
+#[path = "../fuzz/mod.rs"]
+mod fuzz;

@@ -76,7 +76,7 @@ pub(super) fn root(pid: u32) -> PathBuf {
 
 /// What is needed of `/proc/PID/stat` (proc(5)).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     /// One letter (`task_state_array` in `fs/proc/array.c`).
     pub(super) state: char,
     pub(super) comm: Comm,
@@ -109,7 +109,7 @@ pub(super) fn stat(root: &Path) -> io::Result<Stat> {
 }
 
 /// Fields 2, 3, 4 and 22. The name may hold spaces and parentheses.
-fn parse_stat(stat: &str) -> Option<Stat> {
+pub(crate) fn parse_stat(stat: &str) -> Option<Stat> {
     let (name, after_name) = stat.split_once('(')?.1.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace();
     Some(Stat {

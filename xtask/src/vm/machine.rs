@@ -14,6 +14,8 @@ use serde_json::Value;
 
 use crate::{running::Running, setup::KernelFiles};
 
+/// What the guest calls its first line.
+const BOOT: &str = "boot";
 const MEMORY_MB: &str = "1024";
 
 /// What a VM is made of.
@@ -30,6 +32,8 @@ pub(super) struct Machine<'a> {
 
 /// What a VM left.
 pub(super) struct Left {
+    /// Whether it came as far as to the daemon's start.
+    pub(super) booted: bool,
     /// The answer to each check that it came to.
     pub(super) answers: BTreeMap<String, Value>,
     pub(super) took: Duration,
@@ -54,8 +58,9 @@ impl Machine<'_> {
         }
         let was_ended = !running.has_ended();
         drop(running);
-        let answers = read(&fs::read_to_string(&answers).unwrap_or_default());
-        Ok(Left { answers, took: begun.elapsed(), was_ended, console })
+        let mut answers = read(&fs::read_to_string(&answers).unwrap_or_default());
+        let booted = answers.remove(BOOT).is_some();
+        Ok(Left { booted, answers, took: begun.elapsed(), was_ended, console })
     }
 
     fn command(&self, console: &Path, answers: &Path, words: &Path) -> Result<Command> {
