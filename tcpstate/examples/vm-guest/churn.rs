@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
@@ -60,11 +61,13 @@ pub(crate) fn play(daemon: &Daemon, connections: u64) -> Result<Value> {
     for (client, order) in &mut clients {
         client.order(&format!("{order} {share}"))?;
     }
-    for (client, _) in &mut clients {
-        client.answer()?;
-        // Keeps the connection to the daemon from being idle, which would end it, and a new one would be counted.
-        daemon.metrics()?;
-    }
+    thread::scope(|scope| {
+        let (done, all_done) = mpsc::channel();
+        scope.spawn(move || keep_connected(daemon, &all_done));
+        let answers: Result<Vec<_>> = clients.iter_mut().map(|(client, _)| client.answer()).collect();
+        drop(done);
+        answers
+    })?;
     let took = begun.elapsed();
     let dishonest = watch(daemon)?;
     let after = daemon.metrics()?;
@@ -85,6 +88,14 @@ pub(crate) fn play(daemon: &Daemon, connections: u64) -> Result<Value> {
         "gauges": after.by("tcpstate_sockets", "state"),
         "transitions": transitions.iter().map(|((from, to), count)| (format!("{from} {to}"), *count)).collect::<BTreeMap<_, _>>(),
     }))
+}
+
+/// Asks now and then, until all is done: an idle connection to the daemon would end, and the next one would be counted.
+fn keep_connected(daemon: &Daemon, all_done: &mpsc::Receiver<()>) {
+    while all_done.recv_timeout(Duration::from_secs(2)) == Err(RecvTimeoutError::Timeout) {
+        // Where the daemon does not answer, the next question says so.
+        drop(daemon.metrics());
+    }
 }
 
 fn lost(metrics: &Metrics) -> BTreeMap<String, i64> {

@@ -1,7 +1,7 @@
 //! Process 1 of the VMs of `cargo xtask vm`: makes a bare kernel usable, starts the daemon, plays the checks that the
 //! kernel's command line names (`tcpstate.checks=source,churn tcpstate.connections=20000`), and powers off.
 //!
-//! Output: one line of JSON for each check on the second serial port, with what was seen, and one named `boot` before. What should have been seen is
+//! Output: one line of JSON for each check on the second serial port, with what was seen. What should have been seen is
 //! the host's matter. Everything else goes to the console.
 
 mod boot;
@@ -38,8 +38,6 @@ fn run() -> Result<()> {
     boot::make_usable()?;
     let parameters = Parameters::read()?;
     let mut answers = File::options().write(true).open("/dev/ttyS1").context("no second serial port")?;
-    // From here on whatever goes wrong has to do with the daemon.
-    writeln!(answers, "{}", json!({ "check": "boot" }))?;
     let mut daemon = Daemon::start()?;
     for check in &parameters.checks {
         let answer = match checks::play(check, &mut daemon, &parameters) {
