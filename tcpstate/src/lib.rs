@@ -14,3 +14,7 @@ pub mod pulse;
 pub mod recording;
 pub mod serve;
 pub mod track;
+
+#[cfg(test)]
+#[path = "../fuzz/mod.rs"]
+mod fuzz;

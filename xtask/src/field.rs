@@ -6,7 +6,6 @@
 
 mod case;
 mod cases;
-mod duration;
 mod finding;
 mod judge;
 mod play;
@@ -36,7 +35,7 @@ use self::{
 use crate::{
     build,
     daemon::{self, Daemon},
-    host,
+    duration, host,
     recording::{self, Recorder},
     running::Running,
     say::say,

@@ -9,7 +9,9 @@ mod build;
 mod child;
 mod daemon;
 mod demo;
+mod duration;
 mod field;
+mod fuzz;
 mod host;
 mod http;
 mod install;
@@ -56,6 +58,7 @@ enum Task {
     Test(test::Args),
     Bench(bench::Args),
     Vm(vm::Args),
+    Fuzz(fuzz::Args),
     Lint(lint::Args),
     Tidy(tidy::Args),
     Install(install::Args),
@@ -83,6 +86,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Test(args) => test::main(&args),
         Task::Bench(args) => bench::main(&args),
         Task::Vm(args) => vm::main(&args),
+        Task::Fuzz(args) => fuzz::main(&args),
         Task::Lint(args) => lint::main(&args),
         Task::Tidy(args) => tidy::main(&args),
         Task::Install(args) => install::main(&args),

@@ -60,12 +60,12 @@ impl Closers {
         Ok(told)
     }
 
-    /// Asks until all of `count` connections are listed with their closers, or patience ends.
+    /// Asks until `count` connections are listed, or patience ends: their closers have to be known as soon as they are.
     pub(crate) fn eventually(&self, daemon: &Daemon, count: u64) -> Result<Told> {
         let mut last = Told::default();
         eventually(|| {
             last = self.told(daemon)?;
-            Ok((last.known >= count).then_some(()))
+            Ok((last.listed >= count).then_some(()))
         })?;
         Ok(last)
     }

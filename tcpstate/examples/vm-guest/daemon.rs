@@ -31,7 +31,12 @@ impl Daemon {
         let log = File::create(LOG)?;
         let mut command = Command::new("/bin/tcpstate");
         let child = command.arg("daemon").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
-        let agent = ureq::Agent::config_builder().proxy(None).timeout_global(Some(PATIENCE)).build().into();
+        let agent = ureq::Agent::config_builder()
+            .proxy(None)
+            .timeout_global(Some(PATIENCE))
+            .max_idle_age(Duration::from_hours(1))
+            .build()
+            .into();
         let mut daemon = Self { child: child.context("the daemon cannot be started")?, agent };
         eventually(|| {
             if let Some(status) = daemon.child.try_wait()? {

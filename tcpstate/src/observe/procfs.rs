@@ -77,7 +77,7 @@ pub(super) fn root(pid: u32) -> PathBuf {
 
 /// What is needed of `/proc/PID/stat` (proc(5)).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     /// One letter (`task_state_array` in `fs/proc/array.c`).
     pub(super) state: char,
     pub(super) comm: Comm,
@@ -110,7 +110,7 @@ pub(super) fn stat(root: &Path) -> io::Result<Stat> {
 }
 
 /// Fields 2, 3, 4 and 22. The name may hold any byte, spaces and parentheses among them.
-fn parse_stat(stat: &[u8]) -> Option<Stat> {
+pub(crate) fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let begin = stat.iter().position(|byte| *byte == b'(')? + 1;
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let mut fields = std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace();

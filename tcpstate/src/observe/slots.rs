@@ -136,7 +136,7 @@ impl Slots {
 }
 
 /// What a place says; `None` for a socket that the kernel side does not keep up to date there any more.
-fn note(slot: &Slot, now_ns: u64) -> Option<Note> {
+pub(crate) fn note(slot: &Slot, now_ns: u64) -> Option<Note> {
     let (state, mini) = match state(slot.tag) {
         MINI_FIN_WAIT2 => (TcpState::FinWait2, true),
         number => {

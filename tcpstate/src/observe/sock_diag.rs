@@ -166,7 +166,7 @@ fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// Calls `each` with the payload of every answer in a datagram. Returns whether more datagrams follow.
-fn messages(mut bytes: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+pub(crate) fn messages(mut bytes: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<bool> {
     while !bytes.is_empty() {
         let malformed = |_| io::Error::new(io::ErrorKind::InvalidData, "a netlink message ends too early");
         let message = NetlinkBuffer::new_checked(bytes).map_err(malformed)?;

@@ -14,10 +14,26 @@ const WITHOUT_EVENTS: [&str; 3] = ["source", "socket", "ownership"];
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Right,
-    /// A figure for the table, and a sentence.
-    Wrong(String, String),
+    /// What is wrong: one thing at least.
+    Wrong(Vec<Fault>),
     /// The kernel cannot do it.
     NotHere,
+}
+
+/// One thing that is not as it should be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// For the table.
+    pub(super) figure: String,
+    /// A sentence.
+    pub(super) why: String,
+}
+
+impl Outcome {
+    /// One thing is wrong.
+    pub(super) fn wrong(figure: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Wrong(vec![Fault { figure: figure.into(), why: why.into() }])
+    }
 }
 
 /// Says whether a kernel can do what a check looks at.
@@ -31,31 +47,28 @@ pub(super) fn judge(kernel: &Kernel, check: &str, answer: Option<&Value>) -> Out
         return Outcome::NotHere;
     }
     let Some(answer) = answer else {
-        return Outcome::Wrong("no answer".into(), "the VM ended before it came to this".into());
+        return Outcome::wrong("no answer", "the VM ended before it came to this");
     };
     if let Some(error) = answer["error"].as_str() {
-        return Outcome::Wrong("error".into(), error.to_owned());
+        return Outcome::wrong("error", error);
     }
     let facts = &answer["facts"];
-    let wrong = match check {
-        "source" => source(kernel, facts),
-        "socket" => socket(facts),
+    let judged = match check {
+        "source" => vec![source(kernel, facts)],
+        "socket" => vec![socket(facts)],
         "reset" => reset(kernel, facts),
-        "ownership" => ownership(facts),
+        "ownership" => vec![ownership(facts)],
         "time-wait" | "late-closer" => closers(facts, number(&facts["made"]), number(&facts["made"])),
         _ => churn(facts),
     };
-    match wrong {
-        Ok(()) => Outcome::Right,
-        Err((figure, why)) => Outcome::Wrong(figure, why),
-    }
+    let faults: Vec<_> = judged.into_iter().filter_map(Result::err).collect();
+    if faults.is_empty() { Outcome::Right } else { Outcome::Wrong(faults) }
 }
 
-/// Right, or a figure and a sentence.
-type Judgement = Result<(), (String, String)>;
+type Judgement = Result<(), Fault>;
 
 fn ensure(right: bool, figure: impl Into<String>, why: impl FnOnce() -> String) -> Judgement {
-    if right { Ok(()) } else { Err((figure.into(), why())) }
+    if right { Ok(()) } else { Err(Fault { figure: figure.into(), why: why() }) }
 }
 
 fn number(value: &Value) -> i64 {
@@ -76,7 +89,7 @@ fn socket(facts: &Value) -> Judgement {
     ensure(facts["equal"] == true, "differs", || format!("the gauges are {ours}, the kernel counts {kernel}"))
 }
 
-fn reset(kernel: &Kernel, facts: &Value) -> Judgement {
+fn reset(kernel: &Kernel, facts: &Value) -> Vec<Judgement> {
     let (unread, refused) = (number(&facts["unread"]), number(&facts["refused"]));
     let sent = |reason: &str| number(&facts["sent"][reason]);
     let reasons: &[(&str, i64)] = if kernel.has_reset_reasons {
@@ -85,15 +98,16 @@ fn reset(kernel: &Kernel, facts: &Value) -> Judgement {
         // Before 6.10 those for a closed port are not reported.
         &[("NOT_RECORDED", unread)]
     };
-    for (reason, expected) in reasons {
+    let reasons = reasons.iter().map(|(reason, expected)| {
         ensure(sent(reason) == *expected, format!("{} of {expected}", sent(reason)), || {
             format!("{expected} RSTs were sent for {reason}, and counted were {}", facts["sent"])
-        })?;
-    }
+        })
+    });
     let failed = number(&facts["failed"]["ECONNREFUSED"]);
-    ensure(failed == refused, format!("{failed} of {refused}"), || {
+    let failures = ensure(failed == refused, format!("{failed} of {refused}"), || {
         format!("{refused} connects were refused, and counted were {}", facts["failed"])
-    })
+    });
+    reasons.chain([failures]).collect()
 }
 
 fn ownership(facts: &Value) -> Judgement {
@@ -103,47 +117,50 @@ fn ownership(facts: &Value) -> Judgement {
 }
 
 /// `listed` connections must be there, and the closer of `known` of them known; of no connection may a wrong one be.
-fn closers(facts: &Value, listed: i64, known: i64) -> Judgement {
+fn closers(facts: &Value, listed: i64, known: i64) -> Vec<Judgement> {
     let fact = |name: &str| number(&facts[name]);
     let (is_listed, is_known, wrong) = (fact("listed"), fact("known"), fact("wrong"));
-    ensure(wrong == 0, format!("{wrong} wrong"), || {
-        format!("of {wrong} connections another process is named as the one that closed them")
-    })?;
-    ensure(is_listed >= listed, format!("{is_listed} of {listed}"), || {
-        format!("{listed} connections are in TIME_WAIT, and {is_listed} are listed")
-    })?;
-    ensure(is_known >= known, format!("{is_known} of {is_listed}"), || {
-        format!("who closed is known of {is_known} connections in TIME_WAIT, of {is_listed} listed")
-    })
+    vec![
+        ensure(wrong == 0, format!("{wrong} wrong"), || {
+            format!("of {wrong} connections another process is named as the one that closed them")
+        }),
+        ensure(is_listed >= listed, format!("{is_listed} of {listed}"), || {
+            format!("{listed} connections are in TIME_WAIT, and {is_listed} are listed")
+        }),
+        ensure(is_known >= known, format!("{is_known} of {is_listed}"), || {
+            format!("who closed is known of {is_known} connections in TIME_WAIT, of {is_listed} listed")
+        }),
+    ]
 }
 
-fn churn(facts: &Value) -> Judgement {
+fn churn(facts: &Value) -> Vec<Judgement> {
     let missed = number(&facts["lost"]["missed"]);
     let (expected, counted) = (number(&facts["expected_events"]), number(&facts["counted_events"]));
     let unexplained = expected - counted - missed;
-    ensure(unexplained <= 0, format!("{unexplained} unknown"), || {
-        format!(
-            "of {expected} events {counted} were counted and {missed} told as missed: {unexplained} are unexplained"
-        )
-    })?;
     let off = facts["off"].as_object().cloned().unwrap_or_default();
     let sockets: u64 = off.values().map(|it| number(it).unsigned_abs()).sum();
-    ensure(off.is_empty(), format!("off by {sockets}"), || {
-        format!(
-            "entered less left is not what is there, by {}; {missed} events were told as missed",
-            facts["off"]
-        )
-    })?;
     let dishonest = facts["dishonest"].as_array().map_or(0, Vec::len);
-    ensure(dishonest == 0, "not exact", || {
-        let first = &facts["dishonest"][0];
-        format!(
-            "{dishonest} times tcpstate_sockets_exact was 1 and the gauges were not (ours, the kernel's): {first}"
-        )
-    })?;
     let listed = number(&facts["closers"]["listed"]);
+    let mut judged = vec![
+        ensure(unexplained <= 0, format!("{unexplained} unknown"), || {
+            format!(
+                "of {expected} events {counted} were counted and {missed} told as missed: {unexplained} are unexplained"
+            )
+        }),
+        ensure(off.is_empty(), format!("off by {sockets}"), || {
+            let off = &facts["off"];
+            format!("entered less left is not what is there, by {off}; {missed} events were told as missed")
+        }),
+        ensure(dishonest == 0, "not exact", || {
+            let first = &facts["dishonest"][0];
+            format!(
+                "{dishonest} times tcpstate_sockets_exact was 1 and the gauges were not (ours, the kernel's): {first}"
+            )
+        }),
+    ];
     // 99.9 %.
-    closers(&facts["closers"], 1, listed - listed / 1000)
+    judged.extend(closers(&facts["closers"], 1, listed - listed / 1000));
+    judged
 }
 
 #[cfg(test)]
@@ -157,11 +174,11 @@ mod tests {
         KERNELS.iter().find(|kernel| kernel.version.starts_with(version)).unwrap()
     }
 
-    /// The figure of a check that came out wrong; empty when it is right.
+    /// The figures of a check that came out wrong; empty when it is right.
     fn figure(version: &str, check: &str, facts: &Value) -> String {
         match judge(kernel(version), check, Some(&json!({ "check": check, "facts": facts }))) {
             Outcome::Right => String::new(),
-            Outcome::Wrong(figure, _) => figure,
+            Outcome::Wrong(faults) => faults.into_iter().map(|it| it.figure).collect::<Vec<_>>().join(", "),
             Outcome::NotHere => "-".into(),
         }
     }
@@ -197,7 +214,7 @@ mod tests {
         let told = |sent: Value| json!({ "unread": 20, "refused": 20, "sent": sent, "failed": { "ECONNREFUSED": 20 } });
         let reasons = json!({ "TCP_ABORT_ON_CLOSE": 20, "NO_SOCKET": 20 });
         assert_eq!(figure("6.12", "reset", &told(reasons)), "");
-        assert_eq!(figure("6.12", "reset", &told(json!({ "NOT_RECORDED": 20 }))), "0 of 20");
+        assert_eq!(figure("6.12", "reset", &told(json!({ "NOT_RECORDED": 20 }))), "0 of 20, 0 of 20");
         assert_eq!(figure("6.1.", "reset", &told(json!({ "NOT_RECORDED": 20 }))), "");
     }
 

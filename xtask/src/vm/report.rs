@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::judge::{CHECKS, Outcome};
+use super::judge::{CHECKS, Fault, Outcome};
 use crate::say::say;
 
 /// One VM, and how its checks came out.
@@ -34,7 +34,11 @@ impl Outcome {
     fn short(&self) -> String {
         match self {
             Self::Right => "✓".into(),
-            Self::Wrong(figure, _) => format!("✗ {figure}"),
+            Self::Wrong(faults) => {
+                let first = faults.first().map_or("", |fault| &fault.figure);
+                let more = if faults.len() > 1 { "…" } else { "" };
+                format!("✗ {first}{more}")
+            }
             Self::NotHere => "–".into(),
         }
     }
@@ -63,7 +67,8 @@ pub(super) fn table(rows: &[Row]) {
     println!();
     for row in rows.iter().filter(|row| !row.is_right()) {
         for cell in &row.cells {
-            if let Outcome::Wrong(_, why) = &cell.outcome {
+            let Outcome::Wrong(faults) = &cell.outcome else { continue };
+            for Fault { why, .. } in faults {
                 say(format!("{} with {} CPUs, {}: {why}", row.kernel, row.cpus, cell.check));
             }
         }
@@ -77,11 +82,12 @@ pub(super) fn table(rows: &[Row]) {
 pub(super) fn json(rows: &[Row]) {
     let cells = rows.iter().flat_map(|row| {
         row.cells.iter().map(|cell| {
-            let (outcome, why) = match &cell.outcome {
-                Outcome::Right => ("right", None),
-                Outcome::Wrong(_, why) => ("wrong", Some(why)),
-                Outcome::NotHere => ("not here", None),
+            let (outcome, faults): (_, &[Fault]) = match &cell.outcome {
+                Outcome::Right => ("right", &[]),
+                Outcome::Wrong(faults) => ("wrong", faults),
+                Outcome::NotHere => ("not here", &[]),
             };
+            let why: Vec<_> = faults.iter().map(|fault| &fault.why).collect();
             json!({
                 "kernel": row.kernel, "cpus": row.cpus, "check": cell.check, "outcome": outcome, "why": why,
                 "facts": cell.facts, "console": row.log,

@@ -31,7 +31,7 @@ impl Freezers {
     }
 
     /// Lines `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG…] - TYPE SOURCE SUPER_OPTIONS` (proc(5)).
-    fn parse(mountinfo: &[u8]) -> Self {
+    pub(crate) fn parse(mountinfo: &[u8]) -> Self {
         let mut found = Self::default();
         for line in mountinfo.split(|byte| *byte == b'\n') {
             let mut fields = line.split(|byte| *byte == b' ');

@@ -1,0 +1,10 @@
+//! The targets, one file each; the test in it has the target's name.
+
+mod cgroup;
+mod mountinfo;
+mod netlink;
+mod params;
+mod procfs;
+mod recording;
+mod ring;
+mod slots;
