@@ -1,8 +1,11 @@
 //! Asks a running daemon over its HTTP API.
 
+mod unix;
+
 use std::{
     env,
     io::{self, BufRead, BufReader, Read, Write},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -12,12 +15,14 @@ use tcpstate_common::{
     Addresses6, Brief,
     wire::brief::{IPV6, LOST},
 };
-use ureq::{Agent, Body, BodyReader, http::Response};
+use ureq::{Agent, Body, BodyReader, http::Response, unversioned::resolver::DefaultResolver};
 
+use self::unix::UnixConnector;
 use crate::{
     printable::printable,
     serve::{
         api::records::{self, Head},
+        http::UNIX,
         problem::{self, Problem},
     },
 };
@@ -41,7 +46,7 @@ pub struct Target {
     #[arg(
         long,
         value_name = "URL",
-        help = "Where the daemon answers [env: TCPSTATE_URL=] [default: http://127.0.0.1:19293]"
+        help = "Where the daemon answers: http://ADDRESS:PORT or unix:PATH [env: TCPSTATE_URL=] [default: http://127.0.0.1:19293]"
     )]
     pub url: Option<String>,
 }
@@ -69,8 +74,13 @@ pub enum Error {
          --url"
     )]
     Unreachable(String),
+    /// Somebody listens, but not to this user.
+    #[error("{0} may not be connected to: run this as a user of the socket's group, or as root")]
+    Denied(String),
     /// The address cannot be one of a daemon.
-    #[error("{0:?} is not the address of a daemon; give one such as {DEFAULT_URL}")]
+    #[error(
+        "{0:?} is not the address of a daemon; give one such as {DEFAULT_URL} or unix:/run/tcpstate/http.sock"
+    )]
     Url(String),
     /// The daemon refuses: the detail of its problem document.
     #[error("{0}")]
@@ -88,6 +98,8 @@ pub enum Error {
 pub struct Client {
     agent: Agent,
     url: String,
+    /// What the URL of each request begins with.
+    base: String,
 }
 
 impl Client {
@@ -98,9 +110,14 @@ impl Client {
     /// [`Error::Url`].
     pub fn new(target: &Target) -> Result<Self, Error> {
         let url = target.given().unwrap_or_else(|| DEFAULT_URL.to_owned());
+        let socket = url.strip_prefix(UNIX).map(PathBuf::from);
         let is_http =
             url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
-        if !is_http || url.contains(['?', '#', ' ']) {
+        let is_one = match &socket {
+            Some(path) => path.is_absolute(),
+            None => is_http && !url.contains(['?', '#', ' ']),
+        };
+        if !is_one {
             return Err(Error::Url(url));
         }
         let config = Agent::config_builder()
@@ -112,7 +129,18 @@ impl Client {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .build();
-        Ok(Self { agent: config.new_agent(), url: url.trim_end_matches('/').to_owned() })
+        Ok(match socket {
+            Some(path) => {
+                // An address, for which no name is looked up; the connector goes elsewhere.
+                let base = "http://127.0.0.1".to_owned();
+                let agent = Agent::with_parts(config, UnixConnector(path), DefaultResolver::default());
+                Self { agent, url, base }
+            }
+            None => {
+                let url = url.trim_end_matches('/').to_owned();
+                Self { agent: config.new_agent(), base: url.clone(), url }
+            }
+        })
     }
 
     /// The daemon's address.
@@ -147,7 +175,7 @@ impl Client {
     }
 
     fn ask(&self, path: &str, query: &[(&str, String)], accepted: &str) -> Result<Response<Body>, Error> {
-        let mut request = self.agent.get(format!("{}{path}", self.url)).header("accept", accepted);
+        let mut request = self.agent.get(format!("{}{path}", self.base)).header("accept", accepted);
         for (name, value) in query {
             request = request.query(*name, value);
         }
@@ -173,6 +201,9 @@ impl Client {
 
     fn failed(&self, error: ureq::Error) -> Error {
         match error {
+            ureq::Error::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Error::Denied(self.url.clone())
+            }
             ureq::Error::Io(error) if is_unreachable(&error) => Error::Unreachable(self.url.clone()),
             ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
@@ -312,6 +343,15 @@ mod tests {
     }
 
     #[test]
+    fn a_unix_socket_is_asked_like_an_address() {
+        let daemon = Daemon::on_unix_socket();
+        let client = client(&daemon.url()).unwrap();
+        assert!(daemon.url().starts_with("unix:/"));
+        assert_eq!(client.get::<Value>("/api/v1/status", &[]).unwrap()["tier"], "B");
+        assert!(client.records().is_ok());
+    }
+
+    #[test]
     fn an_address_with_a_slash_at_its_end_is_the_same_address() {
         let daemon = Daemon::start();
         let client = client(&format!("{}/", daemon.url())).unwrap();
@@ -320,9 +360,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_daemon_is_refused_before_asking() {
-        for url in
-            ["", "127.0.0.1:19293", "https://127.0.0.1", "http://", "http:///x", "http://a b", "http://a/?x"]
-        {
+        for url in [
+            "",
+            "unix:",
+            "unix:run/x",
+            "127.0.0.1:19293",
+            "https://127.0.0.1",
+            "http://",
+            "http:///x",
+            "http://a b",
+            "http://a/?x",
+        ] {
             assert!(matches!(client(url), Err(Error::Url(_))), "{url}");
         }
         for url in ["http://[::1", "http://a:99999999"] {

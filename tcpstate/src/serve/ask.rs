@@ -317,3 +317,25 @@ pub struct SocketAnswer {
     pub total: u64,
     pub next: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engine_that_hangs_does_not_hang_those_who_wait_for_it() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        let (questions, mut asked) = mpsc::channel(1);
+        let (_publish, diagnosed) = watch::channel(Arc::default());
+        let engine = Engine::new(questions, diagnosed);
+        runtime.block_on(async {
+            // The first waits for its answer, the second for room in the queue.
+            assert_eq!(engine.readings().await.err(), Some(NoAnswer::Late));
+            assert_eq!(engine.resets(None, 1).await.err(), Some(NoAnswer::Late));
+            assert_eq!(engine.late().load(Ordering::Relaxed), 2);
+            asked.close();
+            assert_eq!(engine.readings().await.err(), Some(NoAnswer::Gone));
+        });
+    }
+}

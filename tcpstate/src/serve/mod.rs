@@ -28,7 +28,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
-    api::openapi::Description,
+    api::openapi::{Description, describe_refusals},
     ask::Engine,
     http::{Bounds, Server, connections::Connections, gate::Gate},
     problem::Problem,
@@ -62,7 +62,7 @@ pub fn server(engine: Engine, pulses: Pulses, stop: watch::Receiver<bool>, bound
         .routes(routes!(api::openapi::openapi))
         .route_layer(gate(LISTS));
     let scrapes = OpenApiRouter::new().routes(routes!(metrics::metrics)).route_layer(gate(SCRAPES));
-    let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
+    let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(pages::landing))
         .routes(routes!(pages::healthy))
         .routes(routes!(pages::ready))
@@ -72,6 +72,7 @@ pub fn server(engine: Engine, pulses: Pulses, stop: watch::Receiver<bool>, bound
         .merge(lists)
         .merge(scrapes)
         .split_for_parts();
+    describe_refusals(&mut description);
     let watchers = Arc::new(Semaphore::new(bounds.watchers));
     let router = router
         .fallback(no_such_path)

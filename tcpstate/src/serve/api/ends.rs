@@ -35,6 +35,7 @@ impl Ends {
 
 /// A process.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[schema(as = ProcessName)]
 pub struct Process {
     /// Its number in the initial pid namespace.
     pub pid: u32,

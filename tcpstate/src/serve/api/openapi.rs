@@ -1,10 +1,17 @@
 //! `/api/v1/openapi.json`: the API's own description, made from the routes themselves.
 
 use axum::{extract::State, http::header, response::IntoResponse};
-use utoipa::OpenApi;
+use utoipa::{
+    OpenApi,
+    openapi::{self, ContentBuilder, Ref, RefOr, Response, ResponseBuilder},
+};
 
 use super::events::{Lost, ResetReceived, ResetSent, Transition};
-use crate::serve::{params::NoParams, problem::Problem, shared::Shared};
+use crate::serve::{
+    params::NoParams,
+    problem::{self, Problem},
+    shared::Shared,
+};
 
 /// What the routes cannot say: the title, and the types that travel inside the event stream.
 #[derive(OpenApi)]
@@ -22,6 +29,28 @@ use crate::serve::{params::NoParams, problem::Problem, shared::Shared};
     )
 )]
 pub(in crate::serve) struct Description;
+
+/// How any request may be refused, whatever it asks for.
+const REFUSALS: [(&str, &str); 3] = [
+    ("400", "The `Host` header is missing, or there are several"),
+    ("421", "`Host` is neither localhost nor a name that is allowed"),
+    ("503", "Too many requests are being answered, or the daemon is ending"),
+];
+
+/// Adds to each route how any request may be refused, where the route says nothing of that status itself.
+pub(in crate::serve) fn describe_refusals(api: &mut openapi::OpenApi) {
+    let refusal = |description: &str| -> RefOr<Response> {
+        let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        ResponseBuilder::new().description(description).content(problem::MEDIA_TYPE, problem).build().into()
+    };
+    let routes = api.paths.paths.values_mut().filter_map(|path| path.get.as_mut());
+    for route in routes {
+        for (status, description) in REFUSALS {
+            let responses = &mut route.responses.responses;
+            responses.entry(status.to_owned()).or_insert_with(|| refusal(description));
+        }
+    }
+}
 
 /// This description of the API.
 #[utoipa::path(

@@ -285,3 +285,76 @@ impl Drop for Unsent {
         self.progress.unsent.fetch_sub(self.bytes.len(), Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer of as many bytes.
+    async fn answer(connection: &Connection, bytes: usize) -> Bytes {
+        let response = connection.keep(Response::new(Body::from(vec![b' '; bytes]))).await;
+        to_bytes(response.into_body(), bytes).await.unwrap()
+    }
+
+    /// Whether the connection has been told to end.
+    fn is_ended(connection: &Connection) -> bool {
+        let ended = std::pin::pin!(connection.ended());
+        ended.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+    }
+
+    #[tokio::test]
+    async fn answers_that_nobody_takes_go_when_another_needs_the_room() {
+        let all = Connections::new(Bounds { unsent_bytes: 100, ..Bounds::default() });
+        let connections = [all.open().await, all.open().await, all.open().await];
+        connections.iter().for_each(|connection| connection.read());
+        let first = answer(&connections[0], 40).await;
+        let second = answer(&connections[1], 40).await;
+        connections[0].moved();
+        let third = answer(&connections[2], 60).await;
+        assert_eq!(connections.each_ref().map(|connection| is_ended(connection)), [false, true, false]);
+        drop((first, third));
+        let fourth = answer(&connections[2], 100).await;
+        assert!(!is_ended(&connections[0]), "it has taken all of its answer");
+        drop((second, fourth));
+        assert_eq!((all.closed(Closed::Unread), all.closed(Closed::Full)), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn one_answer_may_be_larger_than_all_may_be_together() {
+        let all = Connections::new(Bounds { unsent_bytes: 100, ..Bounds::default() });
+        let connection = all.open().await;
+        connection.read();
+        let bytes = answer(&connection, 1000).await;
+        assert_eq!(bytes.len(), 1000);
+        assert!(!is_ended(&connection));
+    }
+
+    #[tokio::test]
+    async fn connection_that_waits_for_the_daemon_is_not_closed_for_another() {
+        let all = Connections::new(Bounds { connections: 2, ..Bounds::default() });
+        let connections = [all.open().await, all.open().await];
+        connections.iter().for_each(|connection| connection.read());
+        let busy = connections[0].busy();
+        let third = all.open().await;
+        assert_eq!(connections.each_ref().map(|connection| is_ended(connection)), [false, true]);
+        drop((busy, third));
+        assert_eq!(all.closed(Closed::Full), 1);
+    }
+
+    #[tokio::test]
+    async fn calm_comes_once_after_a_crowd() {
+        let all = Connections::new(Bounds { connections: 8, ..Bounds::default() });
+        let mut connections = Vec::new();
+        for _ in 0..9 {
+            connections.push(all.open().await);
+            connections.iter().for_each(|connection| connection.read());
+        }
+        let mut calm = std::pin::pin!(all.calmed());
+        assert!(
+            calm.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending()
+        );
+        connections.truncate(1);
+        calm.await;
+        assert_eq!(all.count(), 0);
+    }
+}

@@ -51,3 +51,56 @@ impl Gate {
         next.run(request).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, http::StatusCode, middleware, routing::get};
+    use tokio::sync::{Notify, mpsc};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_take_turns_and_only_some_may_wait() {
+        let own = Arc::new(Own::default());
+        let (begun, mut begins) = mpsc::unbounded_channel();
+        let end = Arc::new(Notify::new());
+        let handler = {
+            let end = Arc::clone(&end);
+            move || async move {
+                begun.send(()).unwrap();
+                end.notified().await;
+            }
+        };
+        let gate = middleware::from_fn_with_state(Gate::new(1, 1, Arc::clone(&own)), Gate::pass);
+        let router = Router::new().route("/", get(handler)).layer(gate);
+        let ask = || tokio::spawn(router.clone().oneshot(Request::new(Body::empty())));
+        let first = ask();
+        begins.recv().await.unwrap();
+        let (second, third) = (ask(), ask());
+        // One of them waits, and the other finds no place.
+        assert_eq!(third.await.unwrap().unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(begins.try_recv().is_err(), "two at a time");
+        for request in [first, second] {
+            end.notify_one();
+            assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::OK);
+        }
+        assert_eq!(own.refusals().next(), Some(("busy", 1)));
+    }
+
+    #[test]
+    fn wait_for_a_turn_ends() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        let gate = Gate::new(1, 1, Arc::new(Own::default()));
+        let router = Router::new().route("/", get(std::future::pending::<()>));
+        let router = router.layer(middleware::from_fn_with_state(gate, Gate::pass));
+        runtime.block_on(async {
+            let first = tokio::spawn(router.clone().oneshot(Request::new(Body::empty())));
+            tokio::task::yield_now().await;
+            let second = router.oneshot(Request::new(Body::empty())).await.unwrap();
+            assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
+            first.abort();
+        });
+    }
+}

@@ -97,3 +97,36 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         self.stream().poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+    use crate::serve::http::{Bounds, connections::Connections};
+
+    #[test]
+    fn write_fails_once_the_client_takes_nothing_for_too_long() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let all = Connections::new(Bounds::default());
+            let (mut client, server) = duplex(16);
+            let mut server = Timed::new(server, all.open().await);
+            server.write_all(&[0; 16]).await.unwrap();
+            // Nothing is read for nearly as long as it may take, then a byte: the time begins anew.
+            let taking = tokio::spawn(async move {
+                for _ in 0..3 {
+                    sleep(Bounds::default().stall * 9 / 10).await;
+                    client.read_u8().await.unwrap();
+                }
+                client
+            });
+            server.write_all(&[0; 3]).await.unwrap();
+            let error = server.write_all(&[0; 1]).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+            assert_eq!(all.closed(Closed::Stalled), 1);
+            drop(taking.await.unwrap());
+        });
+    }
+}

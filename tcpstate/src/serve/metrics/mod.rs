@@ -1,29 +1,38 @@
-//! `/metrics`: Prometheus's text format. Each scrape takes its own readings and its own registry, so that
+//! `/metrics`: Prometheus's text format, or OpenMetrics, as the scraper wants it. Each scrape takes its own readings and its own registry, so that
 //! nothing is shared, and what does not exist any more is not exported any more.
 
 mod catalog;
 mod collect;
 mod diagnosis;
 mod family;
+mod format;
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    io::{self, Write},
+};
 
-use axum::{extract::State, http::header, response::IntoResponse};
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use flate2::{Compression, write::GzEncoder};
 use prometheus::{
-    Registry, TextEncoder,
+    Registry,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
 
+use self::format::Format;
 use super::{
     ask::{Diagnosed, Readings},
+    http::accept::wants,
     problem::Problem,
     shared::{Own, Shared},
 };
 use crate::{clock, pulse::Pulses};
-
-/// The media type of the text format.
-const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The readings of one scrape, as a collector.
 struct Snapshot {
@@ -59,18 +68,19 @@ impl Collector for Snapshot {
     }
 }
 
-fn page(
+fn gather(
     readings: &Readings,
     diagnosed: &Diagnosed,
     pulses: &Pulses,
     own: &Own,
-) -> prometheus::Result<String> {
+) -> prometheus::Result<Vec<MetricFamily>> {
     let registry = Registry::new();
     registry.register(Box::new(Snapshot::of(readings, diagnosed, pulses, own)?))?;
-    TextEncoder::new().encode_to_string(&registry.gather())
+    Ok(registry.gather())
 }
 
-/// All metrics, in Prometheus's text format.
+/// All metrics, in Prometheus's text format, or as OpenMetrics where the request prefers that; as gzip where it takes
+/// that.
 ///
 /// Query parameters are ignored, since a scrape may be configured with some.
 #[utoipa::path(
@@ -78,17 +88,39 @@ fn page(
     path = "/metrics",
     tag = "self",
     responses(
-        (status = 200, description = "The metrics", body = String, content_type = "text/plain"),
+        (status = 200, description = "The metrics", content(
+            (String = "text/plain"),
+            (String = "application/openmetrics-text"),
+        )),
         (status = 503, description = "The daemon is ending", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn metrics(State(shared): State<Shared>) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, Problem> {
     let began_ns = clock::monotonic_ns();
     let readings = shared.readings().await?;
-    let page = page(&readings, &shared.engine.diagnosed(), &shared.pulses, &shared.own).map_err(|error| {
+    let format = Format::wanted(&headers);
+    let failed = |error: &dyn Display| {
         tracing::error!(%error, "the metrics could not be written");
         Problem::internal()
-    })?;
+    };
+    let page = gather(&readings, &shared.engine.diagnosed(), &shared.pulses, &shared.own)
+        .and_then(|families| format.page(&families))
+        .map_err(|error| failed(&error))?;
+    let kind = [(header::CONTENT_TYPE, format.media_type()), (header::VARY, "accept, accept-encoding")];
+    let response = if wants(&headers, header::ACCEPT_ENCODING, "gzip") {
+        let mut response = (kind, gzip(page.as_bytes()).map_err(|error| failed(&error))?).into_response();
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response
+    } else {
+        (kind, page).into_response()
+    };
     shared.own.scraped(clock::monotonic_ns().saturating_sub(began_ns));
-    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], page))
+    Ok(response)
+}
+
+/// At once and not while it is sent, so that a slow reader holds no more than the result.
+fn gzip(page: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(page)?;
+    encoder.finish()
 }

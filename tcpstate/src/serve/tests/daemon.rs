@@ -58,6 +58,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: ureq::http::HeaderMap,
     pub(crate) body: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -114,6 +115,22 @@ impl Daemon {
 
     /// A daemon that answers from these.
     pub(crate) fn with(readings: Readings, tracker: Tracker) -> Self {
+        Self::on("127.0.0.1:0", Bounds::default(), readings, tracker)
+    }
+
+    /// A daemon that answers on a Unix socket.
+    pub(crate) fn on_unix_socket() -> Self {
+        let path = std::env::temp_dir().join(format!("tcpstate-{}.sock", std::process::id()));
+        let there = format!("unix:{}", path.display());
+        Self::on(&there, Bounds::default(), scene::readings(), scene::tracker(scene::rows()))
+    }
+
+    /// A daemon in these bounds.
+    pub(crate) fn within(bounds: Bounds) -> Self {
+        Self::on("127.0.0.1:0", bounds, scene::readings(), scene::tracker(scene::rows()))
+    }
+
+    fn on(listen: &str, bounds: Bounds, readings: Readings, tracker: Tracker) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let fake = Arc::new(Mutex::new(Fake { readings, tracker, next: 100 }));
         let (questions, mut asked) = mpsc::channel(16);
@@ -127,11 +144,11 @@ impl Daemon {
                 }
             }
         });
-        let here = "127.0.0.1:0".parse().unwrap();
+        let here = listen.parse().unwrap();
         let listener = runtime.block_on(async { Listener::bind(&here, Arc::new(Hosts::default())) }).unwrap();
         let url = listener.url();
         let (publish, diagnosed) = watch::channel(Arc::default());
-        let server = server(Engine::new(questions, diagnosed), Pulses::new(), stopping, Bounds::default());
+        let server = server(Engine::new(questions, diagnosed), Pulses::new(), stopping, bounds);
         let server = runtime.spawn(server.run(listener));
         Self { runtime, url, fake, watchers, diagnosed: publish, stop, engine: Some(engine), server }
     }
@@ -152,6 +169,15 @@ impl Daemon {
 
     /// Asks with any method.
     pub(crate) fn ask(&self, method: &str, path: &str) -> Answer {
+        self.ask_with(method, path, ("accept", "*/*"))
+    }
+
+    /// Asks with a header.
+    pub(crate) fn get_with(&self, path: &str, header: (&str, &str)) -> Answer {
+        self.ask_with("GET", path, header)
+    }
+
+    fn ask_with(&self, method: &str, path: &str, (name, value): (&str, &str)) -> Answer {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -160,12 +186,14 @@ impl Daemon {
             .new_agent();
         let request = ureq::http::Request::builder()
             .method(method)
+            .header(name, value)
             .uri(format!("{}{path}", self.url()))
             .body(())
             .unwrap();
         let mut response = agent.run(request).unwrap();
-        let body = response.body_mut().read_to_string().unwrap();
-        Answer { status: response.status().as_u16(), headers: response.headers().clone(), body }
+        let bytes = response.body_mut().read_to_vec().unwrap();
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status: response.status().as_u16(), headers: response.headers().clone(), body, bytes }
     }
 
     /// Tells all watchers of these events.

@@ -20,10 +20,10 @@ use crate::{
 };
 
 /// The stream as a watcher reads it.
-struct Stream(Lines<BufReader<ureq::BodyReader<'static>>>);
+pub(super) struct Stream(Lines<BufReader<ureq::BodyReader<'static>>>);
 
 impl Stream {
-    fn open(daemon: &Daemon) -> Self {
+    pub(super) fn open(daemon: &Daemon) -> Self {
         let agent = ureq::Agent::config_builder()
             .proxy(None)
             .timeout_per_read(Some(Duration::from_secs(20)))
@@ -36,7 +36,7 @@ impl Stream {
     }
 
     /// The next event's name and data; `None` at the end of the stream.
-    fn next(&mut self) -> Option<(String, Value)> {
+    pub(super) fn next(&mut self) -> Option<(String, Value)> {
         let mut name = String::new();
         for line in &mut self.0 {
             let line = line.unwrap();

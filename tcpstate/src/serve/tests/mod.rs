@@ -1,6 +1,7 @@
 //! Tests of the whole room over real connections, with a made-up engine behind it.
 
 mod bad_input;
+mod bounds;
 pub(crate) mod daemon;
 pub(crate) mod diagnosed;
 mod diagnosis;
