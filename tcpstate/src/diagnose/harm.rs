@@ -25,7 +25,7 @@ pub(super) enum Growth {
 pub(super) enum Harm {
     /// None was seen: a clause that tells what was looked at.
     NoneSeen(String),
-    /// None was seen, but so many sockets were not looked at that might show it.
+    /// None was seen, but this number of sockets was not looked at, which might show it.
     NotKnown(u64),
     /// Something is taken and not given back: descriptors, memory, ports.
     RunsOut(Growth),
