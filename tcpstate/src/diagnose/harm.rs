@@ -25,7 +25,7 @@ pub(super) enum Growth {
 pub(super) enum Harm {
     /// None was seen: a clause that tells what was looked at.
     NoneSeen(String),
-    /// None was seen, but so many sockets were not looked at that might show it.
+    /// None was seen, but this number of sockets was not looked at, which might show it.
     NotKnown(u64),
     /// Something is taken and not given back: descriptors, memory, ports.
     RunsOut(Growth),
@@ -168,11 +168,13 @@ pub(super) fn none_seen(why: &str, missing: u64) -> String {
     )
 }
 
-/// Takes back that something does no harm where sockets are missing in the table.
+/// Takes back that something does no harm, or does not grow, where sockets are missing in the table.
 pub(super) fn doubt(suspicions: &mut [Suspicion], missing: u64) {
     if missing > 0 {
         let harms = suspicions.iter_mut().filter_map(|suspicion| suspicion.harm.as_mut());
-        harms.filter(|harm| harm.kind() == Kind::NoneSeen).for_each(|harm| *harm = Harm::NotKnown(missing));
+        harms
+            .filter(|harm| matches!(harm, Harm::NoneSeen(_) | Harm::RunsOut(Growth::None)))
+            .for_each(|harm| *harm = Harm::NotKnown(missing));
     }
 }
 

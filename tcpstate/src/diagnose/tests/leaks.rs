@@ -134,3 +134,16 @@ fn nothing_is_called_harmless_while_sockets_are_missing() {
     assert_eq!(world.diagnosis.cannot_see(), [expected]);
     assert_eq!(world.diagnosis.not_looked_at(), [expected]);
 }
+
+#[test]
+fn nothing_is_said_not_to_grow_while_sockets_are_missing() {
+    let mut world = limited(100);
+    for cookie in 100..107 {
+        world.socket(cookie, CloseWait, "10.0.0.1:8000", &format!("10.0.0.9:{cookie}"));
+        world.hold(cookie, 77, "client");
+    }
+    world.hidden.sockets = 32;
+    world.passes(3);
+    let text = &world.only(Class::CloseWaitLeak).harm.text;
+    assert_eq!(text, "Not known whether it does harm, since the table has no room for 32 sockets.");
+}
