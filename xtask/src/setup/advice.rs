@@ -8,6 +8,8 @@ pub(super) fn about_to_install(packages: &[&str]) -> String {
         "about 120 MB to download, 550 MB on disk, a minute or two"
     } else if packages.contains(&apt::CC[0]) {
         "about 40 MB to download"
+    } else if packages.contains(&"qemu-system-x86") {
+        "about 20 MB to download, 75 MB on disk"
     } else {
         "a few MB"
     };
@@ -130,6 +132,7 @@ Then run `cargo xtask setup` again.";
     #[test]
     fn the_size_is_told_before_the_compiler_is_installed() {
         assert!(about_to_install(&["rustc-web"]).contains("550 MB"));
+        assert!(about_to_install(&["qemu-system-x86"]).contains("75 MB"));
         assert!(about_to_install(&["iproute2"]).contains("a few MB"));
     }
 }

@@ -15,7 +15,7 @@ use super::{
     mirror::{Apt, Suite},
     places::Places,
 };
-use crate::{child, say::say, vm::kernels::Kernel};
+use crate::{child, vm::kernels::Kernel};
 
 /// What the daemon needs and a kernel of Debian has as modules.
 const MODULES: [&str; 2] = ["inet_diag", "tcp_diag"];
@@ -75,7 +75,6 @@ fn fetch(places: &Places, name: &str, kernel: &Kernel, suites: &[Suite]) -> Resu
         kernel.suite,
         kernel.version
     );
-    say(format!("fetching the kernel {}", kernel.version));
     cache::remove(&cache::workshop(&places.cache, name)?)?;
     let workshop = cache::workshop(&places.cache, name)?;
     let unpacked = workshop.join("unpacked");

@@ -2,7 +2,7 @@
 //! own lists and settings stay as they are.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::apt;
-use crate::{child, say::say};
+use crate::child;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const SOURCES: &str = "/etc/apt";
@@ -45,7 +45,6 @@ impl Apt {
     /// # Errors
     /// When apt-get fails.
     pub(super) fn update(&self) -> Result<()> {
-        say("fetching the package lists of the kernels' suites (25 MB)");
         child::run(self.apt_get().arg("update"), "fetching the package lists of the kernels' suites")
     }
 
@@ -68,7 +67,8 @@ impl Apt {
 
     fn apt_get(&self) -> Command {
         let mut command = Command::new("apt-get");
-        command.arg("--quiet").env("APT_CONFIG", &self.config);
+        // What is on stdout may be JSON.
+        command.arg("--quiet").env("APT_CONFIG", &self.config).stdout(io::stderr());
         command
     }
 }
