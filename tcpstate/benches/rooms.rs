@@ -338,7 +338,8 @@ fn scraping(c: &mut Criterion) {
         }
     });
     let (_, diagnosed) = watch::channel(std::sync::Arc::default());
-    let router = serve::router(Engine::new(questions, diagnosed), stopping);
+    let bounds = serve::http::Bounds::default();
+    let router = serve::server(Engine::new(questions, diagnosed), stopping, bounds).router;
     c.bench_function("serve/metrics", |b| {
         b.iter_batched(
             || (router.clone(), Request::get("/metrics").header("host", "localhost").body(Body::empty())),

@@ -42,7 +42,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// The routes, and the bounds in which they are served.
 #[derive(Clone)]
 pub struct Server {
-    pub(super) router: Router,
+    pub router: Router,
     pub(super) connections: Arc<Connections>,
     /// Becomes true, or loses its sender, when the daemon ends.
     pub(super) stop: watch::Receiver<bool>,
