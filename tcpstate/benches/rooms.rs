@@ -342,8 +342,8 @@ fn scraping(c: &mut Criterion) {
         }
     });
     let (_, diagnosed) = watch::channel(std::sync::Arc::default());
-    let router =
-        serve::server(Engine::new(questions, diagnosed), Pulses::new(), stopping, Bounds::default()).router();
+    let bounds = Bounds::default();
+    let router = serve::server(Engine::new(questions, diagnosed), Pulses::new(), stopping, bounds).router;
     c.bench_function("serve/metrics", |b| {
         b.iter_batched(
             || (router.clone(), Request::get("/metrics").header("host", "localhost").body(Body::empty())),

@@ -1,6 +1,10 @@
 //! What many clients at once can do to the daemon: nothing that lasts. Whatever they ask for and do not read, its
 //! memory stays within `--max-memory`, a scraper gets its metrics, and the daemon goes on seeing everything.
-#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+#![expect(
+    clippy::expect_used,
+    clippy::float_cmp,
+    reason = "a failed expectation is a failed test, and counts are exact in f64"
+)]
 
 mod support;
 

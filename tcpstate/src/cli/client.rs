@@ -129,18 +129,14 @@ impl Client {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .build();
-        Ok(match socket {
-            Some(path) => {
-                // An address, for which no name is looked up; the connector goes elsewhere.
-                let base = "http://127.0.0.1".to_owned();
-                let agent = Agent::with_parts(config, UnixConnector(path), DefaultResolver::default());
-                Self { agent, url, base }
-            }
-            None => {
-                let url = url.trim_end_matches('/').to_owned();
-                Self { agent: config.new_agent(), base: url.clone(), url }
-            }
-        })
+        if let Some(path) = socket {
+            // An address, for which no name is looked up; the connector goes elsewhere.
+            let base = "http://127.0.0.1".to_owned();
+            let agent = Agent::with_parts(config, UnixConnector(path), DefaultResolver::default());
+            return Ok(Self { agent, url, base });
+        }
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Self { agent: config.new_agent(), base: url.clone(), url })
     }
 
     /// The daemon's address.

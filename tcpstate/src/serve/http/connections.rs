@@ -290,6 +290,13 @@ impl Drop for Unsent {
 mod tests {
     use super::*;
 
+    impl Connections {
+        /// Somebody has looked at each what its client sends.
+        fn look(&self) {
+            self.lock().values().for_each(|progress| progress.unread.store(false, Ordering::Relaxed));
+        }
+    }
+
     /// An answer of as many bytes.
     async fn answer(connection: &Connection, bytes: usize) -> Bytes {
         let response = connection.keep(Response::new(Body::from(vec![b' '; bytes]))).await;
@@ -306,7 +313,7 @@ mod tests {
     async fn answers_that_nobody_takes_go_when_another_needs_the_room() {
         let all = Connections::new(Bounds { unsent_bytes: 100, ..Bounds::default() });
         let connections = [all.open().await, all.open().await, all.open().await];
-        connections.iter().for_each(|connection| connection.read());
+        all.look();
         let first = answer(&connections[0], 40).await;
         let second = answer(&connections[1], 40).await;
         connections[0].moved();
@@ -333,7 +340,7 @@ mod tests {
     async fn connection_that_waits_for_the_daemon_is_not_closed_for_another() {
         let all = Connections::new(Bounds { connections: 2, ..Bounds::default() });
         let connections = [all.open().await, all.open().await];
-        connections.iter().for_each(|connection| connection.read());
+        all.look();
         let busy = connections[0].busy();
         let third = all.open().await;
         assert_eq!(connections.each_ref().map(|connection| is_ended(connection)), [false, true]);
@@ -347,7 +354,7 @@ mod tests {
         let mut connections = Vec::new();
         for _ in 0..9 {
             connections.push(all.open().await);
-            connections.iter().for_each(|connection| connection.read());
+            all.look();
         }
         let mut calm = std::pin::pin!(all.calmed());
         assert!(

@@ -42,19 +42,13 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// The routes, and the bounds in which they are served.
 #[derive(Clone)]
 pub struct Server {
-    pub(super) router: Router,
+    pub router: Router,
     pub(super) connections: Arc<Connections>,
     /// Becomes true, or loses its sender, when the daemon ends.
     pub(super) stop: watch::Receiver<bool>,
 }
 
 impl Server {
-    /// The routes by themselves.
-    #[must_use]
-    pub fn router(&self) -> Router {
-        self.router.clone()
-    }
-
     /// Answers on one listener until the daemon ends; then it takes no new connections, and returns when the answers
     /// under way are given, or after a second.
     pub async fn run(self, listener: Listener) {

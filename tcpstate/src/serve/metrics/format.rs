@@ -13,12 +13,12 @@ use crate::serve::http::accept::weight;
 pub(super) enum Format {
     /// Prometheus's text format.
     Text,
-    /// OpenMetrics 1.0.
+    /// `OpenMetrics` 1.0.
     OpenMetrics,
 }
 
 impl Format {
-    /// The format that a scraper prefers: text unless it names OpenMetrics, and does not rank text above it.
+    /// The format that a scraper prefers: text unless it names `OpenMetrics`, and does not rank text above it.
     pub(super) fn wanted(headers: &HeaderMap) -> Self {
         let open = weight(headers, ACCEPT, "application/openmetrics-text").unwrap_or(0.0);
         let text = weight(headers, ACCEPT, "text/plain").unwrap_or(0.0);
@@ -41,7 +41,7 @@ impl Format {
     }
 }
 
-/// The text format with what OpenMetrics has otherwise: a counter's family is named without `_total`, quotes in a help
+/// The text format with what `OpenMetrics` has otherwise: a counter's family is named without `_total`, quotes in a help
 /// text are escaped, the bounds of buckets are written with a fraction, and the page has an end.
 fn open_metrics(families: &[MetricFamily]) -> prometheus::Result<String> {
     let mut page = String::new();

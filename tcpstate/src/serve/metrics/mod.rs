@@ -1,5 +1,5 @@
-//! `/metrics`: Prometheus's text format, or OpenMetrics, as the scraper wants it. Each scrape takes its own readings and its own registry, so that
-//! nothing is shared, and what does not exist any more is not exported any more.
+//! `/metrics`: Prometheus's text format, or `OpenMetrics`, as the scraper wants it. Each scrape takes its own readings
+//! and its own registry, so that nothing is shared, and what does not exist any more is not exported any more.
 
 mod catalog;
 mod collect;
@@ -79,7 +79,7 @@ fn gather(
     Ok(registry.gather())
 }
 
-/// All metrics, in Prometheus's text format, or as OpenMetrics where the request prefers that; as gzip where it takes
+/// All metrics, in Prometheus's text format, or as `OpenMetrics` where the request prefers that; as gzip where it takes
 /// that.
 ///
 /// Query parameters are ignored, since a scrape may be configured with some.

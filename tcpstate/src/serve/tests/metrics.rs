@@ -85,7 +85,7 @@ fn the_kinds_of_losses_are_those_of_the_status() {
     }
 }
 
-/// The page as OpenMetrics.
+/// The page as `OpenMetrics`.
 fn open_metrics(daemon: &Daemon) -> String {
     let answer = daemon.get_with("/metrics", ("accept", "application/openmetrics-text; version=1.0.0"));
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
