@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use tcpstate_common::{Counters, TcpState};
+use tcpstate_common::{Counters, TcpState, names::programs};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::{mpsc, oneshot, watch},
@@ -564,6 +564,7 @@ impl Engine {
 
     fn material(&self, selected: Selected, seen: Seen, most: usize) -> Material {
         let census_ns = |scope| self.pace.last(scope).map(|(ended_ns, _)| ended_ns);
+        let lacks = |program| self.source.kernel.as_ref().is_some_and(|kernel| kernel.lacks(program));
         let moment = Moment {
             at_ns: clock::monotonic_ns(),
             census_ns: census_ns(Scope::FEWEST),
@@ -575,6 +576,8 @@ impl Engine {
                 processes: self.census.map_or(0, |census| census.processes_hidden),
                 sockets: self.tracker.missing(),
                 without_netlink: self.source.dumps == Dumps::Procfs,
+                without_resets_sent: lacks(programs::TCP_SEND_RESET),
+                without_resets_received: lacks(programs::TCP_RECEIVE_RESET),
             },
         };
         if let Some(recorder) = &self.recorder {

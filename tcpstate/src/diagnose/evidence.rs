@@ -80,6 +80,11 @@ pub struct Hidden {
     pub sockets: u64,
     /// Whether sockets are read from /proc/net, which has less of them.
     pub without_netlink: bool,
+    /// Whether the eBPF programs that see RSTs, sent and received, could not be attached while others were.
+    #[serde(default)]
+    pub without_resets_sent: bool,
+    #[serde(default)]
+    pub without_resets_received: bool,
 }
 
 /// Something that could not be seen.

@@ -264,6 +264,13 @@ fn unseen(evidence: &Evidence, refused: u64) -> Vec<String> {
         let why = "this kernel has no tcp_diag, so that sockets are read from /proc/net/tcp";
         lines.push(format!("The limits of accept queues and what tcp_info says: {why}."));
     }
+    let without = [
+        (evidence.hidden.without_resets_sent, "sent"),
+        (evidence.hidden.without_resets_received, "received"),
+    ];
+    lines.extend(without.into_iter().filter(|(is_so, _)| *is_so).map(|(_, which)| {
+        format!("RSTs that were {which}: the eBPF program for them could not be attached (`tcpstate check` gives the reason).")
+    }));
     if evidence.left_out > 0 {
         lines.push(format!(
             "{} were not looked at for lack of room.",

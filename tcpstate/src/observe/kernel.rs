@@ -206,6 +206,12 @@ impl Kernel {
         self.iterator.as_ref().err().map(String::as_str)
     }
 
+    /// Whether a program could not be attached.
+    #[must_use]
+    pub fn lacks(&self, program: &str) -> bool {
+        self.refused.contains_key(program)
+    }
+
     /// What is not seen because a program could not be attached, one sentence each.
     #[must_use]
     pub fn not_seen(&self) -> Vec<String> {

@@ -166,7 +166,8 @@ fn mild_findings_make_room_for_a_bad_one() {
 #[test]
 fn what_was_not_looked_at_is_told_apart() {
     let mut world = World::new();
-    world.hidden = Hidden { namespaces: 2, processes: 1, sockets: 0, without_netlink: true };
+    world.hidden =
+        Hidden { namespaces: 2, processes: 1, sockets: 0, without_netlink: true, ..Hidden::default() };
     world.cannot_see = vec![
         Unseen::of_all(What::Holders, "the open files of 3 processes may not be read"),
         Unseen::of_all(What::IdleTimes, "idle times"),
@@ -185,4 +186,13 @@ fn what_was_not_looked_at_is_told_apart() {
     world.cannot_see.remove(0);
     world.pass();
     assert_eq!(world.diagnosis.cannot_see(), ["idle times."]);
+}
+
+#[test]
+fn program_that_could_not_be_attached_is_told() {
+    let mut world = World::new();
+    world.hidden = Hidden { without_resets_sent: true, ..Hidden::default() };
+    world.pass();
+    let told = world.diagnosis.cannot_see();
+    assert!(told.len() == 1 && told[0].starts_with("RSTs that were sent: the eBPF program"), "{told:?}");
 }

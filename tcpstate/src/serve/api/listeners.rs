@@ -13,7 +13,7 @@ use crate::{
         shared::Shared,
         stamp::Stamps,
     },
-    track::Socket,
+    track::{NO_LIMIT, Socket},
 };
 
 /// How full the accept queues are, and what they refused.
@@ -49,9 +49,10 @@ pub struct Listener {
     /// Connections that wait to be accepted.
     #[schema(format = Int64)]
     pub queue: u32,
-    /// So many may wait; one more finds room, too, and what comes then is dropped.
-    #[schema(format = Int64)]
-    pub limit: u32,
+    /// How many may wait; one more finds room, too, and what comes then is dropped. Null where the kernel does not say it:
+    /// it has no `tcp_diag`.
+    #[schema(required, format = Int64)]
+    pub limit: Option<u32>,
     /// SYNs and final ACKs that it dropped since it listens, modulo 2^32; null when that was not asked or could not
     /// be seen.
     #[schema(required, format = Int64)]
@@ -97,7 +98,7 @@ impl Listener {
             address: socket.tuple.local.to_string(),
             netns: socket.netns,
             queue: socket.rqueue,
-            limit: socket.wqueue,
+            limit: (socket.wqueue != NO_LIMIT).then_some(socket.wqueue),
             drops,
             holders: known.then(|| diagnosed.holders.of(socket).map(holder).collect()),
         }

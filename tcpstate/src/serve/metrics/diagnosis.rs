@@ -11,7 +11,7 @@ use super::{
 use crate::{
     diagnose::{Class, Severity, Status},
     serve::{ask::Diagnosed, figures},
-    track::Socket,
+    track::{NO_LIMIT, Socket},
 };
 
 /// The share of local ports from which on a destination is named: of the others there is always a new one.
@@ -86,7 +86,9 @@ fn queues(diagnosed: &Diagnosed, top: usize) -> [Family; 2] {
     let mut limits = Family::new(catalog::LISTEN_QUEUE_LIMIT);
     let mut add = |labels: [&str; 4], queue: u32, limit: u32| {
         lengths.add(labels, number(queue.into()));
-        limits.add(labels, number(limit.into()));
+        if limit != NO_LIMIT {
+            limits.add(labels, number(limit.into()));
+        }
     };
     for (labels, socket) in &rows {
         add(labels.each_ref().map(String::as_str), socket.rqueue, socket.wqueue);
@@ -183,6 +185,14 @@ mod tests {
         let worker = "worker,,0.0.0.0:8000,".to_owned();
         assert_eq!(lengths, [(worker.clone(), 129.0), (other.clone(), 0.0)]);
         assert_eq!(limits, [(worker, 128.0), (other, 0.0)]);
+    }
+
+    #[test]
+    fn limit_that_the_kernel_does_not_say_is_left_out() {
+        let mut diagnosed = diagnosed::diagnosed();
+        diagnosed.listeners[0].0.wqueue = NO_LIMIT;
+        let [lengths, limits] = queues(&diagnosed, 9).map(values);
+        assert_eq!(lengths.len(), limits.len() + 1);
     }
 
     #[test]
