@@ -131,9 +131,9 @@ impl Actor {
             ["drive", address, seed, count] => {
                 drive(address, seed.parse().map_err(text)?, count.parse().map_err(text)?)
             }
-            // So many connections of one sort, one after the other.
+            // A number of connections of one sort, one after the other.
             ["make", address, order, count] => make(address, order, count.parse().map_err(text)?),
-            // So many at once, which the server closes at once and this end so many milliseconds later.
+            // A number of connections at a time; the server closes first, and this end some milliseconds later.
             ["late", address, count, ms] => {
                 late(address, count.parse().map_err(text)?, ms.parse().map_err(text)?)
             }

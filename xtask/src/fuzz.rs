@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: feeds the decoders and parsers with changed real inputs, for as long as one likes.
+//! `cargo xtask fuzz`: feeds the decoders and parsers with changed real inputs, for a given time.
 //!
 //! Input: the targets of `tcpstate/fuzz/targets`, which are tests as well; this tells them for how long. No coverage guides
 //! it: that takes an unstable compiler, and these parsers are small.

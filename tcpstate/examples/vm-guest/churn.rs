@@ -93,7 +93,7 @@ pub(crate) fn play(daemon: &Daemon, connections: u64) -> Result<Value> {
 /// Asks now and then, until all is done: an idle connection to the daemon would end, and the next one would be counted.
 fn keep_connected(daemon: &Daemon, all_done: &mpsc::Receiver<()>) {
     while all_done.recv_timeout(Duration::from_secs(2)) == Err(RecvTimeoutError::Timeout) {
-        // Where the daemon does not answer, the next question says so.
+        // A daemon that does not answer fails the next question, too.
         drop(daemon.metrics());
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// A process that does what it is told; ended at the end.
+/// A process that takes orders; ended at the end.
 pub(crate) struct Actor {
     child: Child,
     orders: ChildStdin,

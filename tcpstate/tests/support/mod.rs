@@ -30,10 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The kernel's counters are the whole host's, so the tests that look at them run one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Events that the kernel reported and handed to no program, while the daemons of a failing test ran: at least so many.
+/// Events that the kernel reported and handed to no program, while the daemons of a failing test ran: a lower bound.
 static WITHHELD: AtomicI64 = AtomicI64::new(0);
 
-/// Events that were handed to programs, and of which these daemons neither counted nor missed one: at least so many.
+/// Events that were handed to programs, and of which these daemons neither counted nor missed one: a lower bound.
 static OVERLOOKED: AtomicI64 = AtomicI64::new(0);
 
 /// How often a test is tried on a machine on which the kernel does not hand over every event.
@@ -199,8 +199,8 @@ impl Daemon {
         daemon
     }
 
-    /// Events at `inet_sock_set_state` that the daemon has counted, or told as missed. `None` in tier D, which is told
-    /// nothing.
+    /// Events at `inet_sock_set_state` that the daemon has counted, or reports as missed. `None` in tier D, which has
+    /// no events.
     pub(crate) fn told(&self) -> Option<i64> {
         let page =
             self.agent.get(format!("{}/metrics", self.url)).call().ok()?.body_mut().read_to_string().ok()?;
