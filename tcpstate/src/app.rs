@@ -99,7 +99,8 @@ async fn serve_until_told(config: &Config) -> Result<()> {
     let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices, None);
     tasks.spawn(engine.run(asked, stopping.clone()));
     let server = serve::server(serve::ask::Engine::new(questions, diagnosed), stopping.clone(), bounds);
-    tasks.spawn(memory::give_back_after_crowds(server.clone()));
+    // It has nothing to end in order.
+    tokio::spawn(memory::give_back_after_crowds(server.clone()));
     for listener in listeners {
         let answers = server.clone().run(listener);
         tasks.spawn(async {

@@ -1,6 +1,6 @@
 //! How much memory the daemon takes, and giving back what it does not need any more.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -64,7 +64,7 @@ pub(super) fn give_back_after(sockets: usize) {
 }
 
 /// The same after many clients have come and gone; never returns.
-pub(super) async fn give_back_after_crowds(server: Server) -> Result<()> {
+pub(super) async fn give_back_after_crowds(server: Server) -> Infallible {
     loop {
         server.calmed().await;
         // The last of them are still being taken apart.
