@@ -36,8 +36,9 @@ use self::{
 };
 use crate::pulse::Pulses;
 
-/// Lists that are made at a time, and that wait for it: what costs the daemon and the engine most.
-const LISTS: (usize, usize) = (2, 16);
+/// Lists that are made at a time, and that wait for it: what costs the daemon and the engine most. One of the daemon's two
+/// threads stays free for all others.
+const LISTS: (usize, usize) = (1, 16);
 /// Pages of metrics that are made at a time, and that wait for it: each takes some ms, and a scraper is never refused
 /// because of others.
 const SCRAPES: (usize, usize) = (2, 256);

@@ -22,7 +22,7 @@ use crate::clock;
 /// The time until a connection is looked for again that may be closed, where there is none.
 const SOON: Duration = Duration::from_millis(10);
 /// What every connection has to send its request, or to take some of its answer, before it may be closed for another.
-const GRACE_NS: u64 = 50_000_000;
+const GRACE_NS: u64 = 20_000_000;
 
 /// What part of the connections that there may be are few.
 const FEW: usize = 8;

@@ -114,7 +114,7 @@ mod tests {
             let (mut client, server) = duplex(16);
             let mut server = Timed::new(server, all.open().await);
             server.write_all(&[0; 16]).await.unwrap();
-            // Nothing is read for nearly as long as it may take, then a byte: the time begins anew.
+            // A byte is read shortly before the time is over, so that it begins anew.
             let taking = tokio::spawn(async move {
                 for _ in 0..3 {
                     sleep(Bounds::default().stall * 9 / 10).await;
