@@ -29,7 +29,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use supervisor::Supervisor;
 
@@ -121,8 +121,9 @@ async fn serve_until_told(config: &Config) -> Result<()> {
         ended = tasks.join_next() => Err(failure(ended)),
         never = say_ready(&mut is_ready) => match never {},
     };
-    if let Ok(signal) = &told {
-        info!("{signal}: stopping");
+    match &told {
+        Ok(signal) => info!("{signal}: stopping"),
+        Err(error) => error!("stopping: {error:#}"),
     }
     notify(sd_notify::NotifyState::Stopping);
     let _ = stop.send(true);

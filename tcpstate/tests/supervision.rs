@@ -131,7 +131,8 @@ fn part_that_is_gone_ends_the_daemon_with_a_reason() {
             Stopped::of(&daemon, name).exits();
             let status = daemon.child.wait().expect("it ends");
             assert_eq!(status.code(), Some(1), "{name}: {}", daemon.log());
-            assert!(daemon.log().contains(&format!("the {name} thread is gone")), "{}", daemon.log());
+            let told = format!("the {name} thread is gone");
+            eventually(|| if daemon.log().contains(&told) { Ok(()) } else { Err(daemon.log()) });
         }
     });
 }
