@@ -1,5 +1,5 @@
-//! Watches over the threads that work by themselves: the end of one ends the process, with a reason, so that whoever
-//! started it starts it anew; one that hangs makes the daemon unhealthy, keeps systemd's watchdog unfed, and ends the
+//! Watches over the threads that work by themselves: the end of one ends the process, with a reason, so that the service
+//! manager starts it anew; one that hangs makes the daemon unhealthy, keeps systemd's watchdog unfed, and ends the
 //! process if it goes on.
 
 use std::{
@@ -30,7 +30,7 @@ const STOPPED: Duration = Duration::from_secs(2);
 /// One that hangs for so long is given up.
 const GIVEN_UP: Duration = Duration::from_secs(30);
 
-/// Starts workers, and is told of their ends.
+/// Starts workers, and hears of their ends.
 #[derive(Clone, Debug)]
 pub(super) struct Supervisor {
     pub(super) pulses: Pulses,
@@ -40,7 +40,7 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// With what it is told why a worker has ended, or was given up.
+    /// With the way by which come the reasons why workers have ended, or were given up.
     pub(super) fn new() -> (Self, UnboundedReceiver<String>) {
         let (ended, ends) = unbounded_channel();
         (Self { pulses: Pulses::new(), ended, tasks: Arc::default() }, ends)

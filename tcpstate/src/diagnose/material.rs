@@ -183,7 +183,7 @@ fn unseen_events(tier: Tier, reset_reasons: &BTreeMap<u32, String>) -> Vec<Unsee
         return vec![Unseen::of_all(What::Events, events), Unseen::of_all(What::IdleTimes, idle)];
     }
     if reset_reasons.is_empty() {
-        let why = "why the kernel sends RSTs: this one gives no reason (Linux does since 6.10). RSTs that a process causes by closing a connection are told by what it left unread; those of closed ports, of TIME_WAIT and after keepalive probes are not told";
+        let why = "why the kernel sends RSTs: this one gives no reason (Linux does since 6.10). RSTs that a process causes by closing a connection are recognised by the data that it left unread; those of closed ports, of TIME_WAIT sockets and after keepalive probes are not";
         return vec![Unseen::of_all(What::ResetReasons, why)];
     }
     Vec::new()

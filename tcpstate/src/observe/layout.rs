@@ -93,7 +93,7 @@ impl Layout {
         Self { offsets, sock_done_bit, sock_dead_bit, has_rst_reason: false, reset_reasons: BTreeMap::new() }
     }
 
-    /// What the programs are told of the kernel: 0 for numbers that are not the kernel's, and for fields that it does not
+    /// What is written into the programs about the kernel: 0 for numbers that are not the kernel's, and for fields that it does not
     /// have: programs that need one are not loaded.
     #[must_use]
     pub fn number(&self, number: Number) -> u32 {

@@ -29,7 +29,7 @@ const MOST: u32 = 1 << 20;
 /// A stamp that is older than this may look like a new one, ns: half of the time in which stamps go round.
 const STAMPS_NS: u64 = 1 << 51;
 
-/// Places for a host with so many CPUs. Each hands out cookies of a batch of its own, and those that are handed out now
+/// Places for a host with this number of CPUs. Each hands out cookies of a batch of its own, and those that are handed out now
 /// must not fall on each other: places for twice as many batches as there are CPUs.
 #[must_use]
 pub fn places_for(cpus: usize) -> u32 {

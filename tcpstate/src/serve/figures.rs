@@ -113,8 +113,8 @@ pub(super) fn losses(readings: &Readings, own: &Own) -> Vec<(&'static str, u64)>
     rows
 }
 
-/// Events that no program saw: changes of state, and what the programs at other tracepoints, of which there is one each,
-/// were not run for.
+/// Events that no program saw: changes of state, and what the only program at another tracepoint was not
+/// run for.
 fn missed(readings: &Readings) -> u64 {
     let others = readings.probes.iter().filter(|probe| !programs::takes_transitions(probe.name));
     readings.missed + others.filter_map(|probe| probe.missed).sum::<u64>()

@@ -96,7 +96,7 @@ pub struct Table {
     time_waits_until_ns: u64,
     /// When the first census began, monotonic ns.
     begun_ns: Option<u64>,
-    /// `TIME_WAIT` shown by this census for the first time, of which there should be a note and is none yet.
+    /// `TIME_WAIT` shown by this census for the first time, whose note should be there and is not yet.
     without_note: Vec<u64>,
     /// The same, for which none came either.
     unnoted: u64,

@@ -49,7 +49,7 @@ fn gauges_are_not_exact_from_a_missed_event_to_a_quiet_census() {
     let quiet = Counters::ZERO;
     gauges.compare(&census(1, vec![row(1, TcpState::Established)]), Some((&quiet, &quiet)));
     assert!(gauges.read(Some(&quiet), 0).exact);
-    // It goes to CLOSE_WAIT, and nobody is told.
+    // It goes to CLOSE_WAIT, which no event shows.
     gauges.doubt();
     assert!(!gauges.read(Some(&quiet), 0).exact);
     let rows = || vec![row(1, TcpState::CloseWait)];
