@@ -86,12 +86,24 @@ fn runtime() -> Result<Runtime> {
 }
 
 async fn serve_until_told(config: &Config) -> Result<()> {
-    // Signals first: whoever asks to stop while programs are being loaded is heard.
+    // Signals first: loading the programs takes seconds, and may be interrupted.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
     let bounds = Bounds::within(descriptors::raise());
     let listeners = bind(&config.listen, &config.allowed_hosts)?;
-    let source = source::open(config.source, config.sizes())?;
+    let (wanted, sizes) = (config.source, config.sizes());
+    let signal = tokio::select! {
+        source = tokio::task::spawn_blocking(move || source::open(wanted, sizes)) => Err(source),
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    };
+    let source = match signal {
+        Err(source) => source.context("a part of the daemon failed")??,
+        Ok(signal) => {
+            info!("{signal}: stopping");
+            return Ok(());
+        }
+    };
     let (stop, stopping) = watch::channel(false);
     let (questions, asked) = mpsc::channel(64);
     let (ready, mut is_ready) = watch::channel(false);

@@ -8,10 +8,14 @@
 
 mod support;
 
-use std::{collections::BTreeSet, process::Command};
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
-use support::{Actor, Daemon, Events, Reach, agree, alone, eventually, eventually_true};
+use support::{Actor, Daemon, Events, Reach, agree, alone, eventually, eventually_true, tcpstate};
 
 /// The programs that the kernel holds.
 fn programs() -> BTreeSet<u64> {
@@ -40,6 +44,22 @@ fn killed_daemon_leaves_nothing_attached() {
             if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
         });
         client.answer().expect("traffic goes on");
+    });
+}
+
+#[test]
+fn told_to_stop_while_it_loads_its_programs_it_ends_at_once() {
+    alone("told_to_stop_while_it_loads_its_programs_it_ends_at_once", || {
+        let mut command = tcpstate();
+        command.args(["daemon", "--web.listen-address", "127.0.0.1:0"]).stderr(Stdio::piped());
+        let mut daemon = command.spawn().expect("the daemon starts");
+        let mut lines = BufReader::new(daemon.stderr.take().expect("stderr")).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("listening on")), "it listens first");
+        support::send_signal(daemon.id(), libc::SIGTERM);
+        let log: Vec<_> = lines.collect();
+        assert!(daemon.wait().expect("it ends").success(), "{log:?}");
+        assert!(log.iter().any(|line| line.contains("SIGTERM: stopping")), "{log:?}");
+        assert!(!log.iter().any(|line| line.ends_with("ready")), "{log:?}");
     });
 }
 
