@@ -383,7 +383,7 @@ fn tell<const COPY: usize>(sk: Sock<Typed>, cookie: u64, what: u64, now_ns: u64)
             count_connect_failure(sk, counters);
         }
         // A CPU's tape has one writer.
-        if told | (COPY != 0) {
+        if told || COPY != 0 {
             emit::send(EventKind::Transition, now_ns, counters, |event: &mut Event| {
                 event.cookie = cookie;
                 event.old_state = old as u8;
