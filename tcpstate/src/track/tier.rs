@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tcpstate_common::TcpState;
 
-/// How the daemon learns of sockets. The letters are those of the documentation; A and C are not built yet.
+/// How the daemon learns of sockets.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Tier {
     /// BPF: typed tracepoints, `TIME_WAIT` by inference, and socket dumps.

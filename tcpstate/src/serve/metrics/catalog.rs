@@ -83,11 +83,10 @@ metrics! {
     BUILD_INFO = GAUGE "tcpstate_build_info" ["version"]
         "Always 1; the version of this daemon.";
     TIER = GAUGE "tcpstate_tier" ["tier"]
-        "1 for the tier in force: how the daemon learns of sockets, from A (most) to D (socket dumps and /proc \
-         alone).";
+        "1 for the tier in force: how the daemon learns of sockets, B (by events) or D (by socket dumps and /proc alone).";
     PROBE_ATTACHED = GAUGE "tcpstate_probe_attached" ["probe"]
         "1 when the eBPF program is attached. inet_sock_set_state_nested is attached only where events would be \
-         missed without it.";
+         missed without it, and inet_sock_set_state_third exists only on Linux 7.2 and later.";
     PROBE_RUNS = COUNTER "tcpstate_probe_runs_total" ["probe"]
         "Runs of the eBPF program, while the kernel counts them (sysctl kernel.bpf_stats_enabled=1).";
     PROBE_RUN_SECONDS = COUNTER "tcpstate_probe_run_seconds_total" ["probe"]

@@ -16,11 +16,9 @@ use crate::{
         http::connections::Closed,
         shared::Own,
     },
-    track::Family as IpFamily,
+    track::{Family as IpFamily, Tier},
 };
 
-/// The tiers' letters, those that are not built yet among them.
-const TIERS: [&str; 4] = ["A", "B", "C", "D"];
 /// The label of all that are not among the largest.
 pub(super) const OTHER: &str = "other";
 
@@ -116,8 +114,8 @@ fn itself(readings: &Readings, own: &Own) -> Vec<Family> {
     let mut build = Family::new(catalog::BUILD_INFO);
     build.add([env!("CARGO_PKG_VERSION")], 1.0);
     let mut tiers = Family::new(catalog::TIER);
-    for tier in TIERS {
-        tiers.add([tier], flag(tier == readings.tier.name()));
+    for tier in Tier::ALL {
+        tiers.add([tier.name()], flag(tier == readings.tier));
     }
     let mut families = vec![
         build,
