@@ -671,7 +671,7 @@ fn look_for_missed(
 ) {
     let (Some(kernel), Some(counters)) = (&source.kernel, counters) else { return };
     let by_first = kernel.missed();
-    if missed.read(by_first, counters.read().rescued) {
+    if missed.read(by_first, counters.rescued()) {
         tracker.doubt_counters();
     }
 }

@@ -17,6 +17,9 @@ const TRANSITIONS: Range<usize> = {
 /// The place of what counts reports that were none.
 const IGNORED: usize = offset_of!(Counters, ignored) / size_of::<u64>();
 
+/// The place of what counts events that another program had missed.
+const RESCUED: usize = offset_of!(Counters, rescued) / size_of::<u64>();
+
 /// The counters, a copy for each CPU.
 #[derive(Debug)]
 pub struct CpuCounters(Mapping<PerCpu>);
@@ -49,6 +52,12 @@ impl CpuCounters {
     pub fn reports(&self) -> u64 {
         let places = TRANSITIONS.chain([IGNORED]);
         self.copies().flat_map(|copy| places.clone().map(move |place| copy.word(place))).sum()
+    }
+
+    /// How many events programs took that those before them had missed.
+    #[must_use]
+    pub fn rescued(&self) -> u64 {
+        self.copies().map(|copy| copy.word(RESCUED)).sum()
     }
 
     fn copies(&self) -> impl Iterator<Item = Words> {
@@ -88,5 +97,6 @@ mod tests {
         let counters = CpuCounters::map(file.as_fd(), CPUS).expect("a mapping");
         let all = counters.read();
         assert_eq!(counters.reports(), all.transitions_total() + all.ignored);
+        assert_eq!(counters.rescued(), all.rescued);
     }
 }
