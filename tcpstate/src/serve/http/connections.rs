@@ -349,6 +349,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn connection_that_has_waited_longest_goes_for_another() {
+        let all = Connections::new(Bounds { connections: 3, ..Bounds::default() });
+        let connections = [all.open().await, all.open().await, all.open().await];
+        all.look();
+        connections[0].moved();
+        let fourth = all.open().await;
+        assert_eq!(connections.each_ref().map(|connection| is_ended(connection)), [false, true, false]);
+        fourth.read();
+        let fifth = all.open().await;
+        assert_eq!(connections.each_ref().map(|connection| is_ended(connection)), [false, false, true]);
+        drop((fourth, fifth));
+        assert_eq!(all.closed(Closed::Full), 2);
+    }
+
+    #[tokio::test]
     async fn calm_comes_once_after_a_crowd() {
         let all = Connections::new(Bounds { connections: 8, ..Bounds::default() });
         let mut connections = Vec::new();
