@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::packed::Packed;
+use super::{packed::Packed, table::SPARE};
 
 /// The places of all cookies in a list of sockets, which every call must be given as it is.
 #[derive(Debug, Default)]
@@ -27,6 +27,14 @@ impl Places {
         let Ok(place) = u32::try_from(place) else { return };
         let hash = |place: &u32| self.hash.hash_one(sockets[*place as usize].cookie());
         self.table.insert_unique(self.hash.hash_one(socket.cookie()), place, hash);
+    }
+
+    /// Frees room of which most is not in use.
+    pub(super) fn give_back(&mut self, sockets: &[Packed]) {
+        if self.table.capacity() > SPARE * sockets.len() {
+            let hash = |place: &u32| self.hash.hash_one(sockets[*place as usize].cookie());
+            self.table.shrink_to(2 * sockets.len(), hash);
+        }
     }
 
     /// The socket at this place is about to be taken out, and the last one to be put there.

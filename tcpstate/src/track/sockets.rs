@@ -2,7 +2,11 @@
 
 use std::ops::Range;
 
-use super::{aside::Aside, packed::Packed, table::Socket};
+use super::{
+    aside::Aside,
+    packed::Packed,
+    table::{SPARE, Socket},
+};
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +85,13 @@ impl Sockets {
         let socket = packed.unpack(&self.aside);
         packed.leave(&mut self.aside);
         socket
+    }
+
+    /// Frees room of which most is not in use.
+    pub(super) fn give_back(&mut self) {
+        if self.packed.capacity() > SPARE * self.len() {
+            self.packed.shrink_to(2 * self.packed.len());
+        }
     }
 
     /// A census has seen the socket at this place.
@@ -167,6 +178,13 @@ mod tests {
 
     fn same(one: &Socket, other: &Socket) -> bool {
         format!("{one:?}") == format!("{other:?}")
+    }
+
+    #[test]
+    fn room_that_is_not_in_use_is_given_back() {
+        let mut list = Sockets::with_capacity(1_000);
+        list.give_back();
+        assert!(list.packed.capacity() <= SPARE, "{}", list.packed.capacity());
     }
 
     proptest! {

@@ -14,12 +14,16 @@ use super::{
     sockets::Sockets,
 };
 
-/// How long a socket that has ended is remembered, so that what is told late about it is known to be late.
-const TOMBSTONE_NS: u64 = 30_000_000_000;
+/// How long a socket that has ended is remembered at least, so that what is told late about it is known to be late. Events
+/// wait for less than a second in the rings.
+const TOMBSTONE_NS: u64 = 5_000_000_000;
 /// How long a `TIME_WAIT` lasts, ns (`TCP_TIMEWAIT_LEN`, `include/net/tcp.h`).
 pub(super) const TIME_WAIT_NS: u64 = 60_000_000_000;
 /// Tombstones kept at most; beyond it the oldest go first.
 const MAX_TOMBSTONES: usize = 65_536;
+
+/// How many times as much room as is in use may be kept.
+pub(super) const SPARE: usize = 4;
 
 /// Since when a socket has been in its state, monotonic ns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -376,7 +380,7 @@ impl Table {
         unvisited: &[u32],
     ) -> u64 {
         let scope = tally.scope;
-        self.forget_tombstones(finished_ns);
+        self.forget_tombstones(started_ns.min(finished_ns.saturating_sub(TOMBSTONE_NS)));
         if scope.time_wait {
             self.time_waits_until_ns = finished_ns;
         }
@@ -423,7 +427,18 @@ impl Table {
             }
         }
         self.missing = self.without_room.iter().sum();
+        self.give_back();
         kept_minis
+    }
+
+    /// Frees the room of sockets that are gone, where they were most.
+    fn give_back(&mut self) {
+        self.sockets.give_back();
+        self.places.give_back(self.sockets.packed());
+        if self.ended.capacity() > SPARE * self.ended.len() {
+            self.ended.shrink_to(2 * self.ended.len());
+            self.ended_order.shrink_to(2 * self.ended_order.len());
+        }
     }
 
     /// Puts a socket where it was, or makes room for it.
@@ -504,9 +519,10 @@ impl Table {
         TcpState::ALL.iter().any(|state| importance(*state) == class && self.count(*state) > 0)
     }
 
-    fn forget_tombstones(&mut self, now_ns: u64) {
+    /// Forgets the sockets that ended before this time. The next census begins later, and shows none of them.
+    fn forget_tombstones(&mut self, before_ns: u64) {
         while let Some((at_ns, cookie)) = self.ended_order.front().copied() {
-            if self.ended_order.len() <= MAX_TOMBSTONES && at_ns.saturating_add(TOMBSTONE_NS) > now_ns {
+            if self.ended_order.len() <= MAX_TOMBSTONES && at_ns >= before_ns {
                 break;
             }
             self.ended_order.pop_front();
