@@ -1,5 +1,5 @@
 //! Records what a diagnosis looks at while real processes are played, and cuts it into one recording for each case, which
-//! `tcpstate/tests/replays.rs` judges again ever after.
+//! `tcpstate/core/tests/replays.rs` judges again ever after.
 
 use std::{
     collections::BTreeSet,
@@ -107,7 +107,7 @@ pub(crate) fn keep_all(workspace: &Workspace, folder: &Path, paths: &str, cuts: 
         }
     }
     let mut replays = build::cargo(workspace);
-    replays.args(["test", "--quiet", "--package", "tcpstate", "--test", "replays"]);
+    replays.args(["test", "--quiet", "--package", "tcpstate-core", "--test", "replays"]);
     child::run(replays.env("UPDATE_SNAPSHOTS", "1"), "replaying the recordings")?;
     say(format!("{kept} of {} recordings are kept in tcpstate/recordings", cuts.len()));
     Ok(())

@@ -281,7 +281,7 @@ mod tests {
         if let Some(census) = &mut readings.census {
             census.finished_ns = clock::monotonic_ns() - 3_500_000_000;
         }
-        Daemon::with(readings, scene::tracker(scene::rows()))
+        Daemon::with(readings, scene::tracker(&scene::rows()))
     }
 
     #[test]
@@ -325,7 +325,8 @@ CLOSE_WAIT  1m30s     -  never accepted                    -  10.0.0.1:8080  10.
 
     #[test]
     fn all_pages_are_followed_up_to_the_limit() {
-        let daemon = Daemon::with(scene::readings(), scene::tracker((1..=2500).map(scene::row).collect()));
+        let daemon =
+            Daemon::with(scene::readings(), scene::tracker(&(1..=2500).map(scene::row).collect::<Vec<_>>()));
         for (more, count) in [(&[][..], 2500), (&["--limit", "1"], 1), (&["--limit", "1001"], 1001)] {
             let sockets: Vec<Socket> =
                 serde_json::from_str(&output(&daemon, &[&["--json"], more].concat())).unwrap();

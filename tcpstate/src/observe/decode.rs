@@ -235,7 +235,7 @@ mod tests {
     use tcpstate_common::{Addresses6, Brief, wire::brief::IPV6};
 
     use super::*;
-    use crate::track::tests::wire_of;
+    use crate::wire_of::wire_of;
 
     #[test]
     fn an_event_is_the_same_after_a_tape() {

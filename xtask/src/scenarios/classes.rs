@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_daemon_knows_the_same_classes_in_the_same_order() {
-        let source = include_str!("../../../tcpstate/src/diagnose/class.rs");
+        let source = include_str!("../../../tcpstate/core/src/diagnose/class.rs");
         let declared = source.lines().filter_map(|line| line.trim().strip_suffix("\",")?.split_once(" = \""));
         assert_eq!(declared.map(|(_, id)| id).collect::<Vec<_>>(), ALL);
     }

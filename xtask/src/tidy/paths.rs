@@ -282,7 +282,7 @@ mod tests {
     use super::mentions;
 
     fn found(text: &str) -> Vec<String> {
-        let found = mentions("tcpstate/src/track/table.rs", text).unwrap();
+        let found = mentions("tcpstate/core/src/track/table.rs", text).unwrap();
         found.iter().map(|it| format!("{}:{}{it}", it.line, if it.in_test { "test:" } else { "" })).collect()
     }
 

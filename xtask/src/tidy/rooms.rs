@@ -15,31 +15,11 @@ struct Room {
     instead: &'static str,
 }
 
-const PURE: &[&str] = &[
-    "aya*",
-    "tokio*",
-    "axum*",
-    "prometheus*",
-    "std::fs",
-    "std::net::Tcp*",
-    "crate::observe",
-    "crate::serve",
-    "crate::cli",
-    "crate::app",
-];
+/// What its Cargo.toml cannot keep out of the pure core: the standard library has it.
+const IMPURE: &[&str] = &["std::fs", "std::net::Tcp*", "std::net::Udp*", "std::process", "std::thread"];
 
-const ROOMS: [Room; 6] = [
-    Room { place: "tcpstate/src/track", unknown: PURE, instead: "take it as an argument: this room is pure" },
-    Room {
-        place: "tcpstate/src/diagnose",
-        unknown: PURE,
-        instead: "take it as an argument: this room is pure",
-    },
-    Room {
-        place: "tcpstate/src/recording",
-        unknown: PURE,
-        instead: "take it as an argument: this room is pure",
-    },
+const ROOMS: [Room; 4] = [
+    Room { place: CORE, unknown: IMPURE, instead: "take it as an argument: this crate is pure" },
     Room {
         place: "tcpstate/src/observe",
         unknown: &["axum*", "prometheus*", "crate::serve", "crate::diagnose", "crate::cli"],
@@ -57,7 +37,9 @@ const ROOMS: [Room; 6] = [
     },
 ];
 
-/// The daemon's sources, in which only one file may ask what time it is.
+/// The pure core's sources.
+const CORE: &str = "tcpstate/core/src";
+/// The daemon's sources. In both only one file may ask what time it is.
 const DAEMON: &str = "tcpstate/src/";
 const CLOCK: &str = "tcpstate/src/clock.rs";
 const CLOCKS: [&str; 2] = ["Instant::now", "SystemTime::now"];
@@ -70,7 +52,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         .collect();
     for (name, text) in tree.ending(".rs") {
         let room = ROOMS.iter().find(|room| is_in(name, room.place));
-        if room.is_none() && !name.starts_with(DAEMON) {
+        if room.is_none() && !is_timed(name) {
             continue;
         }
         match mentions(name, text) {
@@ -91,15 +73,20 @@ fn judge(name: &str, room: Option<&Room>, mention: &Mention) -> Option<Finding> 
         let (place, instead) = (room.place, room.instead);
         return finding(format!("{place} must not know {pattern} (here {mention}); {instead}"));
     }
-    // A test outside the pure rooms may wait for the real world, with a deadline.
-    let is_waiting_test = mention.in_test && room.is_none_or(|room| room.unknown != PURE);
-    if is_waiting_test || !name.starts_with(DAEMON) || name == CLOCK {
+    // A test outside of the pure core may wait for the real world, with a deadline.
+    let is_waiting_test = mention.in_test && !is_in(name, CORE);
+    if is_waiting_test || !is_timed(name) || name == CLOCK {
         return None;
     }
     if CLOCKS.iter().any(|clock| mention.ends_with(clock)) {
         return finding(format!("{mention} is for {CLOCK} alone; take the time as an argument"));
     }
     None
+}
+
+/// Whether these sources may not ask what time it is.
+fn is_timed(name: &str) -> bool {
+    name.starts_with(DAEMON) || is_in(name, CORE)
 }
 
 fn is_in(name: &str, place: &str) -> bool {
@@ -124,27 +111,22 @@ mod tests {
     }
 
     #[test]
-    fn a_pure_room_knows_no_files_sockets_or_runtimes() {
-        let name = "tcpstate/src/track/table.rs";
+    fn the_pure_core_knows_no_files_sockets_or_threads() {
+        let name = "tcpstate/core/src/track/table.rs";
         assert_found(
             name,
             "use std::fs;",
-            &["tcpstate/src/track/table.rs:1: tcpstate/src/track must not know std::fs"],
+            &["tcpstate/core/src/track/table.rs:1: tcpstate/core/src must not know std::fs"],
         );
-        assert_found(name, "\nuse std::net::TcpStream;", &["tcpstate/src/track/table.rs:2: "]);
-        assert_found(name, "fn f() { tokio::spawn(x) }", &["tcpstate/src/track/table.rs:1: "]);
-        assert_found(
-            name,
-            "use aya::Ebpf;\nuse aya_obj::Object;",
-            &["tcpstate/src/track/table.rs:1: ", "tcpstate/src/track/table.rs:2: "],
-        );
+        assert_found(name, "\nuse std::net::TcpStream;", &["tcpstate/core/src/track/table.rs:2: "]);
+        assert_found(name, "fn f() { std::thread::spawn(x) }", &["tcpstate/core/src/track/table.rs:1: "]);
         assert_found(name, "use std::{collections::BTreeMap, net::IpAddr};\n// std::fs\n", &[]);
     }
 
     #[test]
     fn a_room_that_is_one_file_counts_as_well() {
-        assert_found("tcpstate/src/diagnose.rs", "use crate::serve::Api;", &["tcpstate/src/diagnose.rs:1: "]);
-        assert_found("tcpstate/src/tracker.rs", "use std::fs;", &[]);
+        assert_found("tcpstate/src/serve.rs", "use crate::observe::Ring;", &["tcpstate/src/serve.rs:1: "]);
+        assert_found("tcpstate/src/server.rs", "use crate::observe::Ring;", &[]);
     }
 
     #[test]
@@ -173,16 +155,16 @@ mod tests {
             ("tcpstate/src/app.rs:2: std::time::Instant::now is for", "tcpstate/src/app.rs:2: ");
         assert_found("tcpstate/src/app.rs", text, &[first, second]);
         assert_found(
-            "tcpstate/src/track/a.rs",
-            "fn f() { tokio::time::Instant::now() }",
-            &["tcpstate/src/track/a.rs:1: "],
+            "tcpstate/core/src/track/a.rs",
+            "fn f() { Instant::now() }",
+            &["tcpstate/core/src/track/a.rs:1: "],
         );
         assert_found("tcpstate/tests/live.rs", text, &[]);
         assert_found("tcpstate/src/serve/tests/stream.rs", text, &[]);
         assert_found(
-            "tcpstate/src/diagnose/tests.rs",
+            "tcpstate/core/src/diagnose/tests.rs",
             "fn f() { Instant::now() }",
-            &["tcpstate/src/diagnose/tests.rs:1: "],
+            &["tcpstate/core/src/diagnose/tests.rs:1: "],
         );
     }
 

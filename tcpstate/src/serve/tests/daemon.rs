@@ -21,7 +21,8 @@ use crate::{
         http::{Bounds, Hosts, Listener},
         server,
     },
-    track::{Event, Tracker, tests::wire_of},
+    track::{Event, Tracker},
+    wire_of::wire_of,
 };
 
 /// The ways to those who watch.
@@ -108,7 +109,7 @@ impl Fake {
 impl Daemon {
     /// A daemon on the made-up host.
     pub(crate) fn start() -> Self {
-        let daemon = Self::with(scene::readings(), scene::tracker(scene::rows()));
+        let daemon = Self::with(scene::readings(), scene::tracker(&scene::rows()));
         daemon.diagnose(diagnosed::diagnosed());
         daemon
     }
@@ -122,12 +123,12 @@ impl Daemon {
     pub(crate) fn on_unix_socket() -> Self {
         let path = std::env::temp_dir().join(format!("tcpstate-{}.sock", std::process::id()));
         let there = format!("unix:{}", path.display());
-        Self::on(&there, Bounds::default(), scene::readings(), scene::tracker(scene::rows()))
+        Self::on(&there, Bounds::default(), scene::readings(), scene::tracker(&scene::rows()))
     }
 
     /// A daemon in these bounds.
     pub(crate) fn within(bounds: Bounds) -> Self {
-        Self::on("127.0.0.1:0", bounds, scene::readings(), scene::tracker(scene::rows()))
+        Self::on("127.0.0.1:0", bounds, scene::readings(), scene::tracker(&scene::rows()))
     }
 
     fn on(listen: &str, bounds: Bounds, readings: Readings, tracker: Tracker) -> Self {

@@ -22,7 +22,7 @@ fn the_page_links_to_everything_that_can_be_asked() {
 
 #[test]
 fn the_daemon_is_healthy_before_it_is_ready() {
-    let daemon = Daemon::with(scene::blind_readings(), scene::tracker(Vec::new()));
+    let daemon = Daemon::with(scene::blind_readings(), scene::tracker(&[]));
     assert_eq!((daemon.get("/-/healthy").status, daemon.get("/-/healthy").body.as_str()), (200, "healthy\n"));
     let ready = daemon.get("/-/ready");
     assert_eq!((ready.status, ready.header("content-type")), (503, "application/problem+json"));

@@ -27,7 +27,7 @@ fn the_whole_page_is_as_agreed() {
 
 #[test]
 fn a_host_that_sees_little_says_so_and_no_zeros() {
-    let daemon = Daemon::with(scene::blind_readings(), scene::tracker(Vec::new()));
+    let daemon = Daemon::with(scene::blind_readings(), scene::tracker(&[]));
     let page = page(&daemon).replace(env!("CARGO_PKG_VERSION"), "VERSION");
     snapshot::check("src/serve/tests/metrics_blind.txt", &page);
 }
@@ -71,7 +71,7 @@ fn parameters_of_a_scrape_are_ignored() {
 #[test]
 fn the_kinds_of_losses_are_those_of_the_status() {
     for readings in [scene::readings(), scene::blind_readings()] {
-        let daemon = Daemon::with(readings, scene::tracker(Vec::new()));
+        let daemon = Daemon::with(readings, scene::tracker(&[]));
         let page = page(&daemon);
         let prefix = "tcpstate_events_lost_total{kind=\"";
         let lost = page.lines().filter_map(|line| line.strip_prefix(prefix)?.split_once("\"} "));

@@ -111,7 +111,7 @@ fn name_parts(value: &mut Value) {
 
 /// A daemon that has something of everything.
 fn daemon_with_everything() -> Daemon {
-    let mut tracker = scene::tracker(scene::rows());
+    let mut tracker = scene::tracker(&scene::rows());
     scene::add_resets(&mut tracker, 3);
     let daemon = Daemon::with(scene::readings(), tracker);
     daemon.diagnose(diagnosed::diagnosed());
@@ -151,7 +151,7 @@ fn every_answer_is_as_described() {
 
 #[test]
 fn what_is_not_known_is_described_too() {
-    let daemon = Daemon::with(scene::blind_readings(), scene::tracker(Vec::new()));
+    let daemon = Daemon::with(scene::blind_readings(), scene::tracker(&[]));
     let described = Described::by(&daemon);
     described.ask(&daemon, "/-/ready", "/-/ready", 503);
     for route in ["status", "summary", "sockets", "resets", "findings", "processes", "ports", "listeners"] {

@@ -42,7 +42,7 @@ fn the_cursors_lead_to_every_socket_once() {
     for count in [0_u64, 1, 2, 3, 7, 8, 9, 40] {
         // Cookies with gaps, up to the largest.
         let rows = (0..count).map(|index| scene::row(if index == 0 { u64::MAX } else { index * index + 5 }));
-        let daemon = Daemon::with(scene::readings(), scene::tracker(rows.collect()));
+        let daemon = Daemon::with(scene::readings(), scene::tracker(&rows.collect::<Vec<_>>()));
         for limit in [1, 2, 3, 7, 8, 9, 39, 40, 41, 1000] {
             let (seen, sizes) = follow(&daemon, "sockets", "cookie", limit);
             let distinct: HashSet<_> = seen.iter().collect();
@@ -58,7 +58,7 @@ fn the_cursors_lead_to_every_socket_once() {
 #[test]
 fn the_cursors_lead_to_every_reset_once_the_newest_first() {
     for count in [0, 1, 2, 9, 25] {
-        let mut tracker = scene::tracker(Vec::new());
+        let mut tracker = scene::tracker(&[]);
         scene::add_resets(&mut tracker, count);
         let daemon = Daemon::with(scene::readings(), tracker);
         let newest_first: Vec<_> = (1..=count).rev().map(|id| id.to_string()).collect();
@@ -70,7 +70,7 @@ fn the_cursors_lead_to_every_reset_once_the_newest_first() {
 
 #[test]
 fn a_page_that_asks_for_no_number_has_a_hundred() {
-    let mut tracker = scene::tracker((1..=150).map(scene::row).collect());
+    let mut tracker = scene::tracker(&(1..=150).map(scene::row).collect::<Vec<_>>());
     scene::add_resets(&mut tracker, 150);
     let daemon = Daemon::with(scene::readings(), tracker);
     let numbers: Vec<_> = (1..=150).map(|number| (number, u64::from(number))).collect();
@@ -177,10 +177,10 @@ fn what_namespaces_refused_is_told_once_on_the_first_page() {
 #[test]
 fn a_socket_that_comes_meanwhile_moves_no_other_to_another_page() {
     let daemon =
-        Daemon::with(scene::readings(), scene::tracker(vec![scene::row(10), scene::row(20), scene::row(30)]));
+        Daemon::with(scene::readings(), scene::tracker(&[scene::row(10), scene::row(20), scene::row(30)]));
     let first = daemon.get("/api/v1/sockets?limit=2").json();
     let rows = [5, 10, 15, 20, 25, 30].map(scene::row);
-    daemon.fake.lock().unwrap().tracker.reconcile(&scene::census(rows.into()), None);
+    scene::census(&mut daemon.fake.lock().unwrap().tracker, &rows);
     let cursor = first["next_cursor"].as_str().unwrap();
     let second = daemon.get(&format!("/api/v1/sockets?limit=2&cursor={cursor}")).json();
     let cookies: Vec<_> =

@@ -12,9 +12,8 @@ use crate::{
     serve::ask::{CensusReading, Limits, Probe, Readings},
     track::{
         Actor, Comm, Event, Family, Gauges, GivenUp, Holder, Note, Owner, ParkedGroup, Process, Reset,
-        ResetReceived, ResetSent, Resets, Row, Scope, Tier, Timer, Tracker, Transition, Tuple,
+        ResetReceived, ResetSent, Resets, Row, Scope, Tally, Tier, Timer, Tracker, Transition, Tuple,
         parked::Blamed,
-        tests::{Census, tally},
     },
 };
 
@@ -104,19 +103,22 @@ pub(crate) fn rows() -> Vec<Row> {
     vec![row(1), listener, time_wait, orphan, never_accepted]
 }
 
-/// A census of these sockets.
-pub(crate) fn census(rows: Vec<Row>) -> Census {
-    Census { started_ns: NOW_NS - 3 * S - 5_000_000, finished_ns: NOW_NS - 3 * S, rows }
+/// Takes in a census of these sockets.
+pub(crate) fn census(tracker: &mut Tracker, rows: &[Row]) {
+    const FINISHED_NS: u64 = NOW_NS - 3 * S;
+    tracker.census_begins(Scope::ALL, FINISHED_NS - 5_000_000);
+    tracker.census_shows(rows, FINISHED_NS);
+    tracker.census_ends(FINISHED_NS, None, None, &[]);
 }
 
 /// A tracker that knows these sockets.
-pub(crate) fn tracker(rows: Vec<Row>) -> Tracker {
+pub(crate) fn tracker(rows: &[Row]) -> Tracker {
     let limits = crate::track::Limits { max_sockets: 100_000, max_resets: 10_000 };
     let mut tracker = Tracker::new(limits, true);
     for note in notes() {
         tracker.note(note);
     }
-    tracker.reconcile(&census(rows), None);
+    census(&mut tracker, rows);
     tracker
 }
 
@@ -215,7 +217,9 @@ fn counters() -> Counters {
 /// The readings of tier B on this host.
 pub(crate) fn readings() -> Readings {
     let mut gauges = Gauges::new(true);
-    gauges.reconcile(tally(&census(rows())), Some((&Counters::ZERO, &Counters::ZERO)), None, 0);
+    let mut tally = Tally::new(Scope::ALL);
+    rows().iter().for_each(|row| tally.add(row, NOW_NS - 3 * S));
+    gauges.reconcile(tally, Some((&Counters::ZERO, &Counters::ZERO)), None, 0);
     let blamed = |comm: &str, unit: Option<&str>, container: Option<&str>| {
         Some(Blamed {
             comm: Some(comm.into()),

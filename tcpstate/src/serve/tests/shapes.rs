@@ -64,7 +64,7 @@ fn a_mini_socket_has_neither_user_nor_inode_but_the_process_that_closed_it() {
 
 #[test]
 fn before_the_first_census_there_is_no_as_of() {
-    let daemon = Daemon::with(scene::blind_readings(), scene::tracker(Vec::new()));
+    let daemon = Daemon::with(scene::blind_readings(), scene::tracker(&[]));
     assert_eq!(
         daemon.get("/api/v1/sockets").json(),
         json!({"as_of": null, "holders_as_of": null, "total": 0, "sockets": [], "next_cursor": null})
@@ -73,7 +73,7 @@ fn before_the_first_census_there_is_no_as_of() {
 
 #[test]
 fn resets_say_which_way_why_and_who() {
-    let mut tracker = scene::tracker(Vec::new());
+    let mut tracker = scene::tracker(&[]);
     scene::add_resets(&mut tracker, 3);
     let page = Daemon::with(scene::readings(), tracker).get("/api/v1/resets").json();
     let resets: Vec<_> = page["resets"].as_array().unwrap().iter().cloned().map(without_times).collect();
@@ -154,7 +154,7 @@ fn the_summary_has_the_numbers_at_a_glance() {
 #[test]
 fn a_census_that_alone_counts_has_no_drift() {
     let census = scene::readings().census;
-    let daemon = Daemon::with(Readings { census, ..scene::blind_readings() }, scene::tracker(Vec::new()));
+    let daemon = Daemon::with(Readings { census, ..scene::blind_readings() }, scene::tracker(&[]));
     assert_eq!(daemon.get("/api/v1/status").json()["census"]["drift_sockets"], Value::Null);
     let page = daemon.get("/metrics").body;
     assert!(page.contains("\ntcpstate_reconcile_age_seconds 3\n"), "{page}");
@@ -163,7 +163,7 @@ fn a_census_that_alone_counts_has_no_drift() {
 
 #[test]
 fn what_tier_d_cannot_know_is_null_and_not_zero() {
-    let daemon = Daemon::with(scene::blind_readings(), scene::tracker(Vec::new()));
+    let daemon = Daemon::with(scene::blind_readings(), scene::tracker(&[]));
     let summary = daemon.get("/api/v1/summary").json();
     for name in ["transitions_total", "resets_sent", "resets_received", "connect_failures"] {
         assert_eq!(summary[name], Value::Null, "{name}");

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tcpstate::{
+use tcpstate_core::{
     diagnose::{Finding, Severity, Status, Thresholds},
     recording::{Reader, Replay},
     track::Limits,
@@ -26,7 +26,7 @@ const LIMITS: Limits = Limits { max_sockets: 1_000_000, max_resets: 10_000 };
 
 #[test]
 fn recordings_are_judged_as_they_were() -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
     let update = env::var_os("UPDATE_SNAPSHOTS").is_some();
     let recordings = recordings(&folder)?;
     assert!(recordings.len() > 20, "{} has only {} recordings", folder.display(), recordings.len());
@@ -50,7 +50,7 @@ fn recordings_are_judged_as_they_were() -> Result<()> {
 /// A clone of the repository has to stay quick.
 #[test]
 fn recordings_are_small() -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
     let mut bytes = Vec::new();
     for recording in recordings(&folder)? {
         bytes.push((fs::metadata(&recording)?.len(), recording));

@@ -7,9 +7,6 @@ mod parked;
 mod query;
 mod resets;
 mod table;
-mod wire;
-
-pub(crate) use wire::wire_of;
 
 use std::{collections::HashMap, net::SocketAddr};
 

@@ -319,11 +319,6 @@ fn replay(inputs: Vec<Input>) -> Replay {
     replay
 }
 
-/// A recording of [`story`].
-pub(crate) fn leak() -> Vec<u8> {
-    written(&story())
-}
-
 /// A server that leaves connections in `CLOSE_WAIT`.
 fn story() -> Vec<Input> {
     let mut inputs = events();
