@@ -304,7 +304,7 @@ fn readings() -> Readings {
         now_ns: BEGIN_NS,
         started_ns: 0,
         ready: true,
-        tier: Tier::B,
+        tier: Tier::Events,
         tier_reason: None,
         sockets: Gauges::new(true).read(Some(&Counters::ZERO), BEGIN_NS),
         counters: Some(Arc::new(Counters::ZERO)),

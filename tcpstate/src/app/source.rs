@@ -49,22 +49,22 @@ pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
             Ok(kernel) => {
                 // What parsing the kernel's types took is not needed any more.
                 memory::give_back();
-                info!("tier B: eBPF programs attached");
+                info!("events: eBPF programs attached");
                 for lost in kernel.not_seen() {
                     warn!("not seen: {lost}");
                 }
                 if let Some(error) = kernel.iterator_error() {
                     warn!("holders of sockets are looked up in /proc, which is slower: {error}");
                 }
-                return Ok(Source { tier: Tier::B, reason: None, kernel: Some(kernel), dumps });
+                return Ok(Source { tier: Tier::Events, reason: None, kernel: Some(kernel), dumps });
             }
             Err(error) if wanted == Wanted::Ebpf => bail!("{error}"),
             Err(error) => error.to_string(),
         },
     };
-    warn!("tier D, socket dumps and /proc alone: {reason}");
-    for blind in Tier::D.blind_spots() {
+    warn!("dumps only, of sockets and from /proc: {reason}");
+    for blind in Tier::DumpsOnly.blind_spots() {
         warn!("not seen: {blind}");
     }
-    Ok(Source { tier: Tier::D, reason: Some(reason), kernel: None, dumps })
+    Ok(Source { tier: Tier::DumpsOnly, reason: Some(reason), kernel: None, dumps })
 }

@@ -137,9 +137,9 @@ fn examine(wanted: Wanted) -> Report {
     let dumped = dumps.dump_here(&[TcpState::Listen], |_| ());
     let source_refused = refused(wanted, ebpf.clone(), dumped);
     let (tier, tier_reason) = match (wanted, ebpf) {
-        (Wanted::Sockdiag, _) => (Tier::D, Some("--source sockdiag asks for it".to_owned())),
-        (_, Ok(())) => (Tier::B, None),
-        (_, Err(reason)) => (Tier::D, Some(reason)),
+        (Wanted::Sockdiag, _) => (Tier::DumpsOnly, Some("--source sockdiag asks for it".to_owned())),
+        (_, Ok(())) => (Tier::Events, None),
+        (_, Err(reason)) => (Tier::DumpsOnly, Some(reason)),
     };
     Report {
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
@@ -215,8 +215,8 @@ fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  {:3} {:20} {}", if line.ok { "yes" } else { "NO" }, line.what, line.detail)?;
     }
     match &report.tier_reason {
-        None => writeln!(out, "tier {}", report.tier)?,
-        Some(reason) => writeln!(out, "tier {}: {reason}", report.tier)?,
+        None => writeln!(out, "tier: {}", report.tier)?,
+        Some(reason) => writeln!(out, "tier: {} ({reason})", report.tier)?,
     }
     for blind in report.not_seen {
         writeln!(out, "  not seen: {blind}")?;

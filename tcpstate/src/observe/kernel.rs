@@ -1,4 +1,4 @@
-//! Tier B: the eBPF programs, loaded, attached and read.
+//! The eBPF programs, loaded, attached and read.
 
 use std::{
     collections::BTreeMap,

@@ -230,13 +230,13 @@ pub struct Readings {
     pub now_ns: u64,
     /// Monotonic ns at which the daemon started.
     pub started_ns: u64,
-    /// Whether the programs are attached (or tier D chosen) and the first census is done.
+    /// Whether the programs are attached (or dumps must do) and the first census is done.
     pub ready: bool,
     pub tier: Tier,
     /// Why it is not a better tier, if something stood in the way.
     pub tier_reason: Option<String>,
     pub sockets: SocketCounts,
-    /// Summed over all CPUs; `None` in tier D.
+    /// Summed over all CPUs; `None` where there are dumps only.
     pub counters: Option<Arc<Counters>>,
     /// The running kernel's names of reset reasons, without their prefix; empty before 6.10.
     pub reset_reasons: Arc<BTreeMap<u32, String>>,
@@ -248,8 +248,8 @@ pub struct Readings {
     pub given_up: GivenUp,
     /// Records from the kernel side that made no sense.
     pub malformed: u64,
-    /// When a change of state was counted last, as far as that was looked at, monotonic ns; `None` before the first and in
-    /// tier D.
+    /// When a change of state was counted last, as far as that was looked at, monotonic ns; `None` before the first and where
+    /// there are dumps only.
     pub last_event_ns: Option<u64>,
     /// Changes of state that no program took.
     pub missed: u64,

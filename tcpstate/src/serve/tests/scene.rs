@@ -212,7 +212,7 @@ fn counters() -> Counters {
     counters
 }
 
-/// The readings of tier B on this host.
+/// The readings with events on this host.
 pub(crate) fn readings() -> Readings {
     let mut gauges = Gauges::new(true);
     gauges.reconcile(tally(&census(rows())), Some((&Counters::ZERO, &Counters::ZERO)), None, 0);
@@ -228,7 +228,7 @@ pub(crate) fn readings() -> Readings {
         now_ns: NOW_NS,
         started_ns: NOW_NS - 100 * S,
         ready: true,
-        tier: Tier::B,
+        tier: Tier::Events,
         tier_reason: Some("fentry is not permitted here".into()),
         sockets: gauges.read(Some(&Counters::ZERO), NOW_NS),
         counters: Some(Arc::new(counters())),
@@ -288,7 +288,7 @@ pub(crate) fn readings() -> Readings {
 pub(crate) fn blind_readings() -> Readings {
     Readings {
         ready: false,
-        tier: Tier::D,
+        tier: Tier::DumpsOnly,
         tier_reason: Some("CAP_BPF is missing".into()),
         sockets: Gauges::new(false).read(None, NOW_NS),
         counters: None,
