@@ -1,6 +1,8 @@
 //! The choice of the source: the best tier that this kernel and these privileges allow, or the one that the
 //! user wants.
 
+use std::sync::Arc;
+
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use tracing::{info, warn};
@@ -10,6 +12,7 @@ use crate::{
     observe::{
         dump::Dumps,
         kernel::{Kernel, Sizes},
+        needs::{self, Need},
     },
     track::Tier,
 };
@@ -32,6 +35,20 @@ pub struct Source {
     pub reason: Option<String>,
     pub kernel: Option<Kernel>,
     pub dumps: Dumps,
+    /// What cannot be had of what is needed beside.
+    pub missing: Arc<[Need]>,
+}
+
+impl Source {
+    /// Why something is not seen that would be seen elsewhere, as sentences without full stop.
+    #[must_use]
+    pub fn losses(&self) -> Vec<String> {
+        let mut losses: Vec<_> = self.missing.iter().filter_map(Need::loss).collect();
+        if let Some(reason) = self.reason.as_ref().filter(|reason| !losses.contains(reason)) {
+            losses.insert(0, format!("no eBPF: {reason}"));
+        }
+        losses
+    }
 }
 
 /// Opens the source.
@@ -40,6 +57,10 @@ pub struct Source {
 /// If eBPF is wanted and cannot be had: one sentence why.
 pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
     let dumps = Dumps::of_this_kernel();
+    let missing: Arc<[Need]> = needs::all().into_iter().filter(|need| need.refused.is_some()).collect();
+    for loss in missing.iter().filter_map(Need::loss) {
+        warn!("not seen: {loss}");
+    }
     let reason = match (wanted, dumps) {
         // Events carry cookies, which the files do not have.
         (Wanted::Ebpf, Dumps::Procfs) => bail!("{}", Dumps::WITHOUT_NETLINK),
@@ -56,7 +77,7 @@ pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
                 if let Some(error) = kernel.iterator_error() {
                     warn!("holders of sockets are looked up in /proc, which is slower: {error}");
                 }
-                return Ok(Source { tier: Tier::Events, reason: None, kernel: Some(kernel), dumps });
+                return Ok(Source { tier: Tier::Events, reason: None, kernel: Some(kernel), dumps, missing });
             }
             Err(error) if wanted == Wanted::Ebpf => bail!("{error}"),
             Err(error) => error.to_string(),
@@ -66,5 +87,5 @@ pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
     for blind in Tier::DumpsOnly.blind_spots() {
         warn!("not seen: {blind}");
     }
-    Ok(Source { tier: Tier::DumpsOnly, reason: Some(reason), kernel: None, dumps })
+    Ok(Source { tier: Tier::DumpsOnly, reason: Some(reason), kernel: None, dumps, missing })
 }

@@ -17,8 +17,9 @@ use crate::{
         dump::Dumps,
         kernel::{Kernel, Sizes},
         layout::{KERNEL_BTF, Layout},
+        lockdown,
+        needs::{self, Need},
         netns,
-        privilege::{Capability, Privileges},
         probes::Probe,
     },
     track::Tier,
@@ -55,7 +56,7 @@ struct Report {
     tier_reason: Option<String>,
     /// Why the source of `--source` cannot be had, if so.
     source_refused: Option<String>,
-    not_seen: &'static [&'static str],
+    not_seen: Vec<String>,
 }
 
 /// Tries everything and prints what came of it. Attaches the programs for a moment, and leaves nothing.
@@ -82,13 +83,16 @@ fn examine(wanted: Wanted) -> Report {
         checks.push(Line { what: what.to_owned(), ok, detail });
     };
     let dumps = Dumps::of_this_kernel();
-    let privileges = Privileges::current();
-    for capability in Capability::ALL {
-        let mut purpose = format!("needed {}", capability.purpose());
-        if privileges.is_in_vain(capability) {
-            purpose += "; held, but in a user namespace that is not the first one, where it does not count";
-        }
-        line(&capability.to_string(), if privileges.has(capability) { Ok(purpose) } else { Err(purpose) });
+    let needs = needs::all();
+    for need in &needs {
+        let purpose = format!("needed {}", need.purpose);
+        line(
+            &need.what,
+            match &need.refused {
+                None => Ok(purpose),
+                Some(refused) => Err(format!("{refused}; {purpose}")),
+            },
+        );
     }
     line("kernel types (BTF)", layout());
     let kernel = Kernel::start(Sizes { ring_bytes: 4096, slots: 16 });
@@ -127,7 +131,10 @@ fn examine(wanted: Wanted) -> Report {
     }
     line("socket dump", sockets(dumps));
     line("network namespaces", namespaces());
-    line("lockdown", Ok(lockdown()));
+    line(
+        "lockdown",
+        Ok(lockdown::mode().unwrap_or_else(|| "not known (securityfs is not mounted)".to_owned())),
+    );
     line("tracefs, bpffs", Ok("not needed".to_owned()));
     let ebpf = match (&kernel, dumps) {
         (_, Dumps::Procfs) => Err(Dumps::WITHOUT_NETLINK.to_owned()),
@@ -141,13 +148,14 @@ fn examine(wanted: Wanted) -> Report {
         (_, Ok(())) => (Tier::Events, None),
         (_, Err(reason)) => (Tier::DumpsOnly, Some(reason)),
     };
+    let of_tier = tier.blind_spots().iter().map(|&spot| spot.to_owned());
     Report {
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
         checks,
         tier: tier.name(),
         tier_reason,
         source_refused,
-        not_seen: tier.blind_spots(),
+        not_seen: of_tier.chain(needs.iter().filter_map(Need::loss).map(|loss| format!("{loss}."))).collect(),
     }
 }
 
@@ -201,14 +209,6 @@ fn namespaces() -> Result<String, String> {
     Ok(format!("{count} found, all can be visited"))
 }
 
-/// The bracketed word of /sys/kernel/security/lockdown is the one in force.
-fn lockdown() -> String {
-    fs::read_to_string("/sys/kernel/security/lockdown")
-        .ok()
-        .and_then(|text| Some(text.split_once('[')?.1.split_once(']')?.0.to_owned()))
-        .unwrap_or_else(|| "not known (securityfs is not mounted)".to_owned())
-}
-
 fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "kernel {}", report.kernel)?;
     for line in &report.checks {
@@ -218,7 +218,7 @@ fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
         None => writeln!(out, "tier: {}", report.tier)?,
         Some(reason) => writeln!(out, "tier: {} ({reason})", report.tier)?,
     }
-    for blind in report.not_seen {
+    for blind in &report.not_seen {
         writeln!(out, "  not seen: {blind}")?;
     }
     if let Some(reason) = &report.source_refused {

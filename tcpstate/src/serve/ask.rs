@@ -18,6 +18,7 @@ use crate::{
         Finding, Material, Seen, Selection,
         evidence::{Destination, Listener, Namespace, Process},
     },
+    observe::needs::Need,
     track::{
         self, Event, Filter, GivenUp, Holder, Holders, Owner, ParkedGroup, Reset, Scope, Socket,
         SocketCounts, Tier,
@@ -235,6 +236,8 @@ pub struct Readings {
     pub tier: Tier,
     /// Why it is not a better tier, if something stood in the way.
     pub tier_reason: Option<String>,
+    /// What cannot be had of what is needed, whatever the tier.
+    pub missing: Arc<[Need]>,
     pub sockets: SocketCounts,
     /// Summed over all CPUs; `None` where there are dumps only.
     pub counters: Option<Arc<Counters>>,

@@ -6,6 +6,7 @@ use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::observe::needs::Need;
 use crate::serve::{
     ask::{self, Readings},
     figures,
@@ -30,7 +31,7 @@ pub struct Status {
     /// Why it is not a better tier; null when nothing stood in the way.
     #[schema(required)]
     pub tier_reason: Option<String>,
-    /// What this tier cannot see, one sentence each.
+    /// What cannot be seen: in this tier, and for want of capabilities and files. One sentence each.
     pub blind_spots: Vec<String>,
     /// Whether it watches and the first census is done.
     pub ready: bool,
@@ -167,7 +168,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tier: readings.tier.name().to_owned(),
             tier_reason: readings.tier_reason.clone(),
-            blind_spots: readings.tier.blind_spots().iter().map(|&spot| spot.to_owned()).collect(),
+            blind_spots: blind_spots(readings),
             ready: readings.ready,
             started_at: stamps.millis(readings.started_ns),
             uptime_s: readings.now_ns.saturating_sub(readings.started_ns) / NS_PER_S,
@@ -182,6 +183,11 @@ impl Status {
             unattributed_sockets: readings.unattributed,
         }
     }
+}
+
+fn blind_spots(readings: &Readings) -> Vec<String> {
+    let of_tier = readings.tier.blind_spots().iter().map(|&spot| spot.to_owned());
+    of_tier.chain(readings.missing.iter().filter_map(Need::loss).map(|loss| format!("{loss}."))).collect()
 }
 
 /// How well the daemon sees, what it missed, and within which limits it works.
