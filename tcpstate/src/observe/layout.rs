@@ -237,6 +237,6 @@ mod tests {
             assert!(matches!(error, LayoutError::Malformed { .. }), "{error}");
         }
         fs::remove_file(&file).expect("the file");
-        assert!(matches!(Layout::from_file(&file), Err(LayoutError::Unreadable { .. })));
+        assert!(matches!(Layout::from_file(&file), Err(LayoutError::Missing { .. })));
     }
 }

@@ -71,7 +71,7 @@ fn files() -> [Need; 6] {
             "to see which processes there are, what they hold, and in which network namespaces they are",
             fs::metadata("/proc/1").map(drop),
         ),
-        Need::of_file("the cgroup file system", "to see whether a process is frozen", freezer()),
+        Need::of_file("/sys/fs/cgroup", "to see whether a process is frozen", freezer()),
     ]
 }
 
