@@ -59,7 +59,7 @@ pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
     let dumps = Dumps::of_this_kernel();
     let missing: Arc<[Need]> = needs::all().into_iter().filter(|need| need.refused.is_some()).collect();
     for loss in missing.iter().filter_map(Need::loss) {
-        warn!("not seen: {loss}");
+        warn!("{loss}");
     }
     let reason = match (wanted, dumps) {
         // Events carry cookies, which the files do not have.

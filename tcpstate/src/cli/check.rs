@@ -17,9 +17,7 @@ use crate::{
         dump::Dumps,
         kernel::{Kernel, Sizes},
         layout::{KERNEL_BTF, Layout},
-        lockdown,
-        needs::{self, Need},
-        netns,
+        lockdown, needs, netns,
         probes::Probe,
     },
     track::Tier,
@@ -56,7 +54,7 @@ struct Report {
     tier_reason: Option<String>,
     /// Why the source of `--source` cannot be had, if so.
     source_refused: Option<String>,
-    not_seen: Vec<String>,
+    not_seen: &'static [&'static str],
 }
 
 /// Tries everything and prints what came of it. Attaches the programs for a moment, and leaves nothing.
@@ -90,7 +88,7 @@ fn examine(wanted: Wanted) -> Report {
             &need.what,
             match &need.refused {
                 None => Ok(purpose),
-                Some(refused) => Err(format!("{refused}; {purpose}")),
+                Some(refused) => Err(format!("{refused}: it is {purpose}")),
             },
         );
     }
@@ -148,14 +146,13 @@ fn examine(wanted: Wanted) -> Report {
         (_, Ok(())) => (Tier::Events, None),
         (_, Err(reason)) => (Tier::DumpsOnly, Some(reason)),
     };
-    let of_tier = tier.blind_spots().iter().map(|&spot| spot.to_owned());
     Report {
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
         checks,
         tier: tier.name(),
         tier_reason,
         source_refused,
-        not_seen: of_tier.chain(needs.iter().filter_map(Need::loss).map(|loss| format!("{loss}."))).collect(),
+        not_seen: tier.blind_spots(),
     }
 }
 
@@ -218,7 +215,7 @@ fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
         None => writeln!(out, "tier: {}", report.tier)?,
         Some(reason) => writeln!(out, "tier: {} ({reason})", report.tier)?,
     }
-    for blind in &report.not_seen {
+    for blind in report.not_seen {
         writeln!(out, "  not seen: {blind}")?;
     }
     if let Some(reason) = &report.source_refused {
