@@ -1,4 +1,4 @@
-//! Whether the kernel keeps itself from being read (kernel_lockdown(7)).
+//! Whether the kernel keeps itself from being read (`kernel_lockdown`(7)).
 
 use std::fs;
 
