@@ -640,7 +640,7 @@ impl Engine {
             ready: *self.ready.borrow(),
             tier: self.source.tier,
             tier_reason: self.source.reason.clone(),
-            missing: Arc::clone(&self.source.missing),
+            needs: Arc::clone(&self.source.needs),
             sockets,
             counters,
             reset_reasons: Arc::clone(&self.reset_reasons),

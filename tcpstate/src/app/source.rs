@@ -35,15 +35,15 @@ pub struct Source {
     pub reason: Option<String>,
     pub kernel: Option<Kernel>,
     pub dumps: Dumps,
-    /// What cannot be had of what is needed beside.
-    pub missing: Arc<[Need]>,
+    /// What is needed beside, and whether it can be had.
+    pub needs: Arc<[Need]>,
 }
 
 impl Source {
     /// Why something is not seen that would be seen elsewhere, as sentences without full stop.
     #[must_use]
     pub fn losses(&self) -> Vec<String> {
-        let mut losses: Vec<_> = self.missing.iter().filter_map(Need::loss).collect();
+        let mut losses: Vec<_> = self.needs.iter().filter_map(Need::loss).collect();
         if let Some(reason) = self.reason.as_ref().filter(|reason| !losses.contains(reason)) {
             losses.insert(0, format!("no eBPF: {reason}"));
         }
@@ -57,8 +57,8 @@ impl Source {
 /// If eBPF is wanted and cannot be had: one sentence why.
 pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
     let dumps = Dumps::of_this_kernel();
-    let missing: Arc<[Need]> = needs::all().into_iter().filter(|need| need.refused.is_some()).collect();
-    for loss in missing.iter().filter_map(Need::loss) {
+    let needs: Arc<[Need]> = needs::all().into();
+    for loss in needs.iter().filter_map(Need::loss) {
         warn!("{loss}");
     }
     let reason = match (wanted, dumps) {
@@ -77,7 +77,7 @@ pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
                 if let Some(error) = kernel.iterator_error() {
                     warn!("holders of sockets are looked up in /proc, which is slower: {error}");
                 }
-                return Ok(Source { tier: Tier::Events, reason: None, kernel: Some(kernel), dumps, missing });
+                return Ok(Source { tier: Tier::Events, reason: None, kernel: Some(kernel), dumps, needs });
             }
             Err(error) if wanted == Wanted::Ebpf => bail!("{error}"),
             Err(error) => error.to_string(),
@@ -87,5 +87,5 @@ pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
     for blind in Tier::DumpsOnly.blind_spots() {
         warn!("not seen: {blind}");
     }
-    Ok(Source { tier: Tier::DumpsOnly, reason: Some(reason), kernel: None, dumps, missing })
+    Ok(Source { tier: Tier::DumpsOnly, reason: Some(reason), kernel: None, dumps, needs })
 }

@@ -236,8 +236,8 @@ pub struct Readings {
     pub tier: Tier,
     /// Why it is not a better tier, if something stood in the way.
     pub tier_reason: Option<String>,
-    /// What cannot be had of what is needed, whatever the tier.
-    pub missing: Arc<[Need]>,
+    /// What is needed, whatever the tier, and whether it can be had.
+    pub needs: Arc<[Need]>,
     pub sockets: SocketCounts,
     /// Summed over all CPUs; `None` where there are dumps only.
     pub counters: Option<Arc<Counters>>,

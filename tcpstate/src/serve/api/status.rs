@@ -187,7 +187,7 @@ impl Status {
 
 fn blind_spots(readings: &Readings) -> Vec<String> {
     let of_tier = readings.tier.blind_spots().iter().map(|&spot| spot.to_owned());
-    of_tier.chain(readings.missing.iter().filter_map(Need::loss).map(|loss| format!("{loss}."))).collect()
+    of_tier.chain(readings.needs.iter().filter_map(Need::loss).map(|loss| format!("{loss}."))).collect()
 }
 
 /// How well the daemon sees, what it missed, and within which limits it works.

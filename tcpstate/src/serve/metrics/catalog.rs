@@ -85,8 +85,8 @@ metrics! {
     TIER = GAUGE "tcpstate_tier" ["tier"]
         "1 for the tier in force: events, which eBPF programs tell, or dumps only, of sockets and from /proc.";
     MISSING = GAUGE "tcpstate_missing" ["what"]
-        "1 for each capability and each file of the kernel that the daemon needs and cannot have, so that something is \
-         not seen, which /api/v1/status names. Absent where nothing is missing.";
+        "1 for each capability and each file of the kernel that cannot be had, so that something is not seen, which \
+         /api/v1/status names; 0 for the others that are needed.";
     PROBE_ATTACHED = GAUGE "tcpstate_probe_attached" ["probe"]
         "1 when the eBPF program is attached. inet_sock_set_state_nested is attached only where events would be \
          missed without it, and inet_sock_set_state_third exists only on Linux 7.2 and later.";

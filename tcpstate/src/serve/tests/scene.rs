@@ -231,7 +231,12 @@ pub(crate) fn readings() -> Readings {
         ready: true,
         tier: Tier::Events,
         tier_reason: Some("fentry is not permitted here".into()),
-        missing: Arc::default(),
+        needs: [Need {
+            what: "CAP_SYS_PTRACE".into(),
+            purpose: "to see other users' open files and network namespaces",
+            refused: None,
+        }]
+        .into(),
         sockets: gauges.read(Some(&Counters::ZERO), NOW_NS),
         counters: Some(Arc::new(counters())),
         reset_reasons: Arc::new(BTreeMap::from([
@@ -292,7 +297,7 @@ pub(crate) fn blind_readings() -> Readings {
         ready: false,
         tier: Tier::DumpsOnly,
         tier_reason: Some("CAP_BPF is missing".into()),
-        missing: [Need {
+        needs: [Need {
             what: "CAP_SYS_PTRACE".into(),
             purpose: "to see other users' open files and network namespaces",
             refused: Some("is missing".into()),
