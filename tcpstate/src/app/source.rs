@@ -1,8 +1,6 @@
 //! The choice of the source: the best tier that this kernel and these privileges allow, or the one that the
 //! user wants.
 
-use std::sync::Arc;
-
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use tracing::{info, warn};
@@ -36,7 +34,7 @@ pub struct Source {
     pub kernel: Option<Kernel>,
     pub dumps: Dumps,
     /// What is needed beside, and whether it can be had.
-    pub needs: Arc<[Need]>,
+    pub needs: Vec<Need>,
 }
 
 impl Source {
@@ -57,7 +55,7 @@ impl Source {
 /// If eBPF is wanted and cannot be had: one sentence why.
 pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
     let dumps = Dumps::of_this_kernel();
-    let needs: Arc<[Need]> = needs::all().into();
+    let needs = needs::all();
     for loss in needs.iter().filter_map(Need::loss) {
         warn!("{loss}");
     }

@@ -18,7 +18,6 @@ use crate::{
         Finding, Material, Seen, Selection,
         evidence::{Destination, Listener, Namespace, Process},
     },
-    observe::needs::Need,
     track::{
         self, Event, Filter, GivenUp, Holder, Holders, Owner, ParkedGroup, Reset, Scope, Socket,
         SocketCounts, Tier,
@@ -237,7 +236,7 @@ pub struct Readings {
     /// Why it is not a better tier, if something stood in the way.
     pub tier_reason: Option<String>,
     /// What is needed, whatever the tier, and whether it can be had.
-    pub needs: Arc<[Need]>,
+    pub needs: Vec<Need>,
     pub sockets: SocketCounts,
     /// Summed over all CPUs; `None` where there are dumps only.
     pub counters: Option<Arc<Counters>>,
@@ -273,6 +272,14 @@ pub struct Limits {
     pub ring_bytes: u32,
     /// Owners named a state in the parked metrics.
     pub top_owners: usize,
+}
+
+/// A capability or a file of the kernel that is needed.
+#[derive(Clone, Debug)]
+pub struct Need {
+    pub what: String,
+    /// Why something is not seen without it, as a sentence without full stop; `None` if it can be had.
+    pub loss: Option<String>,
 }
 
 /// One eBPF program.

@@ -6,7 +6,6 @@ use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::observe::needs::Need;
 use crate::serve::{
     ask::{self, Readings},
     figures,
@@ -187,7 +186,9 @@ impl Status {
 
 fn blind_spots(readings: &Readings) -> Vec<String> {
     let of_tier = readings.tier.blind_spots().iter().map(|&spot| spot.to_owned());
-    of_tier.chain(readings.needs.iter().filter_map(Need::loss).map(|loss| format!("{loss}."))).collect()
+    of_tier
+        .chain(readings.needs.iter().filter_map(|need| need.loss.as_ref()).map(|loss| format!("{loss}.")))
+        .collect()
 }
 
 /// How well the daemon sees, what it missed, and within which limits it works.

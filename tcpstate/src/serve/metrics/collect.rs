@@ -117,7 +117,7 @@ fn itself(readings: &Readings, own: &Own) -> Vec<Family> {
     for tier in Tier::ALL {
         tiers.add([tier.name()], flag(tier == readings.tier));
     }
-    let missing = readings.needs.iter().map(|need| (need.what.as_str(), u64::from(need.refused.is_some())));
+    let missing = readings.needs.iter().map(|need| (need.what.as_str(), u64::from(need.loss.is_some())));
     let mut families = vec![
         build,
         tiers,

@@ -9,8 +9,7 @@ use std::{
 use tcpstate_common::{Counters, TcpState};
 
 use crate::{
-    observe::needs::Need,
-    serve::ask::{CensusReading, Limits, Probe, Readings},
+    serve::ask::{CensusReading, Limits, Need, Probe, Readings},
     track::{
         Actor, Comm, Event, Family, Gauges, GivenUp, Holder, Note, Owner, ParkedGroup, Process, Reset,
         ResetReceived, ResetSent, Resets, Row, Scope, Tier, Timer, Tracker, Transition, Tuple,
@@ -231,12 +230,7 @@ pub(crate) fn readings() -> Readings {
         ready: true,
         tier: Tier::Events,
         tier_reason: Some("fentry is not permitted here".into()),
-        needs: [Need {
-            what: "CAP_SYS_PTRACE".into(),
-            purpose: "to see other users' open files and network namespaces",
-            refused: None,
-        }]
-        .into(),
+        needs: vec![Need { what: "CAP_SYS_PTRACE".into(), loss: None }],
         sockets: gauges.read(Some(&Counters::ZERO), NOW_NS),
         counters: Some(Arc::new(counters())),
         reset_reasons: Arc::new(BTreeMap::from([
@@ -297,12 +291,7 @@ pub(crate) fn blind_readings() -> Readings {
         ready: false,
         tier: Tier::DumpsOnly,
         tier_reason: Some("CAP_BPF is missing".into()),
-        needs: [Need {
-            what: "CAP_SYS_PTRACE".into(),
-            purpose: "to see other users' open files and network namespaces",
-            refused: Some("is missing".into()),
-        }]
-        .into(),
+        needs: vec![Need { what: "CAP_SYS_PTRACE".into(), loss: Some("CAP_SYS_PTRACE is missing".into()) }],
         sockets: Gauges::new(false).read(None, NOW_NS),
         counters: None,
         reset_reasons: Arc::default(),
