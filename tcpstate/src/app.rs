@@ -109,7 +109,8 @@ async fn serve_until_told(config: &Config) -> Result<()> {
     let (ready, mut is_ready) = watch::channel(false);
     let (publish, diagnosed) = watch::channel(Arc::default());
     let (supervisor, mut ends) = Supervisor::new();
-    let notices = diagnosis::start(&supervisor, &config.thresholds, questions.clone(), publish, None)?;
+    let notices =
+        diagnosis::start(&supervisor, &config.thresholds, questions.clone(), publish, None, source.losses())?;
     let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices, None);
     let engine_ended = start_engine(engine, asked, stopping.clone(), &supervisor)?;
     let pulses = supervisor.pulses.clone();

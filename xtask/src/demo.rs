@@ -262,10 +262,10 @@ fn report(seen: &Seen) {
         println!("    {}", text("remedy"));
     }
     println!();
-    if seen.tier == "B" {
+    if seen.tier == "events" {
         say("to see it yourself: `cargo xtask run`, and in another terminal `tcpstate diagnose`");
     } else {
-        warn(format!("tier {}: without eBPF there are no resets, and nobody knows who closed", seen.tier));
+        warn(format!("{}: without eBPF there are no resets, and nobody knows who closed", seen.tier));
     }
 }
 

@@ -119,7 +119,8 @@ async fn look(
     let (publish, mut diagnosed) = watch::channel(Arc::<Diagnosed>::default());
     let thresholds = thresholds(&config.thresholds, time);
     let (supervisor, mut ends) = Supervisor::new();
-    let notices = diagnosis::start(&supervisor, &thresholds, questions, publish, recorder.clone())?;
+    let notices =
+        diagnosis::start(&supervisor, &thresholds, questions, publish, recorder.clone(), source.losses())?;
     let engine = engine::Engine::new(source, config.limits, config.census_interval, ready, notices, recorder);
     let mut engine = tokio::spawn(engine.run(asked, stopping, supervisor));
     let enough = async {

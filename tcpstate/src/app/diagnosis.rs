@@ -58,13 +58,15 @@ pub(super) struct Notice {
     pub(super) calm: bool,
 }
 
-/// Starts the thread. It ends when the way to the engine, or the one that is returned, is closed.
+/// Starts the thread. It ends when the way to the engine, or the one that is returned, is closed. `losses` are what is
+/// never seen here, as sentences without full stop.
 pub(super) fn start(
     supervisor: &Supervisor,
     thresholds: &Thresholds,
     questions: mpsc::Sender<Question>,
     publish: watch::Sender<Arc<Diagnosed>>,
     recorder: Option<Recorder>,
+    losses: Vec<String>,
 ) -> Result<SyncSender<Notice>> {
     let (tell, notices) = sync_channel(WAITING);
     let diagnoser = Diagnoser {
@@ -72,7 +74,7 @@ pub(super) fn start(
         max_events: thresholds.max_events,
         questions,
         publish,
-        collector: Collector::new(),
+        collector: Collector::new(losses),
         seen: Seen::default(),
         held: Held::default(),
         listen_overflows: None,

@@ -44,7 +44,7 @@ use crate::{
     },
     pulse::{PERIOD, Worker},
     recording::Input,
-    serve::ask::{CensusReading, Held, Limits, MaterialWish, Probe, Question, Readings, SocketAnswer},
+    serve::ask::{CensusReading, Held, Limits, MaterialWish, Need, Probe, Question, Readings, SocketAnswer},
     track::{self, Compared, Family, Filter, Grouping, Note, Scope, Tracker},
 };
 
@@ -640,6 +640,12 @@ impl Engine {
             ready: *self.ready.borrow(),
             tier: self.source.tier,
             tier_reason: self.source.reason.clone(),
+            needs: self
+                .source
+                .needs
+                .iter()
+                .map(|need| Need { what: need.what.clone(), loss: need.loss() })
+                .collect(),
             sockets,
             counters,
             reset_reasons: Arc::clone(&self.reset_reasons),

@@ -10,6 +10,7 @@ use crate::{
     observe::{
         dump::Dumps,
         kernel::{Kernel, Sizes},
+        needs::{self, Need},
     },
     track::Tier,
 };
@@ -32,6 +33,20 @@ pub struct Source {
     pub reason: Option<String>,
     pub kernel: Option<Kernel>,
     pub dumps: Dumps,
+    /// What is needed beside, and whether it can be had.
+    pub needs: Vec<Need>,
+}
+
+impl Source {
+    /// Why something is not seen that would be seen elsewhere, as sentences without full stop.
+    #[must_use]
+    pub fn losses(&self) -> Vec<String> {
+        let mut losses: Vec<_> = self.needs.iter().filter_map(Need::loss).collect();
+        if let Some(reason) = self.reason.as_ref().filter(|reason| !losses.contains(reason)) {
+            losses.insert(0, format!("no eBPF: {reason}"));
+        }
+        losses
+    }
 }
 
 /// Opens the source.
@@ -40,6 +55,10 @@ pub struct Source {
 /// If eBPF is wanted and cannot be had: one sentence why.
 pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
     let dumps = Dumps::of_this_kernel();
+    let needs = needs::all();
+    for loss in needs.iter().filter_map(Need::loss) {
+        warn!("{loss}");
+    }
     let reason = match (wanted, dumps) {
         // Events carry cookies, which the files do not have.
         (Wanted::Ebpf, Dumps::Procfs) => bail!("{}", Dumps::WITHOUT_NETLINK),
@@ -49,22 +68,22 @@ pub fn open(wanted: Wanted, sizes: Sizes) -> Result<Source> {
             Ok(kernel) => {
                 // What parsing the kernel's types took is not needed any more.
                 memory::give_back();
-                info!("tier B: eBPF programs attached");
+                info!("events: eBPF programs attached");
                 for lost in kernel.not_seen() {
                     warn!("not seen: {lost}");
                 }
                 if let Some(error) = kernel.iterator_error() {
                     warn!("holders of sockets are looked up in /proc, which is slower: {error}");
                 }
-                return Ok(Source { tier: Tier::B, reason: None, kernel: Some(kernel), dumps });
+                return Ok(Source { tier: Tier::Events, reason: None, kernel: Some(kernel), dumps, needs });
             }
             Err(error) if wanted == Wanted::Ebpf => bail!("{error}"),
             Err(error) => error.to_string(),
         },
     };
-    warn!("tier D, socket dumps and /proc alone: {reason}");
-    for blind in Tier::D.blind_spots() {
+    warn!("dumps only, of sockets and from /proc: {reason}");
+    for blind in Tier::DumpsOnly.blind_spots() {
         warn!("not seen: {blind}");
     }
-    Ok(Source { tier: Tier::D, reason: Some(reason), kernel: None, dumps })
+    Ok(Source { tier: Tier::DumpsOnly, reason: Some(reason), kernel: None, dumps, needs })
 }

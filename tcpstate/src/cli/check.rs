@@ -17,8 +17,7 @@ use crate::{
         dump::Dumps,
         kernel::{Kernel, Sizes},
         layout::{KERNEL_BTF, Layout},
-        netns,
-        privilege::{Capability, Privileges},
+        lockdown, needs, netns,
         probes::Probe,
     },
     track::Tier,
@@ -82,13 +81,16 @@ fn examine(wanted: Wanted) -> Report {
         checks.push(Line { what: what.to_owned(), ok, detail });
     };
     let dumps = Dumps::of_this_kernel();
-    let privileges = Privileges::current();
-    for capability in Capability::ALL {
-        let mut purpose = format!("needed {}", capability.purpose());
-        if privileges.is_in_vain(capability) {
-            purpose += "; held, but in a user namespace that is not the first one, where it does not count";
-        }
-        line(&capability.to_string(), if privileges.has(capability) { Ok(purpose) } else { Err(purpose) });
+    let needs = needs::all();
+    for need in &needs {
+        let purpose = format!("needed {}", need.purpose);
+        line(
+            &need.what,
+            match &need.refused {
+                None => Ok(purpose),
+                Some(refused) => Err(format!("{refused}: it is {purpose}")),
+            },
+        );
     }
     line("kernel types (BTF)", layout());
     let kernel = Kernel::start(Sizes { ring_bytes: 4096, slots: 16 });
@@ -127,7 +129,10 @@ fn examine(wanted: Wanted) -> Report {
     }
     line("socket dump", sockets(dumps));
     line("network namespaces", namespaces());
-    line("lockdown", Ok(lockdown()));
+    line(
+        "lockdown",
+        Ok(lockdown::mode().unwrap_or_else(|| "not known (securityfs is not mounted)".to_owned())),
+    );
     line("tracefs, bpffs", Ok("not needed".to_owned()));
     let ebpf = match (&kernel, dumps) {
         (_, Dumps::Procfs) => Err(Dumps::WITHOUT_NETLINK.to_owned()),
@@ -137,9 +142,9 @@ fn examine(wanted: Wanted) -> Report {
     let dumped = dumps.dump_here(&[TcpState::Listen], |_| ());
     let source_refused = refused(wanted, ebpf.clone(), dumped);
     let (tier, tier_reason) = match (wanted, ebpf) {
-        (Wanted::Sockdiag, _) => (Tier::D, Some("--source sockdiag asks for it".to_owned())),
-        (_, Ok(())) => (Tier::B, None),
-        (_, Err(reason)) => (Tier::D, Some(reason)),
+        (Wanted::Sockdiag, _) => (Tier::DumpsOnly, Some("--source sockdiag asks for it".to_owned())),
+        (_, Ok(())) => (Tier::Events, None),
+        (_, Err(reason)) => (Tier::DumpsOnly, Some(reason)),
     };
     Report {
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
@@ -201,22 +206,14 @@ fn namespaces() -> Result<String, String> {
     Ok(format!("{count} found, all can be visited"))
 }
 
-/// The bracketed word of /sys/kernel/security/lockdown is the one in force.
-fn lockdown() -> String {
-    fs::read_to_string("/sys/kernel/security/lockdown")
-        .ok()
-        .and_then(|text| Some(text.split_once('[')?.1.split_once(']')?.0.to_owned()))
-        .unwrap_or_else(|| "not known (securityfs is not mounted)".to_owned())
-}
-
 fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "kernel {}", report.kernel)?;
     for line in &report.checks {
         writeln!(out, "  {:3} {:20} {}", if line.ok { "yes" } else { "NO" }, line.what, line.detail)?;
     }
     match &report.tier_reason {
-        None => writeln!(out, "tier {}", report.tier)?,
-        Some(reason) => writeln!(out, "tier {}: {reason}", report.tier)?,
+        None => writeln!(out, "tier: {}", report.tier)?,
+        Some(reason) => writeln!(out, "tier: {} ({reason})", report.tier)?,
     }
     for blind in report.not_seen {
         writeln!(out, "  not seen: {blind}")?;

@@ -343,7 +343,7 @@ mod tests {
         let daemon = Daemon::on_unix_socket();
         let client = client(&daemon.url()).unwrap();
         assert!(daemon.url().starts_with("unix:/"));
-        assert_eq!(client.get::<Value>("/api/v1/status", &[]).unwrap()["tier"], "B");
+        assert_eq!(client.get::<Value>("/api/v1/status", &[]).unwrap()["tier"], "events");
         assert!(client.records().is_ok());
     }
 
@@ -351,7 +351,7 @@ mod tests {
     fn an_address_with_a_slash_at_its_end_is_the_same_address() {
         let daemon = Daemon::start();
         let client = client(&format!("{}/", daemon.url())).unwrap();
-        assert_eq!(client.get::<Value>("/api/v1/status", &[]).unwrap()["tier"], "B");
+        assert_eq!(client.get::<Value>("/api/v1/status", &[]).unwrap()["tier"], "events");
     }
 
     #[test]

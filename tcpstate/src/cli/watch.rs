@@ -109,8 +109,8 @@ fn watch(args: &Args, out: &mut impl Write) -> Result<()> {
 /// Why no events will come, if so.
 fn silence(status: &Status) -> Option<String> {
     let reason = status.tier_reason.as_deref().unwrap_or("it was started so");
-    (status.tier == Tier::D.name())
-        .then(|| format!("the daemon sees no events, which take eBPF (tier D): {reason}; `tcpstate sockets` shows what exists"))
+    (status.tier == Tier::DumpsOnly.name())
+        .then(|| format!("the daemon sees no events, which take eBPF (dumps only): {reason}; `tcpstate sockets` shows what exists"))
 }
 
 fn read(client: &Client, told: &mpsc::Sender<Result<Told, client::Error>>) {
@@ -521,10 +521,11 @@ TIME (UTC)            NETNS  PID/PROGRAM                   LOCAL                
         let daemon = Daemon::start();
         let mut status: Status = serde_json::from_value(daemon.get("/api/v1/status").json()).unwrap();
         assert_eq!(silence(&status), None);
-        (status.tier, status.tier_reason) = ("D".to_owned(), Some("CAP_BPF is missing".to_owned()));
+        (status.tier, status.tier_reason) =
+            (Tier::DumpsOnly.name().to_owned(), Some("CAP_BPF is missing".to_owned()));
         assert_eq!(
             silence(&status).unwrap(),
-            "the daemon sees no events, which take eBPF (tier D): CAP_BPF is missing; `tcpstate sockets` shows what exists"
+            "the daemon sees no events, which take eBPF (dumps only): CAP_BPF is missing; `tcpstate sockets` shows what exists"
         );
     }
 

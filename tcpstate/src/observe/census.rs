@@ -37,7 +37,7 @@ pub enum Part {
 pub struct Taken {
     pub started_ns: u64,
     pub finished_ns: u64,
-    /// The counters before and after; `None` in tier D.
+    /// The counters before and after; `None` where there are dumps only.
     pub counters: Option<(Counters, Counters)>,
     /// How many mini-sockets the kernel counts in the namespaces that were visited; `None` where it does not say so.
     pub minis: Option<u64>,

@@ -1,4 +1,4 @@
-//! Tier B: the eBPF programs, loaded, attached and read.
+//! The eBPF programs, loaded, attached and read.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ use super::{
     counters::CpuCounters,
     decode::{self, Record},
     layout::{Layout, LayoutError},
-    object,
+    lockdown, object,
     privilege::{Capability, Privileges},
     probes::Probe,
     release,
@@ -45,8 +45,10 @@ const UNEXPECTED: &str = "it is of a kind that was not expected";
 /// Why the programs do not run.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    #[error("{capability} is missing: it is needed {}", capability.purpose())]
-    Capability { capability: Capability },
+    #[error("{capability} {refused}: it is needed {}", capability.purpose())]
+    Capability { capability: Capability, refused: &'static str },
+    #[error("{0}")]
+    Lockdown(&'static str),
     #[error(transparent)]
     Layout(#[from] LayoutError),
     #[error("the kernel refused the eBPF programs: {0}")]
@@ -124,10 +126,17 @@ impl Kernel {
     pub fn start(sizes: Sizes) -> Result<Self, KernelError> {
         let privileges = Privileges::current();
         for capability in [Capability::Bpf, Capability::Perfmon] {
-            if !privileges.has(capability) {
-                return Err(KernelError::Capability { capability });
+            if let Some(refused) = privileges.refused(capability) {
+                return Err(KernelError::Capability { capability, refused });
             }
         }
+        Self::load(sizes).map_err(|error| match (error, lockdown::refusal(lockdown::mode().as_deref())) {
+            (KernelError::Load(_) | KernelError::Program { .. }, Some(why)) => KernelError::Lockdown(why),
+            (error, _) => error,
+        })
+    }
+
+    fn load(sizes: Sizes) -> Result<Self, KernelError> {
         let layout = Layout::of_running_kernel()?;
         let btf = Btf::from_sys_fs().map_err(|error| KernelError::Load(explain(&error)))?;
         // The kernel side writes the tape of the CPU with the highest number that there can be.

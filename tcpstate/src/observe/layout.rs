@@ -1,6 +1,6 @@
 //! Where the running kernel keeps what the programs read, from its BTF.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use btfparse::{Integer32Value, Offset, Readable, TypeInformation, TypeVariant};
 use tcpstate_common::layout::{FIELDS, Field, Number};
@@ -13,8 +13,12 @@ const RST_REASON_PREFIX: &str = "SK_RST_REASON_";
 /// Why the layout is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    #[error("{path} cannot be read ({source}): the kernel needs CONFIG_DEBUG_INFO_BTF")]
-    Unreadable { path: String, source: std::io::Error },
+    #[error(
+        "{path} does not exist: this kernel was built without CONFIG_DEBUG_INFO_BTF, or /sys is not shown here"
+    )]
+    Missing { path: String },
+    #[error("{path} cannot be read: {source}")]
+    Unreadable { path: String, source: io::Error },
     #[error("{path} is not BTF that can be parsed: {reason}")]
     Malformed { path: String, reason: String },
     #[error("this kernel has no {constant} in enum {ty}")]
@@ -51,8 +55,10 @@ impl Layout {
     /// As [`Self::of_running_kernel`].
     pub fn from_file(path: &Path) -> Result<Self, LayoutError> {
         let name = path.display().to_string();
-        let bytes =
-            std::fs::read(path).map_err(|source| LayoutError::Unreadable { path: name.clone(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => LayoutError::Missing { path: name.clone() },
+            _ => LayoutError::Unreadable { path: name.clone(), source },
+        })?;
         let types = TypeInformation::new(&Bytes(bytes))
             .map_err(|error| LayoutError::Malformed { path: name, reason: error.message().to_owned() })?;
         Self::from_types(&types)
@@ -183,6 +189,15 @@ mod tests {
 
     use super::{KERNEL_BTF, Layout, LayoutError};
 
+    #[test]
+    fn kernel_without_btf_is_said_in_one_sentence() {
+        let error = Layout::from_file(Path::new("/sys/kernel/btf/no-such-kernel")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/sys/kernel/btf/no-such-kernel does not exist: this kernel was built without CONFIG_DEBUG_INFO_BTF, or /sys is not shown here"
+        );
+    }
+
     /// Without BTF a test says that it was skipped, past what libtest hides.
     fn has_btf() -> bool {
         let has = Path::new(KERNEL_BTF).exists();
@@ -240,6 +255,6 @@ mod tests {
             assert!(matches!(error, LayoutError::Malformed { .. }), "{error}");
         }
         fs::remove_file(&file).expect("the file");
-        assert!(matches!(Layout::from_file(&file), Err(LayoutError::Unreadable { .. })));
+        assert!(matches!(Layout::from_file(&file), Err(LayoutError::Missing { .. })));
     }
 }

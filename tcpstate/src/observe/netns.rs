@@ -79,12 +79,17 @@ pub fn own() -> io::Result<u32> {
     inode(Path::new(OWN))
 }
 
+/// Where a file of the calling thread's network namespace is.
+pub(super) fn path_of(name: &str) -> String {
+    format!("/proc/thread-self/net/{name}")
+}
+
 /// What a file of the calling thread's network namespace says, such as `sockstat`.
 ///
 /// # Errors
 /// If it cannot be read: one sentence why.
 pub fn file(name: &str) -> Result<String, String> {
-    let path = format!("/proc/thread-self/net/{name}");
+    let path = path_of(name);
     fs::read_to_string(&path).map_err(|error| format!("{path} cannot be read: {error}"))
 }
 

@@ -38,6 +38,16 @@ impl Capability {
         matches!(self, Self::Bpf | Self::Perfmon)
     }
 
+    /// The capability that allows the same and more: `CAP_SYS_ADMIN` includes BPF and PERFMON (capabilities(7)), and
+    /// `CAP_DAC_OVERRIDE` passes whatever `CAP_DAC_READ_SEARCH` does (`generic_permission` in `fs/namei.c`).
+    fn included_in(self) -> Option<CapabilitySet> {
+        match self {
+            Self::Bpf | Self::Perfmon => Some(CapabilitySet::SYS_ADMIN),
+            Self::DacReadSearch => Some(CapabilitySet::DAC_OVERRIDE),
+            Self::SysPtrace | Self::SysAdmin => None,
+        }
+    }
+
     fn bit(self) -> CapabilitySet {
         match self {
             Self::Bpf => CapabilitySet::BPF,
@@ -81,21 +91,21 @@ impl Privileges {
         Self { effective, first_user_namespace }
     }
 
-    /// Whether a capability counts for what it is needed for. `CAP_SYS_ADMIN` includes BPF and PERFMON (capabilities(7)).
+    /// Why a capability does not count for what it is needed for, as what follows its name; `None` if it does.
     #[must_use]
-    pub fn has(self, capability: Capability) -> bool {
-        self.holds(capability) && !self.is_in_vain(capability)
-    }
-
-    /// Whether a capability is held, and does not count because the user namespace is not the first one.
-    #[must_use]
-    pub fn is_in_vain(self, capability: Capability) -> bool {
-        capability.is_for_bpf() && !self.first_user_namespace && self.holds(capability)
+    pub fn refused(self, capability: Capability) -> Option<&'static str> {
+        if !self.holds(capability) {
+            Some("is missing")
+        } else if capability.is_for_bpf() && !self.first_user_namespace {
+            Some("is held in a user namespace that is not the first one, where it does not count")
+        } else {
+            None
+        }
     }
 
     fn holds(self, capability: Capability) -> bool {
-        let implied = capability.is_for_bpf() && self.effective.contains(CapabilitySet::SYS_ADMIN);
-        implied || self.effective.contains(capability.bit())
+        self.effective.contains(capability.bit())
+            || capability.included_in().is_some_and(|more| self.effective.contains(more))
     }
 }
 
@@ -109,10 +119,19 @@ mod tests {
         let there = Privileges { effective, first_user_namespace: false };
         let here = Privileges { effective, first_user_namespace: true };
         for capability in [Capability::Bpf, Capability::Perfmon] {
-            assert!(here.has(capability) && !here.is_in_vain(capability));
-            assert!(!there.has(capability) && there.is_in_vain(capability));
+            assert_eq!(here.refused(capability), None);
+            let why = there.refused(capability).expect("it does not count");
+            assert!(why.contains("user namespace that is not the first one"), "{why}");
         }
-        assert!(there.has(Capability::SysAdmin) && there.has(Capability::SysPtrace));
-        assert!(!there.has(Capability::DacReadSearch) && !there.is_in_vain(Capability::DacReadSearch));
+        assert_eq!([Capability::SysAdmin, Capability::SysPtrace].map(|held| there.refused(held)), [None; 2]);
+        assert_eq!(there.refused(Capability::DacReadSearch), Some("is missing"));
+    }
+
+    #[test]
+    fn capability_that_includes_another_does_for_it() {
+        let effective = CapabilitySet::DAC_OVERRIDE;
+        let privileges = Privileges { effective, first_user_namespace: true };
+        assert_eq!(privileges.refused(Capability::DacReadSearch), None);
+        assert_eq!(privileges.refused(Capability::Bpf), Some("is missing"));
     }
 }

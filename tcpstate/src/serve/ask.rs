@@ -230,13 +230,15 @@ pub struct Readings {
     pub now_ns: u64,
     /// Monotonic ns at which the daemon started.
     pub started_ns: u64,
-    /// Whether the programs are attached (or tier D chosen) and the first census is done.
+    /// Whether the programs are attached (or dumps must do) and the first census is done.
     pub ready: bool,
     pub tier: Tier,
     /// Why it is not a better tier, if something stood in the way.
     pub tier_reason: Option<String>,
+    /// What is needed, whatever the tier, and whether it can be had.
+    pub needs: Vec<Need>,
     pub sockets: SocketCounts,
-    /// Summed over all CPUs; `None` in tier D.
+    /// Summed over all CPUs; `None` where there are dumps only.
     pub counters: Option<Arc<Counters>>,
     /// The running kernel's names of reset reasons, without their prefix; empty before 6.10.
     pub reset_reasons: Arc<BTreeMap<u32, String>>,
@@ -248,8 +250,8 @@ pub struct Readings {
     pub given_up: GivenUp,
     /// Records from the kernel side that made no sense.
     pub malformed: u64,
-    /// When a change of state was counted last, as far as that was looked at, monotonic ns; `None` before the first and in
-    /// tier D.
+    /// When a change of state was counted last, as far as that was looked at, monotonic ns; `None` before the first and where
+    /// there are dumps only.
     pub last_event_ns: Option<u64>,
     /// Changes of state that no program took.
     pub missed: u64,
@@ -270,6 +272,14 @@ pub struct Limits {
     pub ring_bytes: u32,
     /// Owners named a state in the parked metrics.
     pub top_owners: usize,
+}
+
+/// A capability or a file of the kernel that is needed.
+#[derive(Clone, Debug)]
+pub struct Need {
+    pub what: String,
+    /// Why something is not seen without it, as a sentence without full stop; `None` if it can be had.
+    pub loss: Option<String>,
 }
 
 /// One eBPF program.

@@ -199,8 +199,8 @@ impl Daemon {
         daemon
     }
 
-    /// Events at `inet_sock_set_state` that the daemon has counted, or reports as missed. `None` in tier D, which has
-    /// no events.
+    /// Events at `inet_sock_set_state` that the daemon has counted, or reports as missed. `None` where there are
+    /// dumps only, and no events.
     pub(crate) fn told(&self) -> Option<i64> {
         let page =
             self.agent.get(format!("{}/metrics", self.url)).call().ok()?.body_mut().read_to_string().ok()?;

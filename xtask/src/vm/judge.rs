@@ -77,11 +77,11 @@ fn number(value: &Value) -> i64 {
 
 fn source(kernel: &Kernel, facts: &Value) -> Judgement {
     let (tier, reason) = (&facts["tier"], &facts["reason"]);
-    let (expected, name) = match kernel.source {
-        Source::Events => ("B", "events"),
-        Source::DumpsOnly => ("D", "dumps only"),
+    let expected = match kernel.source {
+        Source::Events => "events",
+        Source::DumpsOnly => "dumps only",
     };
-    ensure(tier == expected, format!("tier {tier}"), || format!("{name} were expected; reason: {reason}"))
+    ensure(tier == expected, format!("tier {tier}"), || format!("{expected} were expected; reason: {reason}"))
 }
 
 fn socket(facts: &Value) -> Judgement {
@@ -199,8 +199,8 @@ mod tests {
     #[test]
     fn an_old_kernel_has_no_events_and_is_not_asked_for_them() {
         assert_eq!(figure("5.10", "churn", &churn()), "-");
-        assert_eq!(figure("5.10", "source", &json!({ "tier": "D" })), "");
-        assert_eq!(figure("6.1.", "source", &json!({ "tier": "D" })), "tier \"D\"");
+        assert_eq!(figure("5.10", "source", &json!({ "tier": "dumps only" })), "");
+        assert_eq!(figure("6.1.", "source", &json!({ "tier": "dumps only" })), "tier \"dumps only\"");
     }
 
     #[test]

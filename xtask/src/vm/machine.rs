@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn answers_are_read_past_what_is_none() {
-        let answers = read("{\"check\":\"source\",\"facts\":{\"tier\":\"B\"}}\r\n\r\n{\"check\":\"chu");
+        let answers = read("{\"check\":\"source\",\"facts\":{\"tier\":\"events\"}}\r\n\r\n{\"check\":\"chu");
         assert_eq!(answers.len(), 1);
-        assert_eq!(answers["source"]["facts"]["tier"], "B");
+        assert_eq!(answers["source"]["facts"]["tier"], "events");
     }
 }

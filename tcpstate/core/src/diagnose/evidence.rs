@@ -115,6 +115,8 @@ pub enum What {
     ResetReasons,
     /// For how long connections were idle when they were closed: no BPF.
     IdleTimes,
+    /// Whatever a capability or a file is needed for that is not to be had here.
+    Missing,
 }
 
 /// What the rules need of `struct tcp_info` (`include/uapi/linux/tcp.h`). Older kernels give less.

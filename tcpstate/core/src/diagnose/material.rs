@@ -177,7 +177,7 @@ impl Unseen {
 }
 
 fn unseen_events(tier: Tier, reset_reasons: &BTreeMap<u32, String>) -> Vec<Unseen> {
-    if tier == Tier::D {
+    if tier == Tier::DumpsOnly {
         let events = "state transitions and RSTs: they take eBPF, without which tcpstate runs here";
         let idle = "for how long connections were idle when they were closed: that takes eBPF, too";
         return vec![Unseen::of_all(What::Events, events), Unseen::of_all(What::IdleTimes, idle)];

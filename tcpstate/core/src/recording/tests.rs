@@ -55,7 +55,7 @@ fn moment(at_ns: u64) -> Moment {
         census_ns: Some(at_ns),
         established_ns: None,
         boot_offset_ns: 3,
-        tier: Tier::B,
+        tier: Tier::Events,
         hidden: Hidden::default(),
     }
 }

@@ -103,7 +103,7 @@ struct Census {
 }
 
 impl Tracker {
-    /// An empty table. In tier D (`counted` false) there are no counters, and the gauges are the censuses'.
+    /// An empty table. Where there are dumps only (`counted` false) there are no counters, and the gauges are the censuses'.
     #[must_use]
     pub fn new(limits: Limits, counted: bool) -> Self {
         Self {
@@ -206,7 +206,7 @@ impl Tracker {
     }
 
     /// All that exists has been shown, but what is in the network namespaces that were not visited: that goes on as it was,
-    /// and counts. The counters are those from before and after the census; without them (tier D) the census alone
+    /// and counts. The counters are those from before and after the census; without them (dumps only) the census alone
     /// counts. `minis`: how many mini-sockets there are where it was, if the kernel says it.
     pub fn census_ends(
         &mut self,

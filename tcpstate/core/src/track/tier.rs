@@ -3,25 +3,27 @@
 use serde::{Deserialize, Serialize};
 use tcpstate_common::TcpState;
 
-/// How the daemon learns of sockets.
+/// How the daemon learns of sockets. Recordings call the two by letters.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Tier {
     /// BPF: typed tracepoints, `TIME_WAIT` by inference, and socket dumps.
-    B,
+    #[serde(rename = "B")]
+    Events,
     /// Socket dumps and /proc alone.
-    D,
+    #[serde(rename = "D")]
+    DumpsOnly,
 }
 
 impl Tier {
     /// All that are built.
-    pub const ALL: [Self; 2] = [Self::B, Self::D];
+    pub const ALL: [Self; 2] = [Self::Events, Self::DumpsOnly];
 
-    /// The letter.
+    /// What people call it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::B => "B",
-            Self::D => "D",
+            Self::Events => "events",
+            Self::DumpsOnly => "dumps only",
         }
     }
 
@@ -29,12 +31,12 @@ impl Tier {
     #[must_use]
     pub fn blind_spots(self) -> &'static [&'static str] {
         match self {
-            Self::B => &[
+            Self::Events => &[
                 "RSTs sent by netfilter REJECT, raw sockets or XDP, and RSTs received by a listener, a TIME_WAIT socket or a closed port, raise no event.",
                 "TIME_WAIT is inferred from the socket's flags when it closes; the end of a TIME_WAIT or of a FIN_WAIT2 mini-socket is seen at the next census.",
                 "Request sockets (SYN_RECV) are counted at each census only.",
             ],
-            Self::D => &[
+            Self::DumpsOnly => &[
                 "State transitions, and so connections that come and go between two censuses.",
                 "RSTs, sent or received, and failed connects.",
                 "When a socket entered its state, if that was before the census that first saw it: ages are lower bounds.",
@@ -46,7 +48,7 @@ impl Tier {
     /// Whether there are counters of transitions.
     #[must_use]
     pub fn counts(self) -> bool {
-        self == Self::B
+        self == Self::Events
     }
 }
 

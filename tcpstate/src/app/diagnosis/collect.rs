@@ -25,16 +25,24 @@ pub(super) struct Collector {
     ways: Ways,
     freezers: Freezers,
     readings: Readings,
+    /// Why something is never seen here, as sentences without full stop.
+    losses: Vec<String>,
 }
 
 impl Collector {
-    pub(super) fn new() -> Self {
-        Self { ways: Ways::default(), freezers: Freezers::find(), readings: Readings::default() }
+    pub(super) fn new(losses: Vec<String>) -> Self {
+        Self {
+            ways: Ways::default(),
+            freezers: Freezers::find().unwrap_or_default(),
+            readings: Readings::default(),
+            losses,
+        }
     }
 
     /// Visits the namespaces in question, and returns what is wanted of each.
     pub(super) fn namespaces(&mut self, requirements: &Requirements, evidence: &Evidence) -> Collected {
-        let mut collected = Collected::default();
+        let losses = self.losses.iter().map(|why| Unseen::of_all(What::Missing, why));
+        let mut collected = Collected { cannot_see: losses.collect(), ..Collected::default() };
         let mut wanted: BTreeMap<u32, namespaces::Wanted> = BTreeMap::new();
         for netns in &requirements.namespaces {
             let of_this = wanted.entry(*netns).or_default();
@@ -220,7 +228,7 @@ pub(super) mod tests {
             listeners: vec![cookie],
             ..Requirements::default()
         };
-        let mut collector = Collector::new();
+        let mut collector = Collector::new(Vec::new());
         let mut look = || {
             let mut evidence =
                 Evidence { sockets: Sockets::from_iter([selected.clone()]), ..Evidence::default() };
@@ -250,7 +258,7 @@ pub(super) mod tests {
         for without_netlink in [false, true] {
             let hidden = Hidden { without_netlink, ..Hidden::default() };
             let evidence = Evidence { sockets: sockets(), hidden, ..Evidence::default() };
-            let collected = Collector::new().namespaces(&requirements, &evidence);
+            let collected = Collector::new(Vec::new()).namespaces(&requirements, &evidence);
             assert_eq!(collected.listeners.is_empty(), without_netlink);
             assert!(collected.cannot_see.is_empty(), "{:?}", collected.cannot_see);
         }
@@ -260,7 +268,7 @@ pub(super) mod tests {
     fn namespace_that_is_not_visited_keeps_its_settings_and_its_counters_go_on() {
         let here = socket(1, TcpState::Listen, 1);
         let visit = Requirements { namespaces: vec![here.netns], ..Requirements::default() };
-        let mut collector = Collector::new();
+        let mut collector = Collector::new(Vec::new());
         let mut look = |requirements: &Requirements| {
             let evidence = Evidence { sockets: Sockets::from_iter([here.clone()]), ..Evidence::default() };
             collector.namespaces(requirements, &evidence).namespaces.remove(&here.netns).expect("known")
@@ -279,7 +287,7 @@ pub(super) mod tests {
         let mut child = std::process::Command::new("true").spawn().expect("started");
         child.wait().expect("ended");
         let (own, mut evidence) = (std::process::id(), Collected::default());
-        Collector::new().processes(&[child.id(), own], &Evidence::default(), &mut evidence);
+        Collector::new(Vec::new()).processes(&[child.id(), own], &Evidence::default(), &mut evidence);
         assert!(evidence.processes[&child.id()].exited);
         let this = &evidence.processes[&own];
         assert!(!this.exited && this.comm.is_some() && this.fds.is_some() && this.fd_limit.is_some());

@@ -4,7 +4,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs,
+    fs, io,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Component, Path, PathBuf},
 };
@@ -25,9 +25,25 @@ struct Mount {
 
 impl Freezers {
     /// Looks for them.
-    #[must_use]
-    pub fn find() -> Self {
-        fs::read("/proc/thread-self/mountinfo").map(|text| Self::parse(&text)).unwrap_or_default()
+    ///
+    /// # Errors
+    /// If the list of mounts cannot be read.
+    pub fn find() -> io::Result<Self> {
+        fs::read("/proc/thread-self/mountinfo").map(|text| Self::parse(&text))
+    }
+
+    /// Whether they can be looked into.
+    ///
+    /// # Errors
+    /// If one cannot, or if there is none.
+    pub fn reachable(&self) -> io::Result<()> {
+        let mounts = [&self.v2, &self.v1].into_iter().flatten();
+        // Every cgroup has this file, the topmost too; another file system over it has not.
+        let tried: Vec<_> = mounts.map(|mount| fs::metadata(mount.point.join("cgroup.procs"))).collect();
+        if tried.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it is not mounted"));
+        }
+        tried.into_iter().try_for_each(|one| one.map(drop))
     }
 
     /// Lines `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG…] - TYPE SOURCE SUPER_OPTIONS` (proc(5)).

@@ -187,7 +187,7 @@ impl ResetReceived {
 ///
 /// `event:` is `transition`, `reset_sent`, `reset_received` or `lost`; `data:` is one JSON object:
 /// `TransitionEvent`, `ResetSentEvent`, `ResetReceivedEvent` or `LostEvent`. Comments keep a silent stream
-/// alive. The stream ends when the daemon does. In tier D it is silent.
+/// alive. The stream ends when the daemon does. Where there are dumps only it is silent.
 ///
 /// With `Accept: application/vnd.tcpstate.records` the events come as the kernel side tells them, which costs the
 /// server a tenth: a line of JSON that says how to read them, then records of `record_bytes` bytes, laid out as

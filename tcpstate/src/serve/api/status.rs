@@ -23,14 +23,14 @@ const NS_PER_S: u64 = 1_000_000_000;
 pub struct Status {
     /// The daemon's version.
     pub version: String,
-    /// How it learns of sockets: `A` to `C` from the kernel's events and from socket dumps, `D` from socket
-    /// dumps and /proc alone.
-    #[schema(example = "B")]
+    /// How it learns of sockets: `events`, from the kernel's events and from socket dumps, or `dumps only`, from
+    /// socket dumps and /proc alone.
+    #[schema(example = "events")]
     pub tier: String,
     /// Why it is not a better tier; null when nothing stood in the way.
     #[schema(required)]
     pub tier_reason: Option<String>,
-    /// What this tier cannot see, one sentence each.
+    /// What cannot be seen: in this tier, and for want of capabilities and files. One sentence each.
     pub blind_spots: Vec<String>,
     /// Whether it watches and the first census is done.
     pub ready: bool,
@@ -42,14 +42,14 @@ pub struct Status {
     #[schema(required)]
     pub census: Option<Census>,
     /// What was lost since the start, by kind, as in `tcpstate_events_lost_total`: records of the kernel
-    /// side that found no room (`transition`, `reset_sent`, `reset_received`, `parked`; not there in tier
-    /// D), sockets that found none in the table (`socket`), and events that watchers were too slow for
+    /// side that found no room (`transition`, `reset_sent`, `reset_received`, `parked`; not there where
+    /// there are dumps only), sockets that found none in the table (`socket`), and events that watchers were too slow for
     /// (`watch`).
     #[schema(example = json!({"transition": 0, "socket": 0, "watch": 0}))]
     pub losses: BTreeMap<String, u64>,
     /// Events about sockets that had already ended, told too late to count.
     pub late_events: u64,
-    /// States that the kernel side did not know and counted nowhere else; null in tier D.
+    /// States that the kernel side did not know and counted nowhere else; null where there are dumps only.
     #[schema(required)]
     pub unknown_states: Option<u64>,
     pub limits: Limits,
@@ -110,7 +110,7 @@ pub struct Census {
     pub namespaces_unreachable: u64,
     /// Processes whose namespace may not be read: there may be more namespaces than these.
     pub processes_hidden: u64,
-    /// By how many sockets the gauges were off; null in tier D, where nothing else counts them.
+    /// By how many sockets the gauges were off; null where there are dumps only: nothing else counts them then.
     #[schema(required)]
     pub drift_sockets: Option<u64>,
 }
@@ -167,7 +167,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tier: readings.tier.name().to_owned(),
             tier_reason: readings.tier_reason.clone(),
-            blind_spots: readings.tier.blind_spots().iter().map(|&spot| spot.to_owned()).collect(),
+            blind_spots: blind_spots(readings),
             ready: readings.ready,
             started_at: stamps.millis(readings.started_ns),
             uptime_s: readings.now_ns.saturating_sub(readings.started_ns) / NS_PER_S,
@@ -182,6 +182,13 @@ impl Status {
             unattributed_sockets: readings.unattributed,
         }
     }
+}
+
+fn blind_spots(readings: &Readings) -> Vec<String> {
+    let of_tier = readings.tier.blind_spots().iter().map(|&spot| spot.to_owned());
+    of_tier
+        .chain(readings.needs.iter().filter_map(|need| need.loss.as_ref()).map(|loss| format!("{loss}.")))
+        .collect()
 }
 
 /// How well the daemon sees, what it missed, and within which limits it works.

@@ -22,18 +22,18 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Summary {
     pub sockets: SocketCounts,
-    /// Changes of state since the daemon started; null in tier D, which sees none.
+    /// Changes of state since the daemon started; null where there are dumps only, which show none.
     #[schema(required)]
     pub transitions_total: Option<u64>,
-    /// RSTs sent since the daemon started, by the kernel's reason; null in tier D.
+    /// RSTs sent since the daemon started, by the kernel's reason; null where there are dumps only.
     #[schema(required, example = json!({"TCP_ABORT_ON_CLOSE": 3}))]
     pub resets_sent: Option<BTreeMap<String, u64>>,
     /// RSTs received since the daemon started, by the part of its life in which they met the connection;
-    /// null in tier D.
+    /// null where there are dumps only.
     #[schema(required, example = json!({"connect": 3}))]
     pub resets_received: Option<BTreeMap<String, u64>>,
     /// Failed connects since the daemon started, by the error's name; `NONE`: the application gave up. Null
-    /// in tier D.
+    /// where there are dumps only.
     #[schema(required, example = json!({"ECONNREFUSED": 3}))]
     pub connect_failures: Option<BTreeMap<String, u64>>,
     /// Sockets that park, by who is to blame; the largest groups of each state come first.

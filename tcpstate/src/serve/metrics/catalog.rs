@@ -37,14 +37,14 @@ metrics! {
          what was seen since; the others are exact when tcpstate_sockets_exact is 1.";
     SOCKETS_EXACT = GAUGE "tcpstate_sockets_exact" []
         "1 when tcpstate_sockets is exact for every state but TIME_WAIT, SYN_RECV and the mini-sockets of \
-         FIN_WAIT2; 0 when all of it is an estimate (before a census in which nothing moved, and in tier D).";
+         FIN_WAIT2; 0 when all of it is an estimate (before a census in which nothing moved, and where there are dumps only).";
     TRANSITIONS = COUNTER "tcpstate_transitions_total" ["from", "to"]
         "Changes of state of TCP sockets, both families together. FIN_WAIT2 to TIME_WAIT and CLOSING to \
          TIME_WAIT are inferred from the closing socket's flags; FIN_WAIT2 to FIN_WAIT2 is the hand-over of \
-         a closed socket to the kernel's mini-socket. Absent in tier D.";
+         a closed socket to the kernel's mini-socket. Absent where there are dumps only.";
     STATE_DURATION = HISTOGRAM "tcpstate_state_duration_seconds" ["state"]
         "Time that sockets spent in a state in which they park, in seconds, counted when they leave it; a \
-         socket that is still there is not in it. Exact to one kernel tick (1 to 10 ms). Absent in tier D.";
+         socket that is still there is not in it. Exact to one kernel tick (1 to 10 ms). Absent where there are dumps only.";
     PARKED_SOCKETS = GAUGE "tcpstate_parked_sockets" ["comm", "container", "state", "unit"]
         "Sockets in a state in which they park, or in TIME_WAIT, as of the last census that showed them, by who holds them or \
          closed them. The largest groups of each state are named; the rest is \"other\" in comm, unit and \
@@ -55,14 +55,14 @@ metrics! {
     RESETS_SENT = COUNTER "tcpstate_resets_sent_total" ["reason"]
         "RSTs that the kernel sent, by its own reason; NOT_RECORDED on kernels before 6.10, which give none \
          and do not report those sent for a closed port. RSTs of netfilter, raw sockets and XDP are not in \
-         it. Absent in tier D.";
+         it. Absent where there are dumps only.";
     RESETS_RECEIVED = COUNTER "tcpstate_resets_received_total" ["phase"]
         "RSTs received, by the part of its life in which they met the connection, without those that the \
          kernel made itself. RSTs that met a listener, a TIME_WAIT socket, a request socket or a closed \
-         port are not in it. Absent in tier D.";
+         port are not in it. Absent where there are dumps only.";
     CONNECT_FAILURES = COUNTER "tcpstate_connect_failures_total" ["errno"]
         "Connects that failed, by the error; NONE: the application gave up. EADDRNOTAVAIL is inferred from a \
-         connect that never got a local port. Absent in tier D.";
+         connect that never got a local port. Absent where there are dumps only.";
     FINDINGS = GAUGE "tcpstate_findings" ["class", "severity"]
         "Open findings by class and severity. critical: something runs out within the hour, or fails now. warning: \
          somebody waits, or requests fail or data is lost again and again. info: no harm was seen. The program, the cause \
@@ -83,7 +83,10 @@ metrics! {
     BUILD_INFO = GAUGE "tcpstate_build_info" ["version"]
         "Always 1; the version of this daemon.";
     TIER = GAUGE "tcpstate_tier" ["tier"]
-        "1 for the tier in force: how the daemon learns of sockets, B (by events) or D (by socket dumps and /proc alone).";
+        "1 for the tier in force: events, which eBPF programs tell, or dumps only, of sockets and from /proc.";
+    MISSING = GAUGE "tcpstate_missing" ["what"]
+        "1 for each capability and each file of the kernel that cannot be had, so that something is not seen, which \
+         /api/v1/status names; 0 for the others that are needed.";
     PROBE_ATTACHED = GAUGE "tcpstate_probe_attached" ["probe"]
         "1 when the eBPF program is attached. inet_sock_set_state_nested is attached only where events would be \
          missed without it, and inet_sock_set_state_third exists only on Linux 7.2 and later.";
@@ -93,24 +96,24 @@ metrics! {
         "Time spent in the eBPF program, in seconds, with about 30 ns of the measurement itself in each run, \
          while the kernel measures it (sysctl kernel.bpf_stats_enabled=1).";
     EVENTS = COUNTER "tcpstate_events_total" ["kind"]
-        "Events that the kernel side put into the ring or on a tape for watchers. Absent in tier D.";
+        "Events that the kernel side put into the ring or on a tape for watchers. Absent where there are dumps only.";
     EVENTS_LOST = COUNTER "tcpstate_events_lost_total" ["kind"]
         "What was lost. For lack of room: events in the ring or on a tape (transition, reset_sent, reset_received, acted, \
          idle_close), \
          what the kernel side remembered of sockets until a census showed them (note), sockets in the table (socket), \
          events for watchers that read too slowly (watch). Records that made no sense (malformed). No other counter \
          is touched by these. Events that the kernel ran no program for (missed): those are in no counter, and gauges are off by them until the next census. Only socket and \
-         watch exist in tier D.";
+         watch exist where there are dumps only.";
     LATE_EVENTS = COUNTER "tcpstate_late_events_total" []
         "Events about sockets that had already ended, which the table left out.";
     UNKNOWN_STATES = COUNTER "tcpstate_unknown_states_total" []
-        "States that the eBPF programs do not know, counted nowhere else. Absent in tier D.";
+        "States that the eBPF programs do not know, counted nowhere else. Absent where there are dumps only.";
     IGNORED_EVENTS = COUNTER "tcpstate_ignored_events_total" []
         "What inet_sock_set_state reported and is no change of a TCP socket's state: of another protocol, or of \
-         the state that the socket was in already. Absent in tier D.";
+         the state that the socket was in already. Absent where there are dumps only.";
     RECONCILE_DRIFT = GAUGE "tcpstate_reconcile_drift_sockets" []
-        "By how many sockets the gauges differed from the last census. Absent before the first census and in \
-         tier D.";
+        "By how many sockets the gauges differed from the last census. Absent before the first census and \
+         where there are dumps only.";
     RECONCILE_DURATION = GAUGE "tcpstate_reconcile_duration_seconds" []
         "How long the last census took, in seconds. Absent before the first.";
     RECONCILE_AGE = GAUGE "tcpstate_reconcile_age_seconds" []
@@ -133,7 +136,7 @@ metrics! {
         "How long ago sockets were last judged, in seconds. Absent before the first time.";
     EVENT_AGE = GAUGE "tcpstate_event_age_seconds" []
         "How long ago a change of state was last counted, in seconds, as of the last time that the daemon looked: on a \
-         host with traffic, a large one says that events do not come. Absent before the first and in tier D.";
+         host with traffic, a large one says that events do not come. Absent before the first and where there are dumps only.";
     HTTP_CONNECTIONS = GAUGE "tcpstate_http_connections" []
         "Connections that clients have open to the daemon, that of this scrape among them.";
     HTTP_CLOSED = COUNTER "tcpstate_http_connections_closed_total" ["reason"]

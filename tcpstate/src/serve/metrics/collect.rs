@@ -117,9 +117,11 @@ fn itself(readings: &Readings, own: &Own) -> Vec<Family> {
     for tier in Tier::ALL {
         tiers.add([tier.name()], flag(tier == readings.tier));
     }
+    let missing = readings.needs.iter().map(|need| (need.what.as_str(), u64::from(need.loss.is_some())));
     let mut families = vec![
         build,
         tiers,
+        by_label(catalog::MISSING, missing),
         by_label(catalog::EVENTS_LOST, figures::losses(readings, own)),
         single(catalog::LATE_EVENTS, number(readings.given_up.late_events)),
         single(catalog::TRACKED_SOCKETS, number(readings.tracked as u64)),

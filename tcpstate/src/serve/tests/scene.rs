@@ -9,7 +9,7 @@ use std::{
 use tcpstate_common::{Counters, TcpState};
 
 use crate::{
-    serve::ask::{CensusReading, Limits, Probe, Readings},
+    serve::ask::{CensusReading, Limits, Need, Probe, Readings},
     track::{
         Actor, Comm, Event, Family, Gauges, GivenUp, Holder, Note, Owner, ParkedGroup, Process, Reset,
         ResetReceived, ResetSent, Resets, Row, Scope, Tally, Tier, Timer, Tracker, Transition, Tuple,
@@ -214,7 +214,7 @@ fn counters() -> Counters {
     counters
 }
 
-/// The readings of tier B on this host.
+/// The readings with events on this host.
 pub(crate) fn readings() -> Readings {
     let mut gauges = Gauges::new(true);
     let mut tally = Tally::new(Scope::ALL);
@@ -232,8 +232,9 @@ pub(crate) fn readings() -> Readings {
         now_ns: NOW_NS,
         started_ns: NOW_NS - 100 * S,
         ready: true,
-        tier: Tier::B,
+        tier: Tier::Events,
         tier_reason: Some("fentry is not permitted here".into()),
+        needs: vec![Need { what: "CAP_SYS_PTRACE".into(), loss: None }],
         sockets: gauges.read(Some(&Counters::ZERO), NOW_NS),
         counters: Some(Arc::new(counters())),
         reset_reasons: Arc::new(BTreeMap::from([
@@ -292,8 +293,9 @@ pub(crate) fn readings() -> Readings {
 pub(crate) fn blind_readings() -> Readings {
     Readings {
         ready: false,
-        tier: Tier::D,
+        tier: Tier::DumpsOnly,
         tier_reason: Some("CAP_BPF is missing".into()),
+        needs: vec![Need { what: "CAP_SYS_PTRACE".into(), loss: Some("CAP_SYS_PTRACE is missing".into()) }],
         sockets: Gauges::new(false).read(None, NOW_NS),
         counters: None,
         reset_reasons: Arc::default(),

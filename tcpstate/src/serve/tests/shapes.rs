@@ -100,9 +100,9 @@ fn the_status_says_what_is_seen_and_what_is_missed() {
     let mut status = without_times(Daemon::start().get("/api/v1/status").json());
     status["census"] = without_times(status["census"].take());
     let blind_spots = status["blind_spots"].take();
-    assert_eq!(blind_spots.as_array().unwrap().len(), crate::track::Tier::B.blind_spots().len());
+    assert_eq!(blind_spots.as_array().unwrap().len(), crate::track::Tier::Events.blind_spots().len());
     let expected = json!({
-        "version": env!("CARGO_PKG_VERSION"), "tier": "B", "tier_reason": "fentry is not permitted here",
+        "version": env!("CARGO_PKG_VERSION"), "tier": "events", "tier_reason": "fentry is not permitted here",
         "blind_spots": null, "ready": true, "started_at": "TIME", "uptime_s": 100,
         "probes": [
             {"name": "inet_sock_set_state", "attached": true, "error": null, "runs": 1000, "run_time_ns": 250_000},
@@ -162,7 +162,7 @@ fn a_census_that_alone_counts_has_no_drift() {
 }
 
 #[test]
-fn what_tier_d_cannot_know_is_null_and_not_zero() {
+fn what_dumps_do_not_show_is_null_and_not_zero() {
     let daemon = Daemon::with(scene::blind_readings(), scene::tracker(&[]));
     let summary = daemon.get("/api/v1/summary").json();
     for name in ["transitions_total", "resets_sent", "resets_received", "connect_failures"] {

@@ -1,0 +1,47 @@
+//! Whether the kernel keeps itself from being read (`kernel_lockdown`(7)).
+
+use std::fs;
+
+/// The mode in which nobody may read the kernel's memory, eBPF programs neither (`LOCKDOWN_BPF_READ_KERNEL` in
+/// `include/linux/security.h`).
+const CONFIDENTIALITY: &str = "confidentiality";
+
+/// The mode in force; `None` where the kernel does not say it.
+#[must_use]
+pub fn mode() -> Option<String> {
+    parse(&fs::read_to_string("/sys/kernel/security/lockdown").ok()?).map(str::to_owned)
+}
+
+/// Why eBPF programs that were refused may not run, if the mode is the reason.
+#[must_use]
+pub fn refusal(mode: Option<&str>) -> Option<&'static str> {
+    (mode == Some(CONFIDENTIALITY)).then_some(
+        "this kernel is locked down (lockdown=confidentiality), so that no eBPF program may read its memory: lockdown=integrity would let them",
+    )
+}
+
+/// The bracketed word.
+fn parse(text: &str) -> Option<&str> {
+    Some(text.split_once('[')?.1.split_once(']')?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_confidentiality_keeps_programs_from_reading() {
+        let mode = |text| parse(text);
+        assert_eq!(
+            refusal(mode("none integrity [confidentiality]\n"))
+                .map(|why| why.split(':').next().unwrap_or(why)),
+            Some(
+                "this kernel is locked down (lockdown=confidentiality), so that no eBPF program may read its memory"
+            )
+        );
+        for other in ["[none] integrity confidentiality\n", "none [integrity] confidentiality\n", "", "[none"]
+        {
+            assert_eq!(refusal(mode(other)), None, "{other}");
+        }
+    }
+}
