@@ -30,16 +30,19 @@ impl Row {
     }
 }
 
-impl Outcome {
+impl Cell {
     fn short(&self) -> String {
-        match self {
-            Self::Right => "✓".into(),
-            Self::Wrong(faults) => {
+        match &self.outcome {
+            Outcome::Right => match self.facts["lost"]["missed"].as_i64() {
+                None | Some(0) => "✓".into(),
+                Some(missed) => format!("✓ {missed} missed"),
+            },
+            Outcome::Wrong(faults) => {
                 let first = faults.first().map_or("", |fault| &fault.figure);
                 let more = if faults.len() > 1 { "…" } else { "" };
                 format!("✗ {first}{more}")
             }
-            Self::NotHere => "–".into(),
+            Outcome::NotHere => "–".into(),
         }
     }
 }
@@ -59,7 +62,7 @@ pub(super) fn table(rows: &[Row]) {
     for row in rows {
         let cell = |check: &&str| {
             let cell = row.cells.iter().find(|it| it.check == *check);
-            cell.map_or(String::new(), |it| it.outcome.short())
+            cell.map_or(String::new(), Cell::short)
         };
         let cells: Vec<_> = checks.iter().map(cell).collect();
         line(row.kernel, &row.cpus.to_string(), &cells, &row.seconds.to_string());
