@@ -113,10 +113,6 @@ numbers! {
     TAPE_MASK;
     /// Whether a task may be preempted inside a program: 1 or 0.
     PREEMPTIBLE;
-    /// The kernel's function `bpf_preempt_disable` (6.10 and later), by its place in the BTF; 0 where nothing calls it.
-    PREEMPT_DISABLE;
-    /// The same of `bpf_preempt_enable`.
-    PREEMPT_ENABLE;
     /// Places for tasks in which events are handled less one: a power of two less one.
     HANDLED_MASK;
 }

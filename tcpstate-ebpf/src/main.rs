@@ -2,7 +2,7 @@
 //! user space about resets, failed connects, and what the slots cannot tell. Decides nothing: no thresholds, no policy.
 #![no_std]
 #![no_main]
-// Six kinds of instructions that have no other name here: see `maps.rs`, `numbers.rs`, `preempt.rs`, `publish.rs`, `slots.rs` and `inet_sock_set_state.rs`.
+// Five kinds of instructions that have no other name here: see `maps.rs`, `numbers.rs`, `publish.rs`, `slots.rs` and `inet_sock_set_state.rs`.
 #![feature(asm_experimental_arch)]
 #![expect(
     clippy::cast_possible_truncation,
@@ -18,7 +18,6 @@ mod maps;
 mod numbers;
 mod object;
 mod packet;
-mod preempt;
 mod probes;
 mod publish;
 mod read;

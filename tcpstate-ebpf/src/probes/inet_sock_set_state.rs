@@ -12,9 +12,8 @@
 //!
 //! From 7.2 on a task may be preempted inside a program (`__DECLARE_TRACE` in `include/linux/tracepoint.h`), and moved to
 //! another CPU between two programs. So events of processes are missed as well, and notes belong to the task: what it does
-//! itself comes one after the other, and so do the packets that are handled in it. Each program switches preemption off
-//! itself, which leaves the moments before and after, in which few are caught; each program more makes it that much rarer
-//! that all are taken at once; what nobody takes is counted by the kernel.
+//! itself comes one after the other, and so do the packets that are handled in it. Each program more makes it that much
+//! rarer that all are taken at once; what nobody takes is counted by the kernel.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::warn;
@@ -25,7 +24,7 @@ use tcpstate_common::{
 };
 
 use crate::{
-    clock, connection, emit, maps, numbers, preempt,
+    clock, connection, emit, maps, numbers,
     read::Typed,
     slots::Place,
     sock::Sock,
@@ -69,21 +68,21 @@ const EADDRNOTAVAIL: u32 = 99;
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    match preempt::without(|| try_inet_sock_set_state(&ctx)) {
+    match try_inet_sock_set_state(&ctx) {
         Ok(()) | Err(()) => 0,
     }
 }
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state_nested(ctx: BtfTracePointContext) -> i32 {
-    match preempt::without(|| try_nested::<1>(&ctx)) {
+    match try_nested::<1>(&ctx) {
         Ok(()) | Err(()) => 0,
     }
 }
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state_third(ctx: BtfTracePointContext) -> i32 {
-    match preempt::without(|| try_nested::<2>(&ctx)) {
+    match try_nested::<2>(&ctx) {
         Ok(()) | Err(()) => 0,
     }
 }

@@ -5,11 +5,11 @@
 use aya_ebpf::{bindings::BPF_ANY, macros::btf_tracepoint, programs::BtfTracePointContext};
 use tcpstate_common::{EventKind, TcpState, wire::Reset};
 
-use crate::{clock, connection, emit, maps, preempt, read::Typed, sock::Sock};
+use crate::{clock, connection, emit, maps, read::Typed, sock::Sock};
 
 #[btf_tracepoint(function = "tcp_receive_reset")]
 fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
-    match preempt::without(|| try_tcp_receive_reset(&ctx)) {
+    match try_tcp_receive_reset(&ctx) {
         Ok(()) | Err(()) => 0,
     }
 }

@@ -10,7 +10,7 @@ use tcpstate_common::{
 };
 
 use crate::{
-    clock, connection, emit, maps, numbers, packet, preempt,
+    clock, connection, emit, maps, numbers, packet,
     read::Untyped,
     slots::Place,
     sock::{Sock, is_full},
@@ -22,7 +22,7 @@ const LISTEN: u8 = TcpState::Listen as u8;
 
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
-    match preempt::without(|| try_tcp_send_reset(&ctx)) {
+    match try_tcp_send_reset(&ctx) {
         Ok(()) | Err(()) => 0,
     }
 }

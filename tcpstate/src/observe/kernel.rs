@@ -422,15 +422,12 @@ fn take_tapes(ebpf: &mut Ebpf, cpus: u32, sizes: Sizes) -> Result<TapeMaps, Kern
 fn load(layout: &Layout, btf: &Btf, cpus: u32, sizes: Sizes, preemptible: bool) -> Result<Ebpf, KernelError> {
     let places = sizes.places(cpus);
     let handled = if preemptible { HANDLED_PLACES } else { 1 };
-    let preempt = layout.preempt.filter(|_| preemptible);
     let object = object::with_numbers(|number| match number {
         Number::TICK_NS => clock::tick_ns(),
         Number::RING_WATERMARK => sizes.ring_bytes / 4,
         Number::SLOT_MASK => sizes.slots - 1,
         Number::TAPE_MASK => places - 1,
         Number::PREEMPTIBLE => u32::from(preemptible),
-        Number::PREEMPT_DISABLE => preempt.map_or(0, |[disable, _]| disable),
-        Number::PREEMPT_ENABLE => preempt.map_or(0, |[_, enable]| enable),
         Number::HANDLED_MASK => handled - 1,
         known => layout.number(known),
     })

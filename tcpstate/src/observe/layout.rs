@@ -34,8 +34,6 @@ pub struct Layout {
     pub sock_dead_bit: u32,
     /// Whether `tcp_send_reset` carries a reason.
     pub has_rst_reason: bool,
-    /// Where `bpf_preempt_disable` and `bpf_preempt_enable` are in the BTF, on kernels that have them (6.10 and later).
-    pub preempt: Option<[u32; 2]>,
     /// Names of the reset reasons, without their prefix; empty before 6.10.
     pub reset_reasons: BTreeMap<u32, String>,
 }
@@ -84,9 +82,6 @@ impl Layout {
             sock_done_bit: flag("SOCK_DONE")?,
             sock_dead_bit: flag("SOCK_DEAD")?,
             has_rst_reason,
-            preempt: function(types, "bpf_preempt_disable")
-                .zip(function(types, "bpf_preempt_enable"))
-                .map(Into::into),
             reset_reasons,
         })
     }
@@ -101,14 +96,7 @@ impl Layout {
     #[cfg(test)]
     pub(super) fn with_offsets(offsets: Vec<Option<u32>>) -> Self {
         let (sock_done_bit, sock_dead_bit) = (1, 0);
-        Self {
-            offsets,
-            sock_done_bit,
-            sock_dead_bit,
-            has_rst_reason: false,
-            preempt: None,
-            reset_reasons: BTreeMap::new(),
-        }
+        Self { offsets, sock_done_bit, sock_dead_bit, has_rst_reason: false, reset_reasons: BTreeMap::new() }
     }
 
     /// What is written into the programs about the kernel: 0 for numbers that are not the kernel's, and for fields that it does not
@@ -136,11 +124,6 @@ fn offset(types: &TypeInformation, field: &Field) -> Option<u32> {
         Ok((_, Offset::ByteOffset(bytes))) => Some(bytes),
         _ => None,
     }
-}
-
-/// The place of a function of the kernel.
-fn function(types: &TypeInformation, name: &str) -> Option<u32> {
-    types.id_of(name).filter(|id| matches!(types.from_id(*id), Some(TypeVariant::Func(_))))
 }
 
 /// The constants of an enum; none if there is no such enum.
@@ -224,7 +207,6 @@ mod tests {
             let number = layout.reset_reason("TCP_ABORT_ON_CLOSE").expect("known since 6.10");
             assert_eq!(layout.reset_reasons[&number], "TCP_ABORT_ON_CLOSE");
             assert!(!layout.reset_reasons.values().any(|name| name == "MAX"));
-            assert!(layout.preempt.is_some_and(|[disable, enable]| disable != 0 && disable != enable));
         }
     }
 

@@ -9,12 +9,6 @@ const INSTRUCTION: usize = 8;
 const MOVE: u8 = 0xb7;
 /// `BPF_LDX | BPF_MEM`, `dst = *(size *)(src + offset)`, without the size.
 const LOAD: u8 = 0x61;
-/// `BPF_JMP | BPF_CALL`: of a helper, or with [`KERNEL_FUNCTION`] of a function of the kernel by its place in the BTF.
-const CALL: u8 = 0x85;
-/// What the registers' byte says of a call of a function of the kernel (`BPF_PSEUDO_KFUNC_CALL` as source).
-const KERNEL_FUNCTION: u8 = 0x20;
-/// A jump to the next instruction (`BPF_JMP | BPF_JA`).
-const NOTHING: [u8; INSTRUCTION] = [0x05, 0, 0, 0, 0, 0, 0, 0];
 /// The bits that say the size.
 const SIZE: u8 = 0x18;
 
@@ -75,16 +69,8 @@ fn code(object: &[u8]) -> Result<Vec<std::ops::Range<usize>>, object::Error> {
 }
 
 fn tell(code: &mut [u8], number: impl Fn(Number) -> u32) -> Result<(), Error> {
-    for instruction in code.as_chunks_mut::<INSTRUCTION>().0 {
-        let [what, registers, low, high, immediate @ ..] = instruction;
-        if *what == CALL
-            && let Some(function) = marked(i32::from_le_bytes(*immediate), MARK)
-        {
-            match number(function) {
-                0 => *instruction = NOTHING,
-                place => (*registers, *immediate) = (KERNEL_FUNCTION, place.to_le_bytes()),
-            }
-        } else if *what & !SIZE == LOAD & !SIZE
+    for [what, _, low, high, immediate @ ..] in code.as_chunks_mut::<INSTRUCTION>().0 {
+        if *what & !SIZE == LOAD & !SIZE
             && let Some(field) = marked(i16::from_le_bytes([*low, *high]).into(), OFFSET_MARK.into())
         {
             let offset = number(field);
@@ -117,20 +103,6 @@ mod tests {
     fn loads(what: u8, offset: i16) -> [u8; INSTRUCTION] {
         let [a, b] = offset.to_le_bytes();
         [what, 1, a, b, 0, 0, 0, 0]
-    }
-
-    #[test]
-    fn calls_of_the_kernels_functions_find_them_or_become_nothing() {
-        let calls = |registers: u8, immediate: i32| {
-            let [a, b, c, d] = immediate.to_le_bytes();
-            [CALL, registers, 0, 0, a, b, c, d]
-        };
-        let marked = |function| calls(0, MARK + function as i32);
-        let before =
-            [marked(Number::PREEMPT_DISABLE), marked(Number::PREEMPT_ENABLE), calls(0, 5), calls(0x10, 7)];
-        let mut code = before.concat();
-        tell(&mut code, |number| if number == Number::PREEMPT_DISABLE { 4711 } else { 0 }).expect("near");
-        assert_eq!(code, [calls(0x20, 4711), [5, 0, 0, 0, 0, 0, 0, 0], before[2], before[3]].concat());
     }
 
     #[test]
