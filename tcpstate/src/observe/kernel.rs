@@ -130,9 +130,12 @@ impl Kernel {
                 return Err(KernelError::Capability { capability, refused });
             }
         }
-        Self::load(sizes).map_err(|error| match (error, lockdown::refusal(lockdown::mode().as_deref())) {
-            (KernelError::Load(_) | KernelError::Program { .. }, Some(why)) => KernelError::Lockdown(why),
-            (error, _) => error,
+        Self::load(sizes).map_err(|error| match &error {
+            KernelError::Load(words) | KernelError::Program { reason: words, .. } => {
+                let why = lockdown::refusal(lockdown::mode().as_deref(), words);
+                why.map_or(error, KernelError::Lockdown)
+            }
+            _ => error,
         })
     }
 

@@ -5,6 +5,8 @@ use std::fs;
 /// The mode in which nobody may read the kernel's memory, eBPF programs neither (`LOCKDOWN_BPF_READ_KERNEL` in
 /// `include/linux/security.h`).
 const CONFIDENTIALITY: &str = "confidentiality";
+/// What the verifier says of the helpers that this mode takes away.
+const NO_HELPER: &str = "cannot use helper bpf_probe_read";
 
 /// The mode in force; `None` where the kernel does not say it.
 #[must_use]
@@ -12,10 +14,11 @@ pub fn mode() -> Option<String> {
     parse(&fs::read_to_string("/sys/kernel/security/lockdown").ok()?).map(str::to_owned)
 }
 
-/// Why eBPF programs that were refused may not run, if the mode is the reason.
+/// Why eBPF programs that were refused with these words may not run, if the mode is the reason. Where the mode is not known
+/// the words tell it.
 #[must_use]
-pub fn refusal(mode: Option<&str>) -> Option<&'static str> {
-    (mode == Some(CONFIDENTIALITY)).then_some(
+pub fn refusal(mode: Option<&str>, words: &str) -> Option<&'static str> {
+    mode.map_or_else(|| words.contains(NO_HELPER), |mode| mode == CONFIDENTIALITY).then_some(
         "this kernel is locked down (lockdown=confidentiality), so that no eBPF program may read its memory: lockdown=integrity would let them",
     )
 }
@@ -33,7 +36,7 @@ mod tests {
     fn only_confidentiality_keeps_programs_from_reading() {
         let mode = |text| parse(text);
         assert_eq!(
-            refusal(mode("none integrity [confidentiality]\n"))
+            refusal(mode("none integrity [confidentiality]\n"), "Operation not permitted")
                 .map(|why| why.split(':').next().unwrap_or(why)),
             Some(
                 "this kernel is locked down (lockdown=confidentiality), so that no eBPF program may read its memory"
@@ -41,7 +44,9 @@ mod tests {
         );
         for other in ["[none] integrity confidentiality\n", "none [integrity] confidentiality\n", "", "[none"]
         {
-            assert_eq!(refusal(mode(other)), None, "{other}");
+            assert_eq!(refusal(mode(other), "Operation not permitted"), None, "{other}");
         }
+        let words = "Invalid argument (program of this type cannot use helper bpf_probe_read#4)";
+        assert!(refusal(None, words).is_some() && refusal(Some("integrity"), words).is_none());
     }
 }
