@@ -506,11 +506,17 @@ fn refused(error: &ProgramError) -> String {
     }
 }
 
-/// The line of the verifier's log that says why: the last one above what it counts at the end, of which newer kernels have
-/// a line for each part of the program (`print_verification_stats`, `kernel/bpf/verifier.c`).
+/// The line of the verifier's log that says why: since 7.3 there is a report, in which it stands below `Reason:`. Before, it
+/// is the last one above what is counted at the end, of which newer kernels have a line for each part of the program
+/// (`print_verification_stats`, `kernel/bpf/verifier.c`).
 fn verdict(log: &str) -> Option<&str> {
+    const REASON: &str = "Reason:";
     const COUNTS: [&str; 5] = ["processed ", "verification time ", "stack depth ", "subprog ", "insns_"];
     let lines = log.lines().map(str::trim).rev();
+    let below = lines.clone().take_while(|line| *line != REASON).last();
+    if let Some(below) = below.filter(|_| lines.clone().any(|line| line == REASON)) {
+        return Some(below);
+    }
     lines
         .skip_while(|line| line.is_empty() || COUNTS.iter().any(|start| line.starts_with(start)))
         .find(|line| !line.is_empty())
@@ -542,5 +548,9 @@ mod tests {
         let new = "access beyond struct sock at off 900 size 4\nverification time 88 usec\nstack depth 24+8\nprocessed 3 insns\nsubprog 0 insns_total 3\nsubprog 2 insns_total 9\n";
         assert_eq!(verdict(new), Some("access beyond struct sock at off 900 size 4"));
         assert_eq!(verdict("processed 3 insns\n"), None);
+        let report = "128: (85) call bpf_probe_read#4\nprogram of this type cannot use helper bpf_probe_read#4\n\nVerification failed: Policy: Operation is not allowed\n\nReason:\n  The helper bpf_probe_read#4 is not allowed: this program type does not allow the helper.\n\nAt:\n  f @ helpers.rs:1178:5\n\nSuggestion:\n  Use a helper allowed for this program type.\n\nprocessed 901 insns\n";
+        let expected =
+            "The helper bpf_probe_read#4 is not allowed: this program type does not allow the helper.";
+        assert_eq!(verdict(report), Some(expected));
     }
 }

@@ -5,8 +5,8 @@ use std::fs;
 /// The mode in which nobody may read the kernel's memory, eBPF programs neither (`LOCKDOWN_BPF_READ_KERNEL` in
 /// `include/linux/security.h`).
 const CONFIDENTIALITY: &str = "confidentiality";
-/// What the verifier says of the helpers that this mode takes away.
-const NO_HELPER: &str = "cannot use helper bpf_probe_read";
+/// What the verifier says of the helpers that this mode takes away, up to 7.2 and since 7.3.
+const NO_HELPER: [&str; 2] = ["cannot use helper bpf_probe_read", "The helper bpf_probe_read"];
 
 /// The mode in force; `None` where the kernel does not say it.
 #[must_use]
@@ -18,7 +18,7 @@ pub fn mode() -> Option<String> {
 /// the words tell it.
 #[must_use]
 pub fn refusal(mode: Option<&str>, words: &str) -> Option<&'static str> {
-    mode.map_or_else(|| words.contains(NO_HELPER), |mode| mode == CONFIDENTIALITY).then_some(
+    mode.map_or_else(|| NO_HELPER.iter().any(|no_helper| words.contains(no_helper)), |mode| mode == CONFIDENTIALITY).then_some(
         "this kernel is locked down (lockdown=confidentiality), so that no eBPF program may read its memory: lockdown=integrity would let them",
     )
 }
@@ -47,6 +47,7 @@ mod tests {
             assert_eq!(refusal(mode(other), "Operation not permitted"), None, "{other}");
         }
         let words = "Invalid argument (program of this type cannot use helper bpf_probe_read#4)";
+        assert!(refusal(None, "(The helper bpf_probe_read#4 is not allowed: …)").is_some());
         assert!(refusal(None, words).is_some() && refusal(Some("integrity"), words).is_none());
     }
 }
