@@ -33,7 +33,7 @@ const MOMENT: Duration = Duration::from_mins(1);
 /// Connections that are leaked: enough for a finding.
 const LEAKED: &str = "12";
 /// How long the daemon may take to see them, and to be sure of what they mean.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Tests the HTTP API by its own description.
 ///

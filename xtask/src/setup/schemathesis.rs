@@ -1,5 +1,5 @@
 //! Schemathesis, which sends a daemon the requests that the description of its API allows, and those that it does not:
-//! from PyPI, into a Python environment of its own in the cache. `schemathesis.txt` pins it and all that it needs.
+//! from `PyPI`, into a Python environment of its own in the cache. `schemathesis.txt` pins it and all that it needs.
 
 use std::{
     fs,

@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use tcpstate_common::TcpState;
-use utoipa::openapi::{KnownFormat, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::{KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat, Type, schema::AnyOfBuilder};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Ends, Process};
@@ -63,7 +63,7 @@ fn addresses() -> Schema {
     let of = |format| {
         ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format)))
     };
-    OneOfBuilder::new().item(of(KnownFormat::Ipv4)).item(of(KnownFormat::Ipv6)).build().into()
+    AnyOfBuilder::new().item(of(KnownFormat::Ipv4)).item(of(KnownFormat::Ipv6)).build().into()
 }
 
 impl SocketParams {

@@ -70,7 +70,7 @@ fn a_text_is_taken_where_it_is_as_described_and_only_there() {
         texts.extend((0..20).map(|_| any("[ -~]{0,6}")));
         let described = jsonschema::draft202012::new(schema).unwrap();
         for text in texts {
-            let coded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let coded = text.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
             let status = daemon.get(&format!("{path}?{name}={coded}")).status;
             let expected = if described.is_valid(&text.clone().into()) { 200 } else { 400 };
             assert_eq!(status, expected, "{path} {name}={text}");
