@@ -49,6 +49,11 @@ impl Daemon {
         Connection::open(&self.address)
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.running.pid()
     }

@@ -4,6 +4,7 @@
 //! Must not know how tcpstate works: it knows the project's files, not their meaning.
 #![expect(clippy::print_stdout, reason = "a command line tool talks on stdout; say.rs does most of it")]
 
+mod api;
 mod bench;
 mod build;
 mod child;
@@ -58,6 +59,7 @@ enum Task {
     Test(test::Args),
     Bench(bench::Args),
     Vm(vm::Args),
+    Api(api::Args),
     Fuzz(fuzz::Args),
     Lint(lint::Args),
     Tidy(tidy::Args),
@@ -86,6 +88,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Test(args) => test::main(&args),
         Task::Bench(args) => bench::main(&args),
         Task::Vm(args) => vm::main(&args),
+        Task::Api(args) => api::main(&args),
         Task::Fuzz(args) => fuzz::main(&args),
         Task::Lint(args) => lint::main(&args),
         Task::Tidy(args) => tidy::main(&args),

@@ -13,6 +13,8 @@ mod linker;
 mod mirror;
 mod places;
 mod promtool;
+mod redocly;
+mod schemathesis;
 mod survey;
 
 pub(crate) mod cargo_deny;
@@ -41,7 +43,7 @@ use crate::{
 /// Installs what building and testing need.
 ///
 /// That is a compiler for eBPF, bpf-linker, and the programs that tests start. The other commands do this by themselves. On Debian, packages are installed with apt-get (as root, or with
-/// sudo where it asks no question); bpf-linker and promtool go to a cache folder in your home. Where that is
+/// sudo where it asks no question); what is not a package there (bpf-linker, promtool, schemathesis, redocly) goes to a cache folder in your home. Where that is
 /// not possible, the exact commands to run by hand are printed. Running it again costs nothing.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -66,6 +68,9 @@ pub(crate) struct Tools {
     pub(crate) linker: PathBuf,
     /// For tests, where it could be had.
     pub(crate) promtool: Option<PathBuf>,
+    /// What tests the daemon's API and its description, for tests, where they could be had.
+    pub(crate) schemathesis: Option<PathBuf>,
+    pub(crate) redocly: Option<PathBuf>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
@@ -105,7 +110,8 @@ pub(crate) fn ensure(needs: Needs) -> Result<Tools> {
     let compiler =
         survey.compiler.map_err(|it| anyhow!("no eBPF compiler: {}; {}", it.nightly, it.system))?;
     let Some(linker) = survey.linker else { bail!("bpf-linker is missing after it was built") };
-    Ok(Tools { compiler, linker, promtool: survey.promtool })
+    let Survey { promtool, schemathesis, redocly, .. } = survey;
+    Ok(Tools { compiler, linker, promtool, schemathesis, redocly })
 }
 
 /// Makes sure that `program`, which one command needs, is there; installs its `package` otherwise.
@@ -176,5 +182,15 @@ fn install_test_needs(lock: &Lock, places: &Places, privilege: Privilege) {
         if let Err(error) = fetched {
             warn(format!("{error:#}; tests that need promtool will say SKIPPED"));
         }
+    }
+    if survey.schemathesis.is_none()
+        && let Err(error) = schemathesis::install(lock, places, privilege)
+    {
+        warn(format!("{error:#}; the test of the API will say SKIPPED"));
+    }
+    if survey.redocly.is_none()
+        && let Err(error) = redocly::install(lock, places)
+    {
+        warn(format!("{error:#}; the check of the API's description will say SKIPPED"));
     }
 }

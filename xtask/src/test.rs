@@ -1,4 +1,4 @@
-//! `cargo xtask test`: all tests of the workspace, then `tidy`; ends with one line that says what ran.
+//! `cargo xtask test`: all tests of the workspace, the scenarios, the test of the API, then `tidy`; ends with one line that says what ran.
 //!
 //! Input: the workspace, setup's tools. It counts the tests' own report lines, and knows no test.
 
@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 
 use self::tally::Tally;
 use crate::{
-    build, child,
+    api, build, child,
     host::Privilege,
     say::{say, warn},
     scenarios,
@@ -29,6 +29,9 @@ use crate::{
 const PROMTOOL_VARIABLE: &str = "TCPSTATE_PROMTOOL";
 /// Tells tests where the eBPF program is that does nothing.
 const EMPTY_VARIABLE: &str = "TCPSTATE_EMPTY_OBJECT";
+
+/// What is left out where only some tests are asked for.
+const LEFT_OUT: &str = "left out because of the filter";
 
 /// Builds everything, runs all tests, and ends with `tidy`.
 ///
@@ -66,9 +69,10 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         warn(format!("no test's name contains {}", args.filters.join(" or ")));
     }
     let scenarios = if args.filters.is_empty() { Some(play(&workspace, &tools, privilege)?) } else { None };
+    let api = if args.filters.is_empty() { Some(api::test(&workspace, &tools)?) } else { None };
     let tidy = if args.filters.is_empty() { Some(tidy::check(&workspace)?) } else { None };
     let clean = tidy.as_ref().is_none_or(tidy::Report::is_clean);
-    let tidy = tidy.map_or("left out because of the filter".into(), |report| report.summary());
+    let tidy = tidy.map_or(LEFT_OUT.into(), |report| report.summary());
     let rights = match privilege {
         Privilege::Root => "as root",
         Privilege::Sudo => "as root with sudo",
@@ -88,9 +92,13 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         say(format!("CI must run what was skipped: {why}"));
         complete = false;
     }
-    let (scenarios, diagonal) = scenarios.unwrap_or(("left out because of the filter".into(), true));
-    say(format!("tests {rights}: {}; scenarios: {scenarios}; tidy: {tidy}", tally.summary(code)));
-    Ok(ExitCode::from(if code == 0 && !(clean && diagonal && complete) { 1 } else { code }))
+    let described = api.as_ref().is_none_or(|api| if is_in_ci() { api.is_right() } else { !api.is_wrong() });
+    let api = api.map_or(LEFT_OUT.into(), |api| api.to_string());
+    let (scenarios, diagonal) = scenarios.unwrap_or((LEFT_OUT.into(), true));
+    let tests = tally.summary(code);
+    say(format!("tests {rights}: {tests}; scenarios: {scenarios}; API: {api}; tidy: {tidy}"));
+    let right = clean && diagonal && complete && described;
+    Ok(ExitCode::from(if code == 0 && !right { 1 } else { code }))
 }
 
 /// Says whether nobody looks on, so that whatever can run has to.

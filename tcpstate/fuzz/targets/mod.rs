@@ -4,6 +4,7 @@ mod cgroup;
 mod mountinfo;
 mod netlink;
 mod params;
+mod proc_net;
 mod procfs;
 mod recording;
 mod ring;

@@ -28,7 +28,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
-    api::openapi::{Description, describe_refusals},
+    api::openapi::{Description, describe_cursors, describe_refusals},
     ask::Engine,
     http::{Bounds, Server, connections::Connections, gate::Gate},
     problem::Problem,
@@ -74,6 +74,7 @@ pub fn server(engine: Engine, pulses: Pulses, stop: watch::Receiver<bool>, bound
         .merge(scrapes)
         .split_for_parts();
     describe_refusals(&mut description);
+    describe_cursors(&mut description);
     let watchers = Arc::new(Semaphore::new(bounds.watchers));
     let router = router
         .fallback(no_such_path)

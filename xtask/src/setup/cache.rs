@@ -124,11 +124,16 @@ pub(crate) fn cargo_install(
 pub(crate) fn fingerprint(file: &Path) -> Result<String> {
     let seen = fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?;
     let text = format!("{} {} {} {}", file.display(), seen.len(), seen.mtime(), seen.mtime_nsec());
+    Ok(hash(&text))
+}
+
+/// A short name for a text.
+pub(crate) fn hash(text: &str) -> String {
     // FNV-1a: stable between compilers, which the standard library's hasher does not promise.
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    Ok(format!("{hash:016x}"))
+    format!("{hash:016x}")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::{
     compiler::{self, Compiler, Refused},
     linker,
     places::Places,
-    promtool,
+    promtool, redocly, schemathesis,
 };
 
 /// The programs that tests start beside promtool, each with the Debian package that brings it.
@@ -32,6 +32,8 @@ pub(super) struct Survey {
     /// The test programs that are missing, with their packages.
     pub(super) missing: Vec<(&'static str, &'static str)>,
     pub(super) promtool: Option<PathBuf>,
+    pub(super) schemathesis: Option<PathBuf>,
+    pub(super) redocly: Option<PathBuf>,
 }
 
 /// One line of `setup --check`.
@@ -46,14 +48,19 @@ impl Survey {
         let compiler = compiler::choose(places);
         let linker = compiler.as_ref().ok().and_then(|compiler| linker::find(places, compiler));
         let cc = ["cc", "gcc", "clang"].iter().any(|name| places.program(name).is_some());
-        let (missing, promtool) = match needs {
-            Needs::Build => (Vec::new(), None),
-            Needs::Test => (
-                TEST_PROGRAMS.into_iter().filter(|(program, _)| places.program(program).is_none()).collect(),
-                promtool::find(places),
-            ),
-        };
-        Self { needs, compiler, linker, cc, missing, promtool }
+        let for_tests = needs == Needs::Test;
+        let missing = TEST_PROGRAMS.into_iter().filter(|(program, _)| places.program(program).is_none());
+        let find = |find: fn(&Places) -> Option<PathBuf>| for_tests.then(|| find(places)).flatten();
+        Self {
+            needs,
+            compiler,
+            linker,
+            cc,
+            missing: if for_tests { missing.collect() } else { Vec::new() },
+            promtool: find(promtool::find),
+            schemathesis: find(schemathesis::find),
+            redocly: find(redocly::find),
+        }
     }
 
     /// Says whether all that was asked for is there.
@@ -90,11 +97,14 @@ impl Survey {
                 let there = !self.missing.contains(&(program, package));
                 lines.push(Line { there, text: format!("{program}, for tests (package {package})") });
             }
-            lines.push(found(
-                "promtool, for tests",
-                self.promtool.as_ref(),
-                "fetched by `cargo xtask setup`",
-            ));
+            let fetched = [
+                ("promtool, for tests", &self.promtool),
+                ("schemathesis, for tests", &self.schemathesis),
+                ("redocly, for tests", &self.redocly),
+            ];
+            for (what, place) in fetched {
+                lines.push(found(what, place.as_ref(), "fetched by `cargo xtask setup`"));
+            }
         }
         lines
     }
@@ -145,7 +155,7 @@ mod tests {
         assert_eq!(survey.packages_to_test(), ["iproute2", "bpftool"]);
         assert_eq!(survey.packages_to_build(), ["rustc-web", "libstd-rust-web-dev-bpf"]);
         let missing: Vec<_> = survey.lines().into_iter().filter(|it| !it.there).map(|it| it.text).collect();
-        assert_eq!(missing.len(), 6, "{missing:#?}");
+        assert_eq!(missing.len(), 8, "{missing:#?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use axum::{
     http::{Uri, request::Parts},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::Object;
 use utoipa::{IntoParams, ToSchema};
 
 use super::sockets::AgeIs;
@@ -18,7 +19,7 @@ use crate::{
     serve::{
         ask::Diagnosed,
         nearest::did_you_mean,
-        params::{NoParams, Pairs, number},
+        params::{NoParams, Pairs, number, one_of},
         problem::Problem,
         shared::Shared,
         stamp::Stamps,
@@ -30,20 +31,32 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(in crate::serve) struct FindingParams {
     /// Only findings of this class.
-    #[param(value_type = Option<String>, example = "close-wait-leak")]
+    #[param(schema_with = classes, example = "close-wait-leak")]
     class: Option<Class>,
     /// Only findings of this severity: `info`, `warning` or `critical`.
-    #[param(value_type = Option<String>, example = "warning")]
+    #[param(schema_with = severities, example = "warning")]
     severity: Option<Severity>,
     /// Only `open` or only `resolved` findings; without it both.
-    #[param(value_type = Option<String>, example = "open")]
+    #[param(schema_with = statuses, example = "open")]
     status: Option<Status>,
     /// Only findings about this process.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 2_147_483_647)]
     pid: Option<u32>,
     /// Only findings about processes of this systemd unit, by its full name.
-    #[param(example = "payments.service")]
+    #[param(pattern = r"^[A-Za-z0-9:_.\\@-]+\.[A-Za-z0-9:_\\@-]+$", example = "payments.service")]
     unit: Option<String>,
+}
+
+fn classes() -> Object {
+    one_of(Class::ALL.map(Class::name))
+}
+
+fn severities() -> Object {
+    one_of(Severity::ALL.map(Severity::name))
+}
+
+fn statuses() -> Object {
+    one_of(["open", "resolved"])
 }
 
 impl FindingParams {

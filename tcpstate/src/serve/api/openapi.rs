@@ -3,12 +3,12 @@
 use axum::{extract::State, http::header, response::IntoResponse};
 use utoipa::{
     OpenApi,
-    openapi::{self, ContentBuilder, Ref, RefOr, Response, ResponseBuilder},
+    openapi::{self, ContentBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type},
 };
 
 use super::events::{Lost, ResetReceived, ResetSent, Transition};
 use crate::serve::{
-    params::NoParams,
+    params::{NoParams, cursor::List},
     problem::{self, Problem},
     shared::Shared,
 };
@@ -22,6 +22,9 @@ use crate::serve::{
                        Read-only. Every error is a problem document (RFC 9457).",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
+    servers((url = "/", description = "The daemon that gave this description")),
+    // Nobody has to say who he is.
+    security(()),
     components(schemas(Transition, ResetSent, ResetReceived, Lost)),
     tags(
         (name = "api", description = "Answers for programs"),
@@ -48,6 +51,28 @@ pub(in crate::serve) fn describe_refusals(api: &mut openapi::OpenApi) {
         for (status, description) in REFUSALS {
             let responses = &mut route.responses.responses;
             responses.entry(status.to_owned()).or_insert_with(|| refusal(description));
+        }
+    }
+}
+
+/// Adds what a cursor looks like to the lists that share their parameters.
+pub(in crate::serve) fn describe_cursors(api: &mut openapi::OpenApi) {
+    let lists = [
+        ("/api/v1/processes", List::Processes),
+        ("/api/v1/ports", List::Ports),
+        ("/api/v1/listeners", List::Listeners),
+    ];
+    for (path, list) in lists {
+        let route = api.paths.paths.get_mut(path).and_then(|path| path.get.as_mut());
+        let parameters = route.into_iter().flat_map(|route| route.parameters.iter_mut().flatten());
+        let inline = parameters.filter_map(|parameter| match parameter {
+            RefOr::T(parameter) => Some(parameter),
+            RefOr::Ref(_) => None,
+        });
+        for parameter in inline.filter(|parameter| parameter.name == "cursor") {
+            let pattern = Some(list.pattern_of_places());
+            let cursor = ObjectBuilder::new().schema_type(Type::String).pattern(pattern).build();
+            parameter.schema = Some(cursor.into());
         }
     }
 }

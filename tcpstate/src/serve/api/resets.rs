@@ -30,7 +30,7 @@ pub(in crate::serve) struct ResetParams {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
     /// The `next_cursor` of the page before.
-    #[param(rename = "cursor", value_type = Option<String>)]
+    #[param(rename = "cursor", value_type = Option<String>, pattern = "^r1[0-9a-f]{16}$")]
     before: Option<u64>,
 }
 

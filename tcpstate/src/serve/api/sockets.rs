@@ -9,13 +9,14 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use tcpstate_common::TcpState;
+use utoipa::openapi::{KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat, Type, schema::AnyOfBuilder};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Ends, Process};
 use crate::{
     serve::{
         ask::SocketAnswer,
-        params::{Pairs, cursor::List, duration, limit, number, state},
+        params::{Pairs, cursor::List, duration, limit, number, one_of, state},
         problem::Problem,
         shared::Shared,
         stamp::Stamps,
@@ -27,31 +28,42 @@ use crate::{
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::serve) struct SocketParams {
-    /// Only sockets in this state: the kernel's name or the one of `ss`, in either case, with `-` or `_`.
-    #[param(value_type = Option<String>, example = "CLOSE_WAIT")]
+    /// Only sockets in this state. The names of `ss` are understood too, and all in either case, with `-` or `_`.
+    #[param(schema_with = states, example = "CLOSE_WAIT")]
     state: Option<TcpState>,
     /// Only sockets at least this long in their state: a whole number with `ms`, `s`, `m`, `h` or `d`;
-    /// without unit it is seconds. An age that is only known to be `at_least` something counts as that.
-    #[param(rename = "min_age", value_type = Option<String>, example = "5m")]
+    /// without unit it is seconds. The number has up to 11 digits. An age that is only known to be `at_least` something counts as that.
+    #[param(rename = "min_age", value_type = Option<String>, pattern = "^[0-9]{1,11}(ms|s|m|h|d)?$", example = "5m")]
     min_age_ms: Option<u64>,
     /// Only sockets that this process has open, or last acted on where no process can have them open.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 2_147_483_647)]
     pid: Option<u32>,
     /// Only sockets with this port at either end.
     #[param(minimum = 1, maximum = 65535)]
     port: Option<u16>,
     /// Only sockets with this IP address at the other end; an IPv4 address finds v4-mapped peers too.
-    #[param(value_type = Option<String>, example = "10.0.0.7")]
+    #[param(schema_with = addresses, example = "10.0.0.7")]
     peer: Option<IpAddr>,
     /// Only sockets in the network namespace with this inode number.
-    #[param(minimum = 1, format = Int64)]
+    #[param(minimum = 1, maximum = 4_294_967_295_i64, format = Int64)]
     netns: Option<u32>,
     /// Sockets on a page at most.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
     /// The `next_cursor` of the page before.
-    #[param(rename = "cursor", value_type = Option<String>)]
+    #[param(rename = "cursor", value_type = Option<String>, pattern = "^s1[0-9a-f]{16}$")]
     after: Option<u64>,
+}
+
+fn states() -> Object {
+    one_of(TcpState::VISIBLE.map(TcpState::name))
+}
+
+fn addresses() -> Schema {
+    let of = |format| {
+        ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format)))
+    };
+    AnyOfBuilder::new().item(of(KnownFormat::Ipv4)).item(of(KnownFormat::Ipv6)).build().into()
 }
 
 impl SocketParams {

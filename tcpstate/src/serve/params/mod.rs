@@ -13,6 +13,8 @@ use axum::{
     http::{Uri, request::Parts},
 };
 
+use utoipa::openapi::{Object, ObjectBuilder, Type};
+
 use super::problem::Problem;
 
 /// The parameters of one request.
@@ -50,6 +52,11 @@ fn unknown(name: &str, known: &[&str]) -> String {
         return format!("there is no parameter `{name}` here: this route takes none");
     }
     format!("there is no parameter `{name}` here; there are {}", known.join(", "))
+}
+
+/// Describes a parameter that is one of these words.
+pub(super) fn one_of<const N: usize>(words: [&'static str; N]) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
 }
 
 /// A route that takes no parameters.

@@ -1,5 +1,10 @@
 //! The description of the API.
 
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    string::string_regex,
+    test_runner::TestRunner,
+};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -33,6 +38,44 @@ fn every_described_parameter_is_understood() {
         }
     }
     assert_eq!(checked, 21);
+}
+
+/// The query parameters that are described, with their routes.
+fn parameters(api: &Value) -> Vec<(String, Value)> {
+    let of = |(path, item): (&String, &Value)| {
+        let parameters = item["get"]["parameters"].as_array().cloned().unwrap_or_default();
+        parameters.into_iter().map(|parameter| (path.clone(), parameter)).collect::<Vec<_>>()
+    };
+    let all = api["paths"].as_object().unwrap().iter().flat_map(of);
+    all.filter(|(_, parameter)| parameter["in"] == "query").collect()
+}
+
+#[test]
+fn a_text_is_taken_where_it_is_as_described_and_only_there() {
+    let daemon = Daemon::start();
+    let mut runner = TestRunner::deterministic();
+    let mut any = |of: &str| string_regex(of).unwrap().new_tree(&mut runner).unwrap().current();
+    for (path, parameter) in parameters(&daemon.get("/api/v1/openapi.json").json()) {
+        let (name, schema) = (parameter["name"].as_str().unwrap(), &parameter["schema"]);
+        if schema["type"] == "integer" || name == "peer" {
+            continue;
+        }
+        let words =
+            schema["enum"].as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned());
+        let mut texts: Vec<_> = words.collect();
+        if let Some(pattern) = schema["pattern"].as_str() {
+            texts.extend((0..20).map(|_| any(pattern.trim_start_matches('^').trim_end_matches('$'))));
+        }
+        assert!(!texts.is_empty(), "{path}: it is not described what {name} may be");
+        texts.extend((0..20).map(|_| any("[ -~]{0,6}")));
+        let described = jsonschema::draft202012::new(schema).unwrap();
+        for text in texts {
+            let coded = text.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
+            let status = daemon.get(&format!("{path}?{name}={coded}")).status;
+            let expected = if described.is_valid(&text.clone().into()) { 200 } else { 400 };
+            assert_eq!(status, expected, "{path} {name}={text}");
+        }
+    }
 }
 
 /// The description, made strict: what it does not mention must not be there.
