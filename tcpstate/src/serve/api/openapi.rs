@@ -23,7 +23,7 @@ use crate::serve::{
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     servers((url = "/", description = "The daemon that gave this description")),
-    // Nobody has to say who he is.
+    // The API asks for no credentials.
     security(()),
     components(schemas(Transition, ResetSent, ResetReceived, Lost)),
     tags(
