@@ -14,7 +14,7 @@ use super::{
     sockets::Sockets,
 };
 
-/// How long a socket that has ended is remembered at least, so that what is told late about it is known to be late. Events
+/// How long a socket that has ended is remembered at least, so that late events about it are known to be late. Events
 /// wait for less than a second in the rings.
 const TOMBSTONE_NS: u64 = 5_000_000_000;
 /// How long a `TIME_WAIT` lasts, ns (`TCP_TIMEWAIT_LEN`, `include/net/tcp.h`).
