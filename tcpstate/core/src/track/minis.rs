@@ -21,12 +21,12 @@ impl Ends {
 
     /// How many have ended.
     fn over(&self, now_ns: u64) -> u64 {
-        let over = self.0.iter().take_while(|(second, _)| (*second + 1) * NS_PER_S <= now_ns);
+        let over = self.0.iter().take_while(|(second, _)| **second < now_ns / NS_PER_S);
         over.map(|(_, count)| count).sum()
     }
 
     fn forget_over(&mut self, now_ns: u64) {
-        self.0.retain(|second, _| (*second + 1) * NS_PER_S > now_ns);
+        self.0.retain(|second, _| *second >= now_ns / NS_PER_S);
     }
 }
 
