@@ -3,6 +3,8 @@
 
 use std::io::{self, Write};
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::printable::printable;
 
 /// Between two columns.
@@ -91,7 +93,7 @@ impl<const N: usize> Table<N> {
 }
 
 fn width(text: &str) -> usize {
-    text.chars().count()
+    text.width()
 }
 
 /// A time for people, in the two largest units: `850ms`, `12s`, `5m07s`, `3h04m`, `2d05h`.
@@ -154,9 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn width_is_counted_in_characters() {
-        let text = print(&[&[["≥5s", "1", "→"], ["abcd", "2", "x"]]]);
-        assert_eq!(text, "NAME  N  END\n≥5s   1  →\nabcd  2  x\n");
+    fn width_is_what_a_terminal_shows() {
+        let text = print(&[&[["≥5s", "1", "→"], ["日本", "2", "x"], ["e\u{301}", "3", "y"]]]);
+        assert_eq!(text, "NAME  N  END\n≥5s   1  →\n日本  2  x\ne\u{301}     3  y\n");
     }
 
     #[test]
