@@ -167,7 +167,21 @@ struct Stage {
 }
 
 impl Stage {
+    /// Boots a kernel, and once more if a check came out wrong: beside other work an emulated processor may be so slow that
+    /// a check waits in vain. What was wrong is printed, and what is wrong twice stands.
     fn play(&self, kernel: &Kernel, files: &KernelFiles, cpus: u32) -> Result<Row> {
+        let row = self.boot(kernel, files, cpus)?;
+        if row.is_right() {
+            return Ok(row);
+        }
+        if self.tells {
+            report::faults(&row);
+        }
+        warn(format!("{} with {cpus} CPUs is repeated", kernel.version));
+        self.boot(kernel, files, cpus)
+    }
+
+    fn boot(&self, kernel: &Kernel, files: &KernelFiles, cpus: u32) -> Result<Row> {
         let checks: Vec<_> = self.checks.iter().copied().filter(|check| applies(kernel, check)).collect();
         if self.tells {
             say(format!("{} with {cpus} CPUs: {}", kernel.version, checks.join(", ")));

@@ -68,16 +68,19 @@ pub(super) fn table(rows: &[Row]) {
         line(row.kernel, &row.cpus.to_string(), &cells, &row.seconds.to_string());
     }
     println!();
-    for row in rows.iter().filter(|row| !row.is_right()) {
-        for cell in &row.cells {
-            let Outcome::Wrong(faults) = &cell.outcome else { continue };
-            for Fault { why, .. } in faults {
-                say(format!("{} with {} CPUs, {}: {why}", row.kernel, row.cpus, cell.check));
-            }
+    rows.iter().filter(|row| !row.is_right()).for_each(faults);
+}
+
+/// Prints what went wrong in a VM.
+pub(super) fn faults(row: &Row) {
+    for cell in &row.cells {
+        let Outcome::Wrong(faults) = &cell.outcome else { continue };
+        for Fault { why, .. } in faults {
+            say(format!("{} with {} CPUs, {}: {why}", row.kernel, row.cpus, cell.check));
         }
-        if let Some(log) = &row.log {
-            say(format!("  its console: {}", log.display()));
-        }
+    }
+    if let Some(log) = &row.log {
+        say(format!("  its console: {}", log.display()));
     }
 }
 
