@@ -510,13 +510,12 @@ fn refused(error: &ProgramError) -> String {
 /// is the last one above what is counted at the end, of which newer kernels have a line for each part of the program
 /// (`print_verification_stats`, `kernel/bpf/verifier.c`).
 fn verdict(log: &str) -> Option<&str> {
-    const REASON: &str = "Reason:";
+    const REASON: &str = "\nReason:\n";
     const COUNTS: [&str; 5] = ["processed ", "verification time ", "stack depth ", "subprog ", "insns_"];
-    let lines = log.lines().map(str::trim).rev();
-    let below = lines.clone().take_while(|line| *line != REASON).last();
-    if let Some(below) = below.filter(|_| lines.clone().any(|line| line == REASON)) {
-        return Some(below);
+    if let Some((_, report)) = log.rsplit_once(REASON) {
+        return report.lines().next().map(str::trim);
     }
+    let lines = log.lines().map(str::trim).rev();
     lines
         .skip_while(|line| line.is_empty() || COUNTS.iter().any(|start| line.starts_with(start)))
         .find(|line| !line.is_empty())
