@@ -306,7 +306,7 @@ fn readings() -> Readings {
         ready: true,
         tier: Tier::Events,
         tier_reason: None,
-        needs: Vec::new(),
+        needs: Arc::default(),
         sockets: Gauges::new(true).read(Some(&Counters::ZERO), BEGIN_NS),
         counters: Some(Arc::new(Counters::ZERO)),
         reset_reasons: Arc::new(BTreeMap::new()),

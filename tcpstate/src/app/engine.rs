@@ -62,6 +62,7 @@ pub(super) struct Engine {
     started_ns: u64,
     tracker: Tracker,
     reset_reasons: Arc<BTreeMap<u32, String>>,
+    needs: Arc<[Need]>,
     census: Option<CensusReading>,
     /// The census that is being taken, and what it has cost this task so far, ns.
     census_running: Option<(Scope, u64)>,
@@ -114,6 +115,11 @@ impl Engine {
             reset_reasons: Arc::new(
                 kernel.map(|kernel| kernel.layout().reset_reasons.clone()).unwrap_or_default(),
             ),
+            needs: source
+                .needs
+                .iter()
+                .map(|need| Need { what: need.what.clone(), loss: need.loss() })
+                .collect(),
             lookup: Lookup::new(kernel.is_none_or(|kernel| kernel.iterator_error().is_some())),
             source,
             limits,
@@ -640,12 +646,7 @@ impl Engine {
             ready: *self.ready.borrow(),
             tier: self.source.tier,
             tier_reason: self.source.reason.clone(),
-            needs: self
-                .source
-                .needs
-                .iter()
-                .map(|need| Need { what: need.what.clone(), loss: need.loss() })
-                .collect(),
+            needs: Arc::clone(&self.needs),
             sockets,
             counters,
             reset_reasons: Arc::clone(&self.reset_reasons),

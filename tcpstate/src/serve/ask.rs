@@ -236,7 +236,7 @@ pub struct Readings {
     /// Why it is not a better tier, if something stood in the way.
     pub tier_reason: Option<String>,
     /// What is needed, whatever the tier, and whether it can be had.
-    pub needs: Vec<Need>,
+    pub needs: Arc<[Need]>,
     pub sockets: SocketCounts,
     /// Summed over all CPUs; `None` where there are dumps only.
     pub counters: Option<Arc<Counters>>,

@@ -236,7 +236,7 @@ pub(crate) fn readings() -> Readings {
         ready: true,
         tier: Tier::Events,
         tier_reason: Some("fentry is not permitted here".into()),
-        needs: vec![Need { what: "CAP_SYS_PTRACE".into(), loss: None }],
+        needs: [Need { what: "CAP_SYS_PTRACE".into(), loss: None }].into(),
         sockets: gauges.read(Some(&Counters::ZERO), NOW_NS),
         counters: Some(Arc::new(counters())),
         reset_reasons: Arc::new(BTreeMap::from([
@@ -297,7 +297,8 @@ pub(crate) fn blind_readings() -> Readings {
         ready: false,
         tier: Tier::DumpsOnly,
         tier_reason: Some("CAP_BPF is missing".into()),
-        needs: vec![Need { what: "CAP_SYS_PTRACE".into(), loss: Some("CAP_SYS_PTRACE is missing".into()) }],
+        needs: [Need { what: "CAP_SYS_PTRACE".into(), loss: Some("CAP_SYS_PTRACE is missing".into()) }]
+            .into(),
         sockets: Gauges::new(false).read(None, NOW_NS),
         counters: None,
         reset_reasons: Arc::default(),
